@@ -1,12 +1,11 @@
 """Task heads and task losses for clinical predictions."""
 
 from .base import BaseTaskHead, TaskHeadConfig, TaskType, predictions
+from .class_weights import balanced_class_weights, balanced_label_weights
 from .factory import TASK_HEAD_REGISTRY, build_task_head, list_heads, register_head
 from .heads import LinearHead, MLPHead
 from .losses import (
     TaskLoss,
-    balanced_class_weights,
-    balanced_label_weights,
     binary_cross_entropy_loss,
     cross_entropy_loss,
     squared_error_loss,

@@ -31,7 +31,7 @@ def cross_entropy_loss(
     >>> round(cross_entropy_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1.0])).item(), 4)
     0.6931
     """
-    present = _present(label, label_mask)
+    present = labels_present(label, label_mask)
     target = torch.where(present, label, 0).long()
     logits = logits.float()
     weight = None if class_weight is None else class_weight.float()
@@ -59,7 +59,7 @@ def binary_cross_entropy_loss(
     >>> round(binary_cross_entropy_loss(logits, label, label.isfinite()).item(), 4)
     0.6931
     """
-    present = _present(label, label_mask)
+    present = labels_present(label, label_mask)
     target = torch.where(present, label, 0).float()
     target = target * (1 - label_smoothing) + label_smoothing / 2
     losses = F.binary_cross_entropy_with_logits(
@@ -78,7 +78,7 @@ def squared_error_loss(
     >>> squared_error_loss(torch.tensor([[1.0], [5.0]]), torch.tensor([3.0, 5.0])).item()
     2.0
     """
-    present = _present(label, label_mask)
+    present = labels_present(label, label_mask)
     target = torch.where(present, label, 0).float()
     errors = prediction.float().reshape(target.shape) - target
     return (errors.square() * present).sum() / _divisor(present.float())
@@ -91,7 +91,7 @@ class TaskLoss(nn.Module):
         task_type: binary and multiclass take cross-entropy, multilabel its yes-or-no form per label,
             regression squared error.
         class_weight: ``(C,)``, a factor per class (binary, multiclass) or on the yes of each label
-            (multilabel). See ``balanced_class_weights`` and ``balanced_label_weights``.
+            (multilabel). See ``slices.heads.class_weights``.
         label_smoothing: the probability in [0, 1) spread evenly over the classes.
 
     Raises ``ValueError`` for an unknown type, weights or smoothing with regression, a bad number, or
@@ -137,36 +137,6 @@ class TaskLoss(nn.Module):
         return loss(logits, label, label_mask, self.class_weight, self.label_smoothing)
 
 
-def balanced_class_weights(
-    label: Shaped[Tensor, "*batch"], label_mask: Bool[Tensor, "*batch"] | None = None, *, n_classes: int
-) -> Float[Tensor, "C"]:
-    """``n / (C * n_c)``: every class weighs the same in total. A class that never occurs gets 1.
-
-    King & Zeng, "Logistic regression in rare events data" (2001), section 4.2.
-
-    >>> balanced_class_weights(torch.tensor([0, 0, 0, 1]), n_classes=2)
-    tensor([0.6667, 2.0000])
-    """
-    present = _present(label, label_mask)
-    classes = torch.where(present, label, n_classes).long().flatten()
-    count = torch.bincount(classes, minlength=n_classes + 1)[:n_classes].float()
-    return torch.where(count > 0, count.sum() / (n_classes * count), 1.0)
-
-
-def balanced_label_weights(
-    label: Shaped[Tensor, "*batch C"], label_mask: Bool[Tensor, "*batch C"] | None = None
-) -> Float[Tensor, "C"]:
-    """``n_no / n_yes`` per label, so that yes and no weigh the same. A label without a yes gets 1.
-
-    >>> balanced_label_weights(torch.tensor([[1, 0], [0, 0], [0, 0]]))
-    tensor([2., 1.])
-    """
-    present = _present(label, label_mask)
-    yes = torch.where(present, label, 0).float().flatten(0, -2).sum(0)
-    no = present.float().flatten(0, -2).sum(0) - yes
-    return torch.where((yes > 0) & (no > 0), no / yes, 1.0)
-
-
 def check_label_shape(task_type: TaskType, logits: Tensor, label: Tensor, label_mask: Tensor | None) -> None:
     """Raises ``ValueError`` where logits, label and mask cannot belong together: never broadcast them."""
     steps, outputs = tuple(logits.shape[:-1]), logits.shape[-1]
@@ -185,7 +155,8 @@ def check_label_shape(task_type: TaskType, logits: Tensor, label: Tensor, label_
         raise ValueError(f"label_mask {tuple(label_mask.shape)} is not like label {tuple(label.shape)}")
 
 
-def _present(label: Tensor, label_mask: Tensor | None) -> Tensor:
+def labels_present(label: Tensor, label_mask: Tensor | None) -> Tensor:
+    """The mask itself, or all True where there is none."""
     return torch.ones_like(label, dtype=torch.bool) if label_mask is None else label_mask
 
 
