@@ -1,0 +1,126 @@
+"""What an encoder is given, completed and checked, and features made of it.
+
+Letters: ``B`` stays, ``T`` time steps, ``D`` variables. Masks: True means there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class StayInputs(NamedTuple):
+    """A batch of stays with nothing left out; see ``BaseEncoder.forward`` for the fields.
+
+    Values and counts are 0 where unobserved, times 0 at padding, and nothing is observed there.
+    """
+
+    x: Float[Tensor, "B T D"]
+    mask: Bool[Tensor, "B T D"]
+    padding_mask: Bool[Tensor, "B T"]
+    times: Float[Tensor, "B T"]
+    counts: Float[Tensor, "B T D"]
+
+
+def complete(
+    x: Float[Tensor, "B T D"],
+    mask: Bool[Tensor, "B T D"] | None = None,
+    padding_mask: Bool[Tensor, "B T"] | None = None,
+    times: Float[Tensor, "B T"] | None = None,
+    counts: Float[Tensor, "B T D"] | None = None,
+) -> StayInputs:
+    """Fill in what is missing and zero what must not be seen.
+
+    Everything is observed and real by default, times are 0 .. T-1 hours, counts the mask.
+
+    Raises:
+        ValueError: shapes that do not fit together, or a mask that is not boolean.
+
+    >>> stay = complete(torch.ones(1, 2, 1), mask=torch.tensor([[[True], [False]]]))
+    >>> stay.x.flatten().tolist(), stay.times.tolist()
+    ([1.0, 0.0], [[0.0, 1.0]])
+    """
+    _check(x, mask, padding_mask, times, counts)
+    if padding_mask is None:
+        padding_mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    real = padding_mask.unsqueeze(-1)
+    mask = real.expand(x.shape) if mask is None else mask & real
+    if times is None:
+        times = torch.arange(x.shape[1], dtype=torch.float32, device=x.device).expand(x.shape[:2])
+    times = torch.where(padding_mask, times.float(), 0.0)
+    counts = mask.to(x.dtype) if counts is None else torch.where(mask, counts, 0.0).to(x.dtype)
+    return StayInputs(torch.where(mask, x, 0.0), mask, padding_mask, times, counts)
+
+
+def _check(
+    x: Tensor, mask: Tensor | None, padding: Tensor | None, times: Tensor | None, counts: Tensor | None
+) -> None:
+    if x.ndim != 3:
+        raise ValueError(f"x must be (B, T, D), got shape {tuple(x.shape)}")
+    cells, steps = x.shape, x.shape[:2]
+    named = {
+        "mask": (mask, cells),
+        "padding_mask": (padding, steps),
+        "times": (times, steps),
+        "counts": (counts, cells),
+    }
+    for name, (tensor, shape) in named.items():
+        if tensor is None:
+            continue
+        if tensor.shape != shape:
+            raise ValueError(f"{name} must have shape {tuple(shape)} to fit x, got {tuple(tensor.shape)}")
+        if name.endswith("mask") and tensor.dtype != torch.bool:
+            raise ValueError(f"{name} must be boolean (True = there), got {tensor.dtype}: use {name}.bool()")
+
+
+def spread_statics(stay: StayInputs, static: Bool[Tensor, "D"]) -> StayInputs:
+    """Give every real step what is known of the static variables at the first real step."""
+    first = stay.padding_mask.float().argmax(1)
+    index = first[:, None, None].expand(-1, 1, stay.x.shape[-1])
+    everywhere = static & stay.padding_mask.unsqueeze(-1)
+
+    def spread(cells: Tensor) -> Tensor:
+        return torch.where(everywhere, cells.gather(1, index), cells)
+
+    return stay._replace(x=spread(stay.x), mask=spread(stay.mask), counts=spread(stay.counts))
+
+
+def step_features(stay: StayInputs) -> Float[Tensor, "B T 3*D"]:
+    """Value, presence and log(1 + count) of every cell."""
+    return torch.cat((stay.x, stay.mask.to(stay.x.dtype), torch.log1p(stay.counts)), dim=-1)
+
+
+def hours_since_previous_step(stay: StayInputs) -> Float[Tensor, "B T"]:
+    """Hours since the real step before, 0 at the first one. Of no meaning at padding."""
+    return _hours_since(stay.padding_mask, stay.times)
+
+
+def hours_since_observed(stay: StayInputs) -> Float[Tensor, "B T D"]:
+    """Hours since a variable was last observed at an earlier step.
+
+    Where it never was: hours since the first real step (as in Che et al. 2018, eq. 2). Of no meaning
+    at padding.
+    """
+    first = stay.padding_mask.cumsum(1) == 1
+    seen = stay.mask | first.unsqueeze(-1)
+    return _hours_since(seen, stay.times.unsqueeze(-1))
+
+
+def _hours_since(seen: Tensor, times: Tensor) -> Tensor:
+    """Hours since the last step before this one where ``seen`` is True, 0 where there is none."""
+    last = torch.where(seen, times, -torch.inf).cummax(1).values
+    before = torch.cat((torch.full_like(last[:, :1], -torch.inf), last[:, :-1]), dim=1)
+    return torch.where(before == -torch.inf, 0.0, times - before)
+
+
+def log_days(hours: Tensor) -> Tensor:
+    """Hours on a signed logarithmic scale on which a day is 1.
+
+    >>> log_days(torch.tensor([0.0, 24.0, -24.0])).tolist()
+    [0.0, 1.0, -1.0]
+    """
+    return hours.sign() * torch.log1p(hours.abs()) / math.log1p(24)

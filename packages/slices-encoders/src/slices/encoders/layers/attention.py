@@ -1,0 +1,58 @@
+"""A pre-norm transformer block over tokens, some of which are not there."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def attention_mask(
+    valid: Bool[Tensor, "B N"], time: Float[Tensor, "B N"], causal: bool
+) -> Bool[Tensor, "B 1 ..."]:
+    """Which token may look at which: ``(B, 1, 1, N)``, or ``(B, 1, N, N)`` if causal.
+
+    Valid tokens are seen; if causal, only by tokens of the same time or later. No row is empty, so
+    that no softmax is: where nothing may be seen, a token sees itself (or a stay, everything).
+    """
+    if not causal:
+        return (valid | ~valid.any(1, keepdim=True))[:, None, None, :]
+    itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
+    earlier = time.unsqueeze(1) <= time.unsqueeze(2)
+    return ((earlier & valid.unsqueeze(1)) | itself).unsqueeze(1)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention and a feed-forward net, each normalised before and added to what came in.
+
+    Vaswani et al. 2017, with the pre-norm order of Xiong et al. 2020 and GELU (Hendrycks & Gimpel
+    2016). Dropout falls on what the two branches add; the attention weights are left whole, which
+    keeps the fused kernels usable in training.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, d_ff: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.attention_norm = nn.LayerNorm(d_model)
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+        self.feedforward = nn.Sequential(
+            nn.LayerNorm(d_model), nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."]
+    ) -> Float[Tensor, "B N H"]:
+        """``mask``: see ``attention_mask``."""
+        tokens = tokens + self.dropout(self.attend(self.attention_norm(tokens), mask))
+        added: Tensor = self.dropout(self.feedforward(tokens))
+        return tokens + added
+
+    def attend(self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."]) -> Float[Tensor, "B N H"]:
+        """Multi-head self-attention (Vaswani et al. 2017, eq. 1)."""
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed: Tensor = self.out(seen.transpose(1, 2).flatten(-2))
+        return mixed

@@ -1,0 +1,63 @@
+"""The simplest encoder: a linear map of each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .base import EncoderConfig, SeparableEncoder, Tokens, register_encoder, require, step_tokens
+from .inputs import step_features
+from .layers import TimeEmbedding
+
+
+@dataclass(kw_only=True)
+class LinearConfig(EncoderConfig):
+    """Config of ``LinearEncoder``; ``n_layers`` is 1 and stays so."""
+
+    n_layers: int = 1
+    refused_poolings: ClassVar[dict[str, str]] = {"cls": "the linear encoder has no CLS token"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.n_layers == 1, f"n_layers of the linear encoder must be 1, got {self.n_layers}")
+
+
+@register_encoder("linear", LinearConfig)
+class LinearEncoder(SeparableEncoder):
+    """A linear map of each step's values, presence and log(1 + counts), plus its time; causal.
+
+    >>> import torch
+    >>> encoder = LinearEncoder(LinearConfig(d_input=5, d_model=16))
+    >>> encoder(torch.randn(2, 7, 5)).shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(self, config: LinearConfig) -> None:
+        super().__init__(config)
+        self.embed = nn.Linear(3 * self.d_input, config.d_model)
+        self.embed_time = TimeEmbedding(config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def causal(self) -> bool:
+        """Always."""
+        return True
+
+    def tokenize(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"] | None = None,
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+    ) -> Tokens:
+        """One token a step, N = T."""
+        stay = self.inputs(x, mask, padding_mask, times, counts)
+        return step_tokens(self.embed(step_features(stay)) + self.embed_time(stay.times), stay)
+
+    def encode_tokens(self, tokens: Tokens) -> Tokens:
+        """The tokens as they are: steps know nothing of each other."""
+        return tokens._replace(embedding=self.dropout(tokens.embedding))

@@ -1,0 +1,105 @@
+"""Recurrent encoders that are told what was observed, and how long ago."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .base import EncoderConfig, TokenEncoder, Tokens, register_encoder, step_tokens
+from .inputs import (
+    StayInputs,
+    hours_since_observed,
+    hours_since_previous_step,
+    log_days,
+    step_features,
+)
+
+
+@dataclass(kw_only=True)
+class RNNConfig(EncoderConfig):
+    """Config of ``GRUEncoder`` and ``LSTMEncoder``."""
+
+    n_layers: int = 1
+    refused_poolings: ClassVar[dict[str, str]] = {"cls": "a recurrent encoder has no CLS token"}
+
+
+class RNNEncoder(TokenEncoder):
+    """A recurrent net over the real steps of a stay, in their order; causal.
+
+    A step's input is its values, their presence, log(1 + counts), the log of the hours since each
+    variable was last observed, the statics, and the logs of its time and of the gap before it (the
+    inputs of Che et al. 2018, section 2.3, without learned decay). Padding is left out of the
+    recurrence wherever it lies.
+    """
+
+    cell: ClassVar[type[nn.GRU] | type[nn.LSTM]]
+
+    def __init__(self, config: RNNConfig) -> None:
+        super().__init__(config)
+        self.rnn = self.cell(
+            4 * self.d_input + 2,
+            config.d_model,
+            num_layers=config.n_layers,
+            batch_first=True,
+            dropout=config.dropout if config.n_layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    @property
+    def causal(self) -> bool:
+        """Always."""
+        return True
+
+    def encode(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"] | None = None,
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+    ) -> Tokens:
+        """One token a step: the hidden state after it."""
+        stay = self.inputs(x, mask, padding_mask, times, counts)
+        order = torch.argsort(~stay.padding_mask, dim=1, stable=True)
+        rank = (stay.padding_mask.cumsum(1) - 1).clamp(min=0)
+        hidden, _ = self.rnn(_take(recurrent_features(stay), order))
+        return step_tokens(_take(self.dropout(hidden), rank), stay)
+
+
+@register_encoder("gru", RNNConfig)
+class GRUEncoder(RNNEncoder):
+    """Gated recurrent units (Cho et al. 2014) on values, presence, counts and times.
+
+    >>> encoder = GRUEncoder(RNNConfig(d_input=5, d_model=16))
+    >>> encoder(torch.randn(2, 7, 5)).shape
+    torch.Size([2, 16])
+    """
+
+    cell = nn.GRU
+
+
+@register_encoder("lstm", RNNConfig)
+class LSTMEncoder(RNNEncoder):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997) on values, presence, counts and times.
+
+    >>> encoder = LSTMEncoder(RNNConfig(d_input=5, d_model=16))
+    >>> encoder(torch.randn(2, 7, 5)).shape
+    torch.Size([2, 16])
+    """
+
+    cell = nn.LSTM
+
+
+def recurrent_features(stay: StayInputs) -> Float[Tensor, "B T 4*D+2"]:
+    """What a recurrent net is given at each step."""
+    clock = torch.stack((stay.times, hours_since_previous_step(stay)), dim=-1)
+    ages = log_days(torch.cat((hours_since_observed(stay), clock), dim=-1))
+    return torch.cat((step_features(stay), ages.to(stay.x.dtype)), dim=-1)
+
+
+def _take(steps: Float[Tensor, "B T F"], index: Tensor) -> Float[Tensor, "B T F"]:
+    return steps.gather(1, index.unsqueeze(-1).expand_as(steps))

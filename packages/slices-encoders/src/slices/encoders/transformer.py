@@ -1,0 +1,108 @@
+"""A transformer over time steps that knows what was observed, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .base import STAY, EncoderConfig, SeparableEncoder, Tokens, register_encoder, require, step_tokens
+from .inputs import step_features
+from .layers import TimeEmbedding, TransformerBlock, attention_mask
+
+
+@dataclass(kw_only=True)
+class TransformerConfig(EncoderConfig):
+    """Config of ``TransformerEncoder``.
+
+    Attributes:
+        n_heads: attention heads; must divide ``d_model``.
+        d_ff: width of the feed-forward nets; None means ``4 * d_model``.
+        causal: a step attends only to itself and earlier ones.
+    """
+
+    n_heads: int = 4
+    d_ff: int | None = None
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.n_heads >= 1, f"n_heads must be at least 1, got {self.n_heads}")
+        require(
+            self.d_model % self.n_heads == 0,
+            f"d_model must be a multiple of n_heads, got d_model={self.d_model} and n_heads={self.n_heads}",
+        )
+        require(self.d_ff is None or self.d_ff >= 1, f"d_ff must be at least 1 or None, got {self.d_ff}")
+        require(
+            not (self.causal and self.pooling == "cls"),
+            "pooling 'cls' is not offered with causal=True: a CLS token sees the whole stay; use 'last'",
+        )
+
+
+@register_encoder("transformer", TransformerConfig)
+class TransformerEncoder(SeparableEncoder):
+    """Pre-norm transformer with one token a time step (Vaswani et al. 2017; Xiong et al. 2020).
+
+    A step's token is made of its values, their presence, log(1 + counts), the statics and its time;
+    there are no positions but times. With pooling "cls" a learned token (``variable == STAY``) comes
+    first.
+
+    >>> encoder = TransformerEncoder(TransformerConfig(d_input=5, d_model=16, pooling="none"))
+    >>> encoder(torch.randn(2, 7, 5)).shape
+    torch.Size([2, 7, 16])
+    """
+
+    config: TransformerConfig
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        width = config.d_model
+        self.embed = nn.Sequential(nn.Linear(3 * self.d_input, width), nn.GELU(), nn.Linear(width, width))
+        self.embed_time = TimeEmbedding(width)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
+            for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        if config.pooling == "cls":
+            self.cls = nn.Parameter(torch.randn(width))
+
+    @property
+    def causal(self) -> bool:
+        """As configured."""
+        return self.config.causal
+
+    def tokenize(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"] | None = None,
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+    ) -> Tokens:
+        """One token a step, N = T; a CLS token before them with pooling "cls", N = T + 1."""
+        stay = self.inputs(x, mask, padding_mask, times, counts)
+        steps = step_tokens(self.embed(step_features(stay)) + self.embed_time(stay.times), stay)
+        return self._with_cls(steps) if self.config.pooling == "cls" else steps
+
+    def encode_tokens(self, tokens: Tokens) -> Tokens:
+        """Every valid token, having attended to the valid ones (if causal, to those not later)."""
+        mask = attention_mask(tokens.valid, tokens.time, self.causal)
+        embedding = tokens.embedding
+        for block in self.blocks:
+            embedding = block(embedding, mask)
+        embedding = self.norm(embedding).masked_fill(~tokens.valid.unsqueeze(-1), 0.0)
+        return tokens._replace(embedding=embedding)
+
+    def _with_cls(self, steps: Tokens) -> Tokens:
+        valid = steps.valid.any(1, keepdim=True)
+        embedding = torch.where(valid.unsqueeze(-1), self.cls.to(steps.embedding.dtype), 0.0)
+        cls = Tokens(
+            embedding,
+            valid,
+            torch.zeros_like(steps.time[:, :1]),
+            torch.full_like(valid, STAY, dtype=torch.int64),
+        )
+        return Tokens(*(torch.cat(pair, dim=1) for pair in zip(cls, steps, strict=True)))
