@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from slices.heads import TaskLoss, balanced_class_weights, balanced_label_weights
+from slices.heads import TaskLoss, balanced_class_weights
 
 TASK_TYPES = ["binary", "multiclass", "multilabel", "regression"]
 WEIGHTS = {
@@ -185,7 +185,7 @@ def test_bad_arguments_are_refused(arguments, said):
 def test_balanced_classes_weigh_the_same_in_total(labels):
     label = torch.tensor(labels, dtype=torch.float32)
     mask = label.isfinite()
-    weight = balanced_class_weights(label, mask, n_classes=4)
+    weight = balanced_class_weights(label, mask, "multiclass", 4)
     counts = torch.stack([(label == c).sum() for c in range(4)]).float()
     torch.testing.assert_close(
         (weight * counts)[counts > 0], (mask.sum() / 4).expand(int((counts > 0).sum()))
@@ -196,15 +196,27 @@ def test_balanced_classes_weigh_the_same_in_total(labels):
 @given(labels=st.lists(st.sampled_from([0, 0, 1, math.nan]), min_size=1, max_size=40))
 def test_balanced_labels_weigh_the_same_yes_and_no(labels):
     label = torch.tensor(labels, dtype=torch.float32)[:, None]
-    weight = balanced_label_weights(label, label.isfinite())
+    weight = balanced_class_weights(label, label.isfinite(), "multilabel", 1)
     yes, no = (label == 1).sum(), (label == 0).sum()
     assert (weight * yes).item() == pytest.approx(no.item()) if yes and no else weight.item() == 1
+
+
+def test_a_regression_cannot_be_balanced():
+    with pytest.raises(ValueError, match="no classes"):
+        balanced_class_weights(torch.zeros(3), None, "regression", 1)
+
+
+@pytest.mark.parametrize("task_type", ["binary", "multilabel"])
+def test_one_weight_a_class(task_type):
+    label = torch.zeros(4, 2) if task_type == "multilabel" else torch.zeros(4)
+    with pytest.raises(ValueError, match="3 numbers for 2 classes"):
+        TaskLoss(task_type, class_weight=torch.ones(3))(torch.zeros(4, 2), label)
 
 
 def test_balanced_weights_pull_the_constant_predictor_to_one_half():
     """The best constant under balanced weights is indifferent, however rare the class."""
     label = torch.tensor([0] * 19 + [1])
-    loss = TaskLoss("binary", class_weight=balanced_class_weights(label, n_classes=2))
+    loss = TaskLoss("binary", class_weight=balanced_class_weights(label, None, "binary", 2))
     logits = torch.zeros(1, 2, requires_grad=True)
     loss(logits.expand(20, 2), label).backward()
     torch.testing.assert_close(logits.grad, torch.zeros(1, 2), atol=1e-6, rtol=0)

@@ -1,7 +1,7 @@
 """Task heads and task losses for clinical predictions."""
 
 from .base import BaseTaskHead, TaskHeadConfig, TaskType, predictions
-from .class_weights import balanced_class_weights, balanced_label_weights
+from .class_weights import balanced_class_weights
 from .factory import TASK_HEAD_REGISTRY, build_task_head, list_heads, register_head
 from .heads import LinearHead, MLPHead
 from .losses import (
@@ -20,7 +20,6 @@ __all__ = [
     "TaskLoss",
     "TaskType",
     "balanced_class_weights",
-    "balanced_label_weights",
     "binary_cross_entropy_loss",
     "build_task_head",
     "cross_entropy_loss",

@@ -91,7 +91,7 @@ class TaskLoss(nn.Module):
         task_type: binary and multiclass take cross-entropy, multilabel its yes-or-no form per label,
             regression squared error.
         class_weight: ``(C,)``, a factor per class (binary, multiclass) or on the yes of each label
-            (multilabel). See ``slices.heads.class_weights``.
+            (multilabel). See ``balanced_class_weights``.
         label_smoothing: the probability in [0, 1) spread evenly over the classes.
 
     Raises ``ValueError`` for an unknown type, weights or smoothing with regression, a bad number, or
@@ -131,6 +131,10 @@ class TaskLoss(nn.Module):
     ) -> Float[Tensor, ""]:
         """The mean loss over the labels that are there: a scalar in float32."""
         check_label_shape(self.task_type, logits, label, label_mask)
+        if self.class_weight is not None and self.class_weight.shape != logits.shape[-1:]:
+            raise ValueError(
+                f"class_weight has {len(self.class_weight)} numbers for {logits.shape[-1]} classes"
+            )
         if self.task_type == "regression":
             return squared_error_loss(logits, label, label_mask)
         loss = binary_cross_entropy_loss if self.task_type == "multilabel" else cross_entropy_loss
