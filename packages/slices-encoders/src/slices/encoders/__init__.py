@@ -1,6 +1,7 @@
 """Encoders for sparse, irregular clinical time series."""
 
 from .base import STAY, STEP, BaseEncoder, EncoderConfig, SeparableEncoder, TokenEncoder, Tokens
+from .checkpoint import EncoderCard, LoadedEncoder, load_encoder, read_card, save_encoder
 from .factory import (
     ENCODER_CONFIG_REGISTRY,
     ENCODER_REGISTRY,
@@ -20,11 +21,13 @@ __all__ = [
     "STAY",
     "STEP",
     "BaseEncoder",
+    "EncoderCard",
     "EncoderConfig",
     "GRUEncoder",
     "LSTMEncoder",
     "LinearConfig",
     "LinearEncoder",
+    "LoadedEncoder",
     "Normalizer",
     "RNNConfig",
     "SeparableEncoder",
@@ -35,5 +38,8 @@ __all__ = [
     "TransformerEncoder",
     "build_encoder",
     "list_encoders",
+    "load_encoder",
+    "read_card",
     "register_encoder",
+    "save_encoder",
 ]

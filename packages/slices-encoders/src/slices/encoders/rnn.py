@@ -66,7 +66,10 @@ class RNNEncoder(TokenEncoder):
         stay = self.inputs(x, mask, padding_mask, times, counts)
         order = torch.argsort(~stay.padding_mask, dim=1, stable=True)
         rank = (stay.padding_mask.cumsum(1) - 1).clamp(min=0)
-        hidden, _ = self.rnn(_take(recurrent_features(stay), order))
+        features = _take(recurrent_features(stay), order)
+        # In the precision of the weights: rounding would add up over hundreds of steps.
+        with torch.autocast(features.device.type, enabled=False):
+            hidden, _ = self.rnn(features)
         return step_tokens(_take(self.dropout(hidden), rank), stay)
 
 

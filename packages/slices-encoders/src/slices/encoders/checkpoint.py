@@ -1,0 +1,234 @@
+"""An encoder in one file, with everything needed to use it elsewhere.
+
+The file holds a header of plain values (registry name, config, normaliser, card) and the weights:
+``.pt`` as a dict that loads with ``weights_only=True``, ``.safetensors`` with the header as JSON in
+its metadata. Reading one never runs code from it: the name must be registered, and every value goes
+through the checks of its dataclass.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from .base import ENCODER_REGISTRY, BaseEncoder, require
+from .factory import build_encoder
+from .normalizer import Normalizer
+from .registry import make_config
+
+FORMAT = "slices-encoder"
+FORMAT_VERSION = 1
+
+
+@dataclass(kw_only=True)
+class EncoderCard:
+    """Where an encoder comes from and what it wants to be fed.
+
+    Attributes:
+        variables: names of the D columns, in order.
+        units: their units, as many.
+        time_unit: of ``times``.
+        objective: what it was trained with.
+        versions: of the packages that made it; ``save_encoder`` adds its own and torch's.
+        data: fingerprint of the training data, its split and the like, as plain values.
+
+    Raises:
+        ValueError: units of some variables only.
+    """
+
+    variables: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    time_unit: str = "hours"
+    objective: str | None = None
+    versions: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.variables, self.units = tuple(self.variables), tuple(self.units)
+        require(
+            len(self.units) in (0, len(self.variables)),
+            f"there must be as many units as variables, {len(self.variables)}, got {len(self.units)}",
+        )
+
+
+class LoadedEncoder(NamedTuple):
+    """What ``load_encoder`` gives."""
+
+    encoder: BaseEncoder
+    normalizer: Normalizer | None
+    card: EncoderCard
+
+
+def save_encoder(
+    path: str | os.PathLike[str],
+    encoder: BaseEncoder,
+    normalizer: Normalizer | None = None,
+    card: EncoderCard | None = None,
+) -> Path:
+    """Write an encoder to ``.pt`` or ``.safetensors``, by the path's ending; whole or not at all.
+
+    Raises:
+        ValueError: another ending, an encoder whose class is not registered, or a card or normaliser
+            for another number of variables than the encoder's.
+        TypeError: a config or card with something in it that is not a plain value.
+    """
+    path = _checked_path(path)
+    card = card or EncoderCard()
+    _check_widths(encoder, normalizer, card)
+    header = _plain(
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "name": ENCODER_REGISTRY.name_of(type(encoder)),
+            "config": asdict(encoder.config),
+            "normalizer": normalizer and normalizer.to_dict(),
+            "card": asdict(card) | {"versions": _versions() | card.versions},
+        }
+    )
+    # Copies, so that tied weights and views are written whole.
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in encoder.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.suffix == ".pt":
+            torch.save({"header": header, "weights": weights}, part)
+        else:
+            safetensors.torch.save_file(weights, part, metadata={FORMAT: json.dumps(header)})
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def load_encoder(path: str | os.PathLike[str]) -> LoadedEncoder:
+    """Read what ``save_encoder`` wrote, onto the CPU and in eval mode.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: another ending, a damaged or foreign file, an encoder that is not registered, a
+            config or weights that do not fit it. Names the file and lists all that does not match.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_encoder(f"{folder}/gru.pt", build_encoder("gru", {"d_input": 4}))
+    ...     load_encoder(path).encoder.config.d_input
+    4
+    """
+    path = _checked_path(path)
+    header, weights = _read(path)
+    try:
+        encoder = build_encoder(header["name"], header["config"])
+        normalizer = header["normalizer"] and Normalizer.from_dict(header["normalizer"])
+        card = make_config(EncoderCard, header["card"], "card")
+        _check_widths(encoder, normalizer, card)
+        _check_weights(encoder, weights)
+        encoder.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"cannot load {path}: {error}") from error
+    return LoadedEncoder(encoder.eval(), normalizer, card)
+
+
+def read_card(path: str | os.PathLike[str]) -> EncoderCard:
+    """The card alone, also of an encoder that is not registered here. Raises as ``load_encoder`` does."""
+    path = _checked_path(path)
+    header, _ = _read(path)
+    try:
+        card: EncoderCard = make_config(EncoderCard, header["card"], "card")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"cannot load {path}: {error}") from error
+    return card
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    require(path.suffix in (".pt", ".safetensors"), f"{path} must end in .pt or .safetensors")
+    return path
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("slices-encoders", "torch")}
+
+
+def _plain(header: dict[str, Any]) -> dict[str, Any]:
+    """The same in JSON's types, so that both kinds of file hold the same. ``TypeError`` if it cannot."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(header))
+    except TypeError as error:
+        raise TypeError(f"an encoder's config and card must hold plain values only: {error}") from error
+    return plain
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """Header and weights, known to be ours and whole, but not yet checked against an encoder."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no encoder at {path}")
+    try:
+        header, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
+    except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
+        raise ValueError(
+            f"cannot read {path}: it is damaged, cut short or was not written by save_encoder; "
+            f"save or download it again ({type(error).__name__}: {error})"
+        ) from error
+    if header["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"cannot load {path}: it has format version {header['format_version']}, this is "
+            f"slices-encoders {version('slices-encoders')} with version {FORMAT_VERSION}; "
+            "install the slices-encoders that wrote it"
+        )
+    return header, weights
+
+
+def _read_pt(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    header, weights = content["header"], content["weights"]
+    require(header["format"] == FORMAT, f"its format is {header['format']!r}, not {FORMAT!r}")
+    require(
+        all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()),
+        "its weights are not named tensors",
+    )
+    return header, dict(weights)
+
+
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+        header = json.loads((file.metadata() or {})[FORMAT])
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _check_widths(encoder: BaseEncoder, normalizer: Normalizer | None, card: EncoderCard) -> None:
+    d_input = encoder.config.d_input
+    for what, width in (
+        ("the normaliser has", normalizer and len(normalizer.transforms)),
+        ("the card names", len(card.variables) or None),
+    ):
+        require(width in (None, d_input), f"{what} {width} variables, the encoder {d_input}")
+
+
+def _check_weights(encoder: BaseEncoder, weights: Mapping[str, Tensor]) -> None:
+    """Names, shapes and kinds (floating, integer, boolean) must be the same; all that differs is listed."""
+    expected = encoder.state_dict()
+    wrong = [f"missing {name}" for name in expected.keys() - weights.keys()]
+    wrong += [f"unexpected {name}" for name in weights.keys() - expected.keys()]
+    for name in expected.keys() & weights.keys():
+        here, there = expected[name], weights[name]
+        if here.shape != there.shape:
+            wrong.append(f"{name} has shape {tuple(there.shape)}, not {tuple(here.shape)}")
+        if _kind(here) != _kind(there):
+            wrong.append(f"{name} is {there.dtype}, not {here.dtype}")
+    require(not wrong, "its weights do not fit its config: " + "; ".join(sorted(wrong)))
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype == torch.bool
