@@ -1,0 +1,102 @@
+"""``slices-finetune``: from an encoder to predictions."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from slices.training.apps.launch import checking_what_was_asked, launch
+
+if TYPE_CHECKING:
+    from slices.training import FineTuneModule, StayDataModule
+    from slices.training.config import FineTuneConfig
+
+log = logging.getLogger(__name__)
+
+
+def finetune(config: DictConfig) -> float:
+    """Trains, tests the best epoch, writes its predictions. Returns the best validation score."""
+    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+    from slices.training.apps.predictions import show_predictions, write_predictions
+    from slices.training.apps.run import Run, announce, make_trainer
+    from slices.training.config import FineTuneConfig
+
+    with checking_what_was_asked():
+        run = Run.start(config)
+        parsed = FineTuneConfig.parse(run.config)
+        module, datamodule = _module_and_data(parsed, run.config)
+        monitor, mode = ("val/loss", "min") if parsed.task.task_type == "regression" else ("val/auroc", "max")
+        checkpoints = ModelCheckpoint(
+            dirpath=run.folder / "checkpoints", filename="best", monitor=monitor, mode=mode, save_last=True
+        )
+        patience = parsed.training.patience
+        stopping = [] if patience is None else [EarlyStopping(monitor, mode=mode, patience=patience)]
+        trainer = make_trainer(run, parsed.trainer, parsed.wandb, [checkpoints, *stopping])
+
+    announce(trainer, module, datamodule.sizes)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
+    best = checkpoints.best_model_path
+    trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
+    batches = trainer.predict(module, datamodule.test_dataloader(), ckpt_path=best, weights_only=True)
+    if trainer.is_global_zero:
+        file = write_predictions(run.folder / "predictions.parquet", batches, parsed.task.task_name)
+        log.info("%s", show_predictions(file, datamodule.task))
+        scores = {
+            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")
+        }
+        log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
+        log.info("predictions of the test stays: %s", file)
+        log.info("model: %s, after %s", best, run.cost())
+    assert checkpoints.best_model_score is not None
+    return float(checkpoints.best_model_score)
+
+
+def _module_and_data(parsed: FineTuneConfig, config: DictConfig) -> tuple[FineTuneModule, StayDataModule]:
+    from slices.training import FineTuneModule, StayDataModule
+
+    if parsed.data is None:
+        raise ValueError("section 'data' is missing: choose one, as in data=synthetic")
+    module = FineTuneModule(config, **_checkpoint(parsed))
+    trained_on = module.card.variables if module.card else ()
+    datamodule = StayDataModule(
+        parsed.data,
+        task=parsed.task.task_name,
+        variables=trained_on or None,
+        adapt_variables=parsed.training.adapt_variables,
+        normalizer=None if parsed.training.refit_normalizer else module.normalizer,
+        seed=parsed.seed,
+    )
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    module.check_data(datamodule)
+    return module, datamodule
+
+
+def _checkpoint(parsed: FineTuneConfig) -> dict[str, str]:
+    """The argument of ``FineTuneModule`` that the checkpoint's ending asks for."""
+    path = parsed.checkpoint_path
+    if path is None and parsed.training.freeze_encoder:
+        raise ValueError(
+            "training.freeze_encoder=true without a checkpoint would keep an encoder that nobody trained: give "
+            "checkpoint_path=..., or training.freeze_encoder=false to train everything from scratch"
+        )
+    if path is None:
+        return {}
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no encoder at {path}: run `hatch run train:pretrain` first, give checkpoint_path=..., or "
+            "checkpoint_path=null training.freeze_encoder=false to train from scratch"
+        )
+    return {"pretrain_checkpoint_path" if path.endswith(".ckpt") else "checkpoint_path": path}
+
+
+def main() -> None:
+    launch("finetune", finetune)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""How every app starts: Hydra composes, our errors are said in one line, the exit status tells what happened.
+
+Status 0 is success, 2 a mistake in what was asked for (nothing has been trained), 1 a failed run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from slices.training.config import config_dir
+
+
+class UserError(Exception):
+    """What was asked for cannot be done; the message says why and what to do instead."""
+
+
+@contextmanager
+def checking_what_was_asked() -> Iterator[None]:
+    """Within it, an error is the user's to mend: it is shown as one message, without a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise UserError(str(error)) from error
+
+
+def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
+    """Runs ``run`` on the config ``<app>.yaml`` and the command line's overrides."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole
+    OmegaConf.register_new_resolver("slices.run_dir", lambda resume, fresh: resume or fresh, replace=True)
+    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=app)(run)
+    try:
+        main()
+    except UserError as error:
+        _stop(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(explain(error, app))
+
+
+def _stop(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def explain(error: Exception, app: str) -> str:
+    """Hydra's message, with the nearest key where one was misspelt."""
+    message = str(error).strip()
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+        if str(error).strip() not in message:
+            message += f"\n{str(error).strip()}"
+    near = _nearest(message, app)
+    return f"{message}\n{near}" if near else message
+
+
+def _nearest(message: str, app: str) -> str | None:
+    """The keys, groups or options that the message's own words may have meant."""
+    if found := re.search(r"Could not find '(\w+)/([\w-]+)'", message):
+        group, option = found.groups()
+        return _suggest(f"{group}=", option, [path.stem for path in (config_dir() / group).glob("*.yaml")])
+    if found := re.search(r"Could not override '([\w./@]+)'", message):
+        *parents, key = re.split(r"[./]", found.group(1))
+        node = _keys_under(app, parents)
+        return _suggest("".join(f"{parent}." for parent in parents), key, node)
+    return None
+
+
+def _keys_under(app: str, parents: list[str]) -> list[str]:
+    """The keys that may stand where the misspelt one does, for the groups that were chosen."""
+    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    chosen = [word for word in sys.argv[1:] if word.split("=")[0] in groups and "," not in word]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        node = (
+            OmegaConf.select(compose(app, overrides=chosen), ".".join(parents)) if parents else compose(app)
+        )
+    return [str(key) for key in node] if isinstance(node, DictConfig) else groups
+
+
+def _suggest(prefix: str, word: str, allowed: list[str]) -> str | None:
+    near = difflib.get_close_matches(word, allowed, n=2)
+    return f"Did you mean {' or '.join(f'`{prefix}{name}`' for name in near)}?" if near else None

@@ -1,0 +1,63 @@
+"""Predictions as a table: one row a stay, or a stay and step, and class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from slices.training.data.schema import TaskInfo
+
+
+def write_predictions(path: Path, batches: Sequence[Any] | None, task: str) -> Path:
+    """Parquet with ``stay_id, patient_id, task, step, output, prediction, label``.
+
+    ``output`` counts the classes, labels or targets; ``step`` is 0 where a stay has one prediction; a label
+    that is not known is null. For binary and multiclass tasks ``label`` is 1 in the row of the true class.
+    """
+    rows = [_rows(batch) for batch in batches or []]
+    pl.concat(rows).with_columns(task=pl.lit(task)).write_parquet(path)
+    return path
+
+
+def _rows(batch: dict[str, torch.Tensor]) -> pl.DataFrame:
+    probs, label = batch["probs"].float(), batch["label"]
+    known = batch.get("label_mask", torch.ones_like(label, dtype=torch.bool))
+    classes = probs.shape[-1]
+    if label.shape == probs.shape:
+        truth = label.float()
+    elif classes == 1:
+        truth = label.float().unsqueeze(-1)
+    else:
+        truth = torch.nn.functional.one_hot(label.nan_to_num(0).long().clamp(min=0), classes).float()
+    known = known if known.shape == probs.shape else known.unsqueeze(-1)
+    truth = truth.masked_fill(~known, float("nan")).reshape(len(label), -1, classes)
+    probs = probs.reshape(truth.shape)
+    stay, step, output = (grid.ravel() for grid in np.indices(tuple(truth.shape)))
+    return pl.DataFrame(
+        {
+            "stay_id": batch["stay_id"].numpy()[stay],
+            "patient_id": batch["patient_id"].numpy()[stay],
+            "step": step,
+            "output": output,
+            "prediction": probs.numpy().ravel(),
+            "label": truth.numpy().ravel(),
+        }
+    ).with_columns(pl.col("label").fill_nan(None))
+
+
+def show_predictions(path: Path, task: TaskInfo | None, rows: int = 5) -> str:
+    """The highest predictions of the last class, for people."""
+    table = pl.read_parquet(path)
+    last = table.filter(pl.col("output") == pl.col("output").max(), pl.col("label").is_not_null())
+    top = last.sort("prediction", descending=True).head(rows)
+    name = task.name if task else str(top["task"][0])
+    lines = [
+        f"  stay {s:>8}  predicted {p:.3f}  truth {t:g}"
+        for s, p, t in top.select("stay_id", "prediction", "label").rows()
+    ]
+    return "\n".join([f"{name}, the {len(lines)} highest of {last.height:,} test predictions:", *lines])

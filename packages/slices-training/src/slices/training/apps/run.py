@@ -1,0 +1,135 @@
+"""A run: its folder, its config, its trainer, and what it cost."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger
+from omegaconf import DictConfig, OmegaConf
+
+from slices.training.callbacks import EpochLine
+from slices.training.checkpoint_io import AtomicCheckpointIO
+from slices.training.pretrained import n_parameters
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """The folder in which a run leaves everything, and the config it runs with."""
+
+    folder: Path
+    config: DictConfig
+    resumed: bool = False
+    began: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def start(cls, config: DictConfig) -> Run:
+        """A new run in Hydra's output folder, or the one that ``resume`` names, with its own config.
+
+        Raises:
+            ValueError, FileNotFoundError: there is nothing to resume, or more is asked than to resume.
+        """
+        for noisy in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        if config.get("resume"):
+            return cls(Path(config.resume), _config_of_run(Path(config.resume)), resumed=True)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        OmegaConf.save(config, folder / "config.yaml", resolve=True)
+        return cls(folder, config)
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """Where a resumed run goes on."""
+        return self.folder / "checkpoints" / "last.ckpt" if self.resumed else None
+
+    def cost(self) -> str:
+        """Wall time, processor time and peak memory since the start."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        wall, cpu = time.perf_counter() - self.began, usage.ru_utime + usage.ru_stime
+        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
+        return f"{duration(wall)} ({cpu / 60:.1f} CPU-minutes, {usage.ru_maxrss * unit / 1e9:.1f} GB at most)"
+
+
+def _config_of_run(folder: Path) -> DictConfig:
+    extra = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
+    if extra:
+        raise ValueError(
+            f"resume goes on with the run's own settings: drop {' '.join(extra)}, or start a new run"
+        )
+    for needed in (folder / "config.yaml", folder / "checkpoints" / "last.ckpt"):
+        if not needed.is_file():
+            raise FileNotFoundError(f"nothing to resume: {needed} is missing. Give the folder of a run")
+    config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(42.0), duration(95.0), duration(7300.0)
+    ('42 s', '1 min 35 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
+    """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
+    allowed = set(inspect.signature(Trainer.__init__).parameters) - {"self", "callbacks", "logger", "plugins"}
+    for name in options:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see lightning.pytorch.Trainer"
+            raise ValueError(f"trainer: unknown option {name!r}: {hint}")
+    options = dict(options)
+    interactive = sys.stderr.isatty()
+    options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
+    return Trainer(
+        **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
+        default_root_dir=run.folder,
+        logger=_loggers(run, wandb),
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[*callbacks, *([] if interactive else [EpochLine()])],
+    )
+
+
+def _loggers(run: Run, wandb: bool) -> list[Logger]:
+    """CSV always, TensorBoard where it is installed, W&B when asked."""
+    loggers: list[Logger] = [CSVLogger(run.folder, name="", version="logs")]
+    if find_spec("tensorboard"):
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
+    if wandb:
+        from lightning.pytorch.loggers import WandbLogger
+
+        loggers.append(WandbLogger(save_dir=run.folder))
+    return loggers
+
+
+def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]) -> None:
+    """Says what was decided, before any work is done."""
+    stays = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+    device = f"{trainer.num_devices} x {trainer.strategy.root_device.type}"
+    learned = n_parameters(module, trainable=True)
+    log.info("device %s, precision %s, threads %d", device, trainer.precision, torch.get_num_threads())
+    log.info("stays: %s", stays)
+    log.info("parameters: %s, of which trained: %s", f"{n_parameters(module):,}", f"{learned:,}")

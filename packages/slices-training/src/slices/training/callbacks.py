@@ -1,0 +1,29 @@
+"""What is said while training goes on."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+log = logging.getLogger(__name__)
+
+
+class EpochLine(Callback):
+    """One plain line an epoch, where there is no terminal for a progress bar."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        shown = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name in ("train/loss", "val/loss", "val/auroc", "val/auprc")
+        }
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items()))
+        seconds = time.perf_counter() - self._began
+        log.info("epoch %d/%s  %s  %.1f s", trainer.current_epoch + 1, trainer.max_epochs, numbers, seconds)

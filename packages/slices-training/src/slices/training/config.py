@@ -1,0 +1,247 @@
+"""From YAML to typed parts, once.
+
+``configs/`` composes plain YAML; the functions here turn it into dataclasses that refuse what they do
+not know. Nothing further in reads a loose mapping.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, EncoderConfig
+from slices.encoders.registry import make_config, unknown
+from slices.heads import TaskHeadConfig
+from slices.ssl import CONFIG_REGISTRY, SSL_REGISTRY, SSLConfig
+from slices.training.data.config import DataConfig
+from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
+
+
+def config_dir() -> Path:
+    """Installed wheel: ``slices/training/conf``. Editable checkout: ``<repo>/configs``."""
+    packaged = Path(__file__).resolve().parent / "conf"
+    if packaged.is_dir():
+        return packaged
+    checkout = Path(__file__).resolve().parents[5] / "configs"
+    if (checkout / "pretrain.yaml").is_file():
+        return checkout
+    raise FileNotFoundError(f"slices-training: no configs at {packaged} or {checkout}: install it again")
+
+
+@dataclass(kw_only=True)
+class NamedEncoder:
+    """An encoder's registry name and its config."""
+
+    name: str
+    config: EncoderConfig
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> NamedEncoder:
+        options = dict(given)
+        name = options.pop("name", None)
+        if name is None:
+            raise ValueError(f"encoder: name is missing. There are: {', '.join(ENCODER_REGISTRY.names())}")
+        ENCODER_REGISTRY.find(name)  # an unknown name is answered as an encoder, not as a config
+        return cls(
+            name=name, config=make_config(ENCODER_CONFIG_REGISTRY.find(name), options, f"encoder {name!r}")
+        )
+
+    def plain(self) -> dict[str, Any]:
+        return {"name": self.name, **plain(self.config)}
+
+
+def ssl_config(given: Mapping[str, Any]) -> SSLConfig:
+    """``{name: mae, ...}`` as the objective's dataclass."""
+    name = given.get("name")
+    if name is None:
+        raise ValueError(f"ssl: name is missing. There are: {', '.join(SSL_REGISTRY.names())}")
+    SSL_REGISTRY.find(name)
+    return make_config(CONFIG_REGISTRY.find(name), given, f"ssl {name!r}")
+
+
+@dataclass(kw_only=True)
+class TaskConfig:
+    """What is predicted, and by which head. With ``per_step`` the encoder gives one embedding a step."""
+
+    task_name: str = "in_hospital_mortality"
+    task_type: Literal["binary", "multiclass", "multilabel", "regression"] = "binary"
+    n_classes: int | None = None
+    per_step: bool = False
+    head_type: str = "mlp"
+    hidden_dims: tuple[int, ...] = (64,)
+    dropout: float = 0.1
+    class_weight: Literal["balanced"] | tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.task_type in ("multiclass", "multilabel") and self.n_classes is None:
+            raise ValueError(f"task_type={self.task_type!r} needs n_classes")
+
+    def head(self, input_dim: int) -> TaskHeadConfig:
+        """The head's own config, for embeddings ``input_dim`` wide."""
+        return TaskHeadConfig(
+            name=self.head_type,
+            task_name=self.task_name,
+            task_type=self.task_type,
+            n_classes=self.n_classes,
+            input_dim=input_dim,
+            hidden_dims=self.hidden_dims,
+            dropout=self.dropout,
+        )
+
+
+@dataclass(kw_only=True)
+class PretrainingConfig:
+    """How long, in what portions, and how often a checkpoint is written."""
+
+    max_epochs: int = 30
+    batch_size: int = 64
+    checkpoint_every_n_steps: int = 100
+
+
+@dataclass(kw_only=True)
+class FineTuningConfig:
+    """How the encoder is adapted.
+
+    ``freeze_encoder`` alone is a linear probe; with ``unfreeze_epoch`` the encoder joins at that epoch
+    (0-based); without either everything is trained from the start.
+    """
+
+    freeze_encoder: bool = True
+    unfreeze_epoch: int | None = None
+    max_epochs: int = 30
+    batch_size: int = 64
+    patience: int | None = 8
+    refit_normalizer: bool = False
+    adapt_variables: bool = False
+
+    def __post_init__(self) -> None:
+        if self.unfreeze_epoch is not None and not self.freeze_encoder:
+            raise ValueError("unfreeze_epoch needs freeze_encoder=true: the encoder is not frozen at all")
+
+
+@dataclass(kw_only=True)
+class PretrainConfig:
+    """Everything that ``configs/pretrain.yaml`` says. The module reads the first four and the seed."""
+
+    encoder: NamedEncoder
+    ssl: SSLConfig
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig | None = None
+    seed: int = 0
+    data: DataConfig | None = None
+    training: PretrainingConfig = field(default_factory=PretrainingConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    wandb: bool = False
+    encoder_path: str | None = None
+    resume: str | None = None
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> PretrainConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "pretrain")
+        _refuse_unknown(given, cls, "pretrain")
+        for section in ("encoder", "ssl"):
+            if not given.get(section):
+                raise ValueError(f"pretrain: section {section!r} is missing")
+        given |= {"encoder": NamedEncoder.parse(given["encoder"]), "ssl": ssl_config(given["ssl"])}
+        given |= _shared_sections(given)
+        return make_config(cls, given, "pretrain")
+
+
+@dataclass(kw_only=True)
+class FineTuneConfig:
+    """Everything that ``configs/finetune.yaml`` says.
+
+    ``encoder`` may be left out where a checkpoint says what it is.
+    """
+
+    encoder: NamedEncoder | None = None
+    task: TaskConfig = field(default_factory=TaskConfig)
+    training: FineTuningConfig = field(default_factory=FineTuningConfig)
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: optimizer_config({"name": "adamw", "lr": 1e-4})
+    )
+    scheduler: SchedulerConfig | None = None
+    seed: int = 0
+    data: DataConfig | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+    wandb: bool = False
+    checkpoint_path: str | None = None
+    resume: str | None = None
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> FineTuneConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "finetune")
+        _refuse_unknown(given, cls, "finetune")
+        given["encoder"] = NamedEncoder.parse(given["encoder"]) if given.get("encoder") else None
+        given |= _shared_sections(given)
+        return make_config(cls, given, "finetune")
+
+
+def _shared_sections(given: Mapping[str, Any]) -> dict[str, Any]:
+    sections: dict[str, Any] = {"scheduler": scheduler_config(given.get("scheduler"))}
+    if given.get("optimizer"):
+        sections["optimizer"] = optimizer_config(given["optimizer"])
+    elif "optimizer" in given:
+        raise ValueError("section 'optimizer' is empty: give it a name, as in optimizer=adamw")
+    return sections
+
+
+def _refuse_unknown(given: Mapping[str, Any], cls: type, where: str) -> None:
+    allowed = [part.name for part in dataclasses.fields(cls)]
+    for key in given:
+        if key not in allowed:
+            raise ValueError(f"{where}: {unknown('section', key, allowed)}")
+
+
+def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]:
+    """The config as a plain, resolved dict.
+
+    One that was only loaded from ``configs/<app>.yaml``, and so still has its ``defaults`` list, is
+    composed first: the list chooses the groups, and what was changed after loading wins.
+    """
+    given = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+    if "defaults" in given:
+        given = _compose_loaded(given, app)
+    resolved = OmegaConf.to_container(given, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    resolved.pop("hydra", None)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:
+    from hydra import compose, initialize_config_dir
+
+    choices = [f"{group}={choice if choice is not None else 'null'}" for group, choice in _groups(loaded)]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        base = compose(app, overrides=choices)
+    changes = OmegaConf.masked_copy(loaded, [key for key in loaded if key not in ("defaults", "hydra")])
+    OmegaConf.set_struct(base, False)
+    merged = OmegaConf.merge(base, changes)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _groups(loaded: DictConfig) -> list[tuple[str, str | None]]:
+    entries = [entry for entry in loaded.defaults if isinstance(entry, DictConfig)]
+    return [(str(group), choice) for entry in entries for group, choice in entry.items()]
+
+
+def plain(config: Any) -> Any:
+    """A dataclass as dicts, lists and numbers, as YAML, JSON and a safe checkpoint can hold."""
+    if isinstance(config, NamedEncoder):
+        return config.plain()
+    if dataclasses.is_dataclass(config):
+        return {part.name: plain(getattr(config, part.name)) for part in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {key: plain(value) for key, value in config.items()}
+    if isinstance(config, tuple | list):
+        return [plain(value) for value in config]
+    return config

@@ -1,0 +1,237 @@
+"""Optimizers and learning rate schedules by name.
+
+Schedule lengths are given in epochs. With ``interval: step`` the same curve is followed step by step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LambdaLR,
+    LRScheduler,
+    ReduceLROnPlateau,
+    StepLR,
+)
+
+from slices.encoders.registry import Registry, make_config
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """What all optimizers share: learning rate and weight decay (L2 for Adam and SGD)."""
+
+    name: str
+    lr: float
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr must be above 0, got {self.lr}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        raise NotImplementedError(f"{type(self).__name__} does not say how to build its optimizer")
+
+
+@dataclass(kw_only=True)
+class AdamWConfig(OptimizerConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    name: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
+
+
+@dataclass(kw_only=True)
+class AdamConfig(OptimizerConfig):
+    """Adam (Kingma and Ba 2015)."""
+
+    name: str = "adam"
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
+
+
+@dataclass(kw_only=True)
+class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent with momentum."""
+
+    name: str = "sgd"
+    lr: float = 1e-2
+    momentum: float = 0.9
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        return SGD(parameters, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum)
+
+
+class Length:
+    """How long a training run is; asked of its trainer only where a schedule does not say so itself.
+
+    Raises:
+        ValueError: there is no trainer yet, or it has no ``max_epochs``.
+    """
+
+    def __init__(self, module: LightningModule) -> None:
+        self._module = module
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the trainer is set to run."""
+        epochs = self._trainer.max_epochs
+        if epochs is None or epochs < 1:
+            raise ValueError("the length of the schedule is unknown: set trainer.max_epochs")
+        return epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return max(1, math.ceil(self._trainer.estimated_stepping_batches / self.epochs))
+
+    @property
+    def _trainer(self) -> Trainer:
+        try:
+            return self._module.trainer
+        except RuntimeError as error:
+            raise ValueError(
+                "without a trainer a schedule must say its own length: give max_epochs or T_max"
+            ) from error
+
+
+@dataclass(kw_only=True)
+class SchedulerConfig:
+    """A schedule is moved once per epoch, or once per optimizer step."""
+
+    name: str
+    interval: Literal["epoch", "step"] = "epoch"
+
+    def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
+        raise NotImplementedError(f"{type(self).__name__} does not say how to build its schedule")
+
+    def _unit(self, length: Length) -> int:
+        """Scheduler moves per epoch."""
+        return length.steps_per_epoch if self.interval == "step" else 1
+
+
+@dataclass(kw_only=True)
+class WarmupCosineConfig(SchedulerConfig):
+    """Linear warm-up to the base rate, then cosine decay to ``eta_min`` (Goyal 2017; Loshchilov and Hutter 2017).
+
+    ``max_epochs`` not given: the trainer's. ``warmup_epochs`` not given: a tenth of it.
+    """
+
+    name: str = "warmup_cosine"
+    warmup_epochs: float | None = None
+    max_epochs: int | None = None
+    eta_min: float = 1e-6
+
+    def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
+        epochs = self.max_epochs or length.epochs
+        warmup = epochs / 10 if self.warmup_epochs is None else self.warmup_epochs
+        if warmup > epochs:
+            raise ValueError(
+                f"scheduler.warmup_epochs={warmup:g} is longer than the schedule of {epochs} epochs: "
+                "shorten it, or leave it out for a tenth of the schedule"
+            )
+        unit = self._unit(length)
+        floors = [self.eta_min / group["lr"] for group in optimizer.param_groups]
+        return LambdaLR(optimizer, [warmup_cosine(warmup * unit, epochs * unit, floor) for floor in floors])
+
+
+def warmup_cosine(warmup: float, total: float, floor: float) -> Callable[[int], float]:
+    """The factor on the base rate at move ``i``: ``(i+1)/(warmup+1)`` at first, then cosine to ``floor``.
+
+    >>> [round(warmup_cosine(2, 4, 0.0)(i), 3) for i in range(5)]
+    [0.333, 0.667, 1.0, 0.5, 0.0]
+    """
+
+    def factor(move: int) -> float:
+        if move < warmup:
+            return (move + 1) / (warmup + 1)
+        progress = min(1.0, (move - warmup) / max(total - warmup, 1))
+        return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return factor
+
+
+@dataclass(kw_only=True)
+class CosineConfig(SchedulerConfig):
+    """Cosine annealing over ``T_max`` epochs (not given: the trainer's) to ``eta_min``."""
+
+    name: str = "cosine"
+    T_max: int | None = None
+    eta_min: float = 0.0
+
+    def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
+        t_max = (self.T_max or length.epochs) * self._unit(length)
+        return CosineAnnealingLR(optimizer, T_max=t_max, eta_min=self.eta_min)
+
+
+@dataclass(kw_only=True)
+class StepConfig(SchedulerConfig):
+    """The rate is multiplied by ``gamma`` every ``step_size`` epochs."""
+
+    name: str = "step"
+    step_size: int = 30
+    gamma: float = 0.1
+
+    def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
+        return StepLR(optimizer, step_size=self.step_size * self._unit(length), gamma=self.gamma)
+
+
+@dataclass(kw_only=True)
+class PlateauConfig(SchedulerConfig):
+    """The rate is multiplied by ``factor`` when ``monitor`` has not improved for ``patience`` epochs."""
+
+    name: str = "plateau"
+    mode: Literal["min", "max"] = "min"
+    factor: float = 0.1
+    patience: int = 10
+    monitor: str = "val/loss"
+
+    def __post_init__(self) -> None:
+        if self.interval != "epoch":
+            raise ValueError("plateau watches a validation metric: it has only interval='epoch'")
+
+    def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
+        return ReduceLROnPlateau(optimizer, mode=self.mode, factor=self.factor, patience=self.patience)
+
+
+OPTIMIZER_REGISTRY: Registry[type[OptimizerConfig]] = Registry("optimizer", "slices.optimizers")
+OPTIMIZER_REGISTRY.update(adamw=AdamWConfig, adam=AdamConfig, sgd=SGDConfig)
+
+SCHEDULER_REGISTRY: Registry[type[SchedulerConfig]] = Registry("scheduler", "slices.schedulers")
+SCHEDULER_REGISTRY.update(
+    warmup_cosine=WarmupCosineConfig, cosine=CosineConfig, step=StepConfig, plateau=PlateauConfig
+)
+
+
+def optimizer_config(given: Mapping[str, Any] | OptimizerConfig) -> OptimizerConfig:
+    """``{name: adamw, lr: ...}`` as its dataclass; without a name, AdamW."""
+    if isinstance(given, OptimizerConfig):
+        return given
+    return make_config(OPTIMIZER_REGISTRY.find(given.get("name", "adamw")), given, "optimizer")
+
+
+def scheduler_config(given: Mapping[str, Any] | SchedulerConfig | None) -> SchedulerConfig | None:
+    """``{name: cosine, ...}`` as its dataclass; nothing, or name ``none``, is a constant rate."""
+    if given is None or isinstance(given, SchedulerConfig):
+        return given
+    name = given.get("name")
+    if name is None:
+        raise ValueError(f"scheduler: name is missing. There are: {', '.join(SCHEDULER_REGISTRY.names())}")
+    return make_config(SCHEDULER_REGISTRY.find(name), given, "scheduler")

@@ -1,0 +1,101 @@
+"""Taking a pretrained encoder from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from slices.encoders import EncoderCard, LoadedEncoder, build_encoder, load_encoder
+from slices.training.config import NamedEncoder
+from slices.training.pretraining import SSLPretrainModule
+
+log = logging.getLogger(__name__)
+
+# what may differ between the encoder in a file and the one asked for: neither changes what its weights mean
+FREE_OPTIONS = ("dropout", "pooling")
+
+
+def read_pretrained(
+    checkpoint_path: str | Path | None = None, pretrain_checkpoint_path: str | Path | None = None
+) -> LoadedEncoder | None:
+    """The encoder of an encoder file, or of a Lightning checkpoint of pretraining; None without either.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing, damaged or something else; it is named.
+    """
+    if checkpoint_path is not None and pretrain_checkpoint_path is not None:
+        raise ValueError("give checkpoint_path or pretrain_checkpoint_path, not both")
+    if checkpoint_path is not None:
+        return load_encoder(checkpoint_path)
+    if pretrain_checkpoint_path is not None:
+        return _from_lightning(Path(pretrain_checkpoint_path))
+    return None
+
+
+def _from_lightning(path: Path) -> LoadedEncoder:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: give the .ckpt file of a pretraining run")
+    try:
+        module = SSLPretrainModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a checkpoint of pretraining, or it is damaged: {error}") from error
+    card = module.card or EncoderCard(objective=module.config.ssl.name)
+    return LoadedEncoder(module.get_encoder(), module.normalizer, card)  # type: ignore[arg-type]
+
+
+def adapted(loaded: LoadedEncoder, wanted: NamedEncoder | None, name: str, per_step: bool) -> nn.Module:
+    """The loaded encoder, with the dropout and pooling that are asked for.
+
+    Args:
+        loaded: what the file holds.
+        wanted: the ``encoder`` section; None takes the encoder as it is.
+        name: the registry name of the loaded encoder.
+        per_step: one embedding a step is needed, whatever the pooling was.
+
+    Raises:
+        ValueError: any other option differs; all that do are listed.
+    """
+    found = loaded.encoder.config
+    options = {option: getattr(wanted.config if wanted else found, option) for option in FREE_OPTIONS}
+    if wanted is not None and (differing := _differences(name, found, wanted)):
+        raise ValueError(
+            f"the checkpoint holds another encoder than the config asks for ({'; '.join(differing)}): "
+            f"leave the encoder section out (encoder=null) to take it as it is, or ask for encoder={name}"
+        )
+    if per_step:
+        options["pooling"] = "none"
+    encoder = build_encoder(name, dataclasses.replace(found, **options))
+    _copy_weights(loaded.encoder, encoder)
+    return encoder
+
+
+def _differences(name: str, found: object, wanted: NamedEncoder) -> list[str]:
+    if wanted.name != name:
+        return [f"name: {name!r} in the file, {wanted.name!r} asked for"]
+    listed = []
+    for part in dataclasses.fields(wanted.config):
+        in_file, asked = getattr(found, part.name), getattr(wanted.config, part.name)
+        from_data = asked in (None, ()) and part.name in ("d_input", "static_columns")
+        if in_file != asked and not from_data and part.name not in FREE_OPTIONS:
+            listed.append(f"{part.name}: {in_file!r} in the file, {asked!r} asked for")
+    return listed
+
+
+def _copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """All weights but those of a pooling that only one of the two has; what starts fresh is named."""
+    weights, needed = source.state_dict(), target.state_dict()
+    shared = {key: value for key, value in weights.items() if key in needed}
+    target.load_state_dict(needed | shared)
+    fresh = sorted(set(needed) - set(weights))
+    if fresh:
+        log.info("not in the checkpoint, so trained from scratch: %s", ", ".join(fresh))
+
+
+def n_parameters(module: nn.Module, trainable: bool = False) -> int:
+    """How many numbers the module learns."""
+    parameters = (p for p in module.parameters() if p.requires_grad or not trainable)
+    return sum(torch.numel(p) for p in parameters)

@@ -1,0 +1,216 @@
+"""``SSLPretrainModule``: any encoder under any self-supervised objective."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from slices.encoders import EncoderCard, Normalizer, build_encoder, save_encoder
+from slices.ssl import build_ssl_objective
+from slices.training.batch import accepted_inputs, inputs_of
+from slices.training.card import data_card, pack_card, unpack_card
+from slices.training.config import PretrainConfig, plain
+from slices.training.data.datamodule import dataset_info
+from slices.training.optim import Length, OptimizerConfig, PlateauConfig, SchedulerConfig
+from slices.training.seeding import generator, seed_of
+
+log = logging.getLogger(__name__)
+
+
+class SSLPretrainModule(L.LightningModule):
+    """Pretrains the encoder that ``config.encoder`` names under the objective that ``config.ssl`` names.
+
+    Args:
+        config: sections ``encoder``, ``ssl``, ``optimizer`` and optionally ``scheduler``; a whole
+            ``configs/pretrain.yaml``, composed or only loaded, will do. ``encoder.d_input`` and the static
+            columns not given are taken from the ``data`` section.
+
+    Raises:
+        ValueError, TypeError: the config names something unknown or of the wrong type.
+
+    >>> module = SSLPretrainModule({
+    ...     "encoder": {"name": "gru", "d_input": 5, "d_model": 16},
+    ...     "ssl": {"name": "mae", "mask_ratio": 0.5},
+    ...     "optimizer": {"name": "adamw", "lr": 1.0e-3},
+    ... })
+    >>> loss, metrics = module(torch.randn(2, 8, 5), torch.rand(2, 8, 5) > 0.5)
+    >>> loss.shape
+    torch.Size([])
+    """
+
+    def __init__(self, config: Mapping[str, Any] | DictConfig) -> None:
+        super().__init__()
+        self.config = with_data_shape(PretrainConfig.parse(config))
+        self.save_hyperparameters({"config": self._portable_config()})
+        encoder = build_encoder(self.config.encoder.name, self.config.encoder.config)
+        self.objective = build_ssl_objective(encoder, self.config.ssl)
+        self.card: EncoderCard | None = None
+        self.normalizer: Normalizer | None = None
+        self._accepts = accepted_inputs(self.objective)
+        self._total_steps = 0
+
+    def _portable_config(self) -> dict[str, Any]:
+        """What rebuilds this module anywhere: plain values, and no data to look at."""
+        parts = ("encoder", "ssl", "optimizer", "scheduler", "seed")
+        return {part: plain(getattr(self.config, part)) for part in parts}
+
+    def forward(
+        self,
+        timeseries: Tensor,
+        mask: Tensor,
+        padding_mask: Tensor | None = None,
+        times: Tensor | None = None,
+        counts: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective's loss and metrics; what it hides is drawn from the global random state."""
+        given = {
+            "timeseries": timeseries,
+            "mask": mask,
+            "padding_mask": padding_mask,
+            "times": times,
+            "counts": counts,
+        }
+        batch = {key: value for key, value in given.items() if value is not None}
+        loss, metrics = self.objective(**inputs_of(batch, self._accepts))
+        return loss, metrics
+
+    def setup(self, stage: str) -> None:
+        datamodule = getattr(self.trainer, "datamodule", None)
+        self.card, self.normalizer = data_card(datamodule, self.get_encoder(), self.config.ssl.name)
+        if stage == "fit":
+            d_input = self.config.encoder.config.d_input
+            assert d_input is not None  # with_data_shape filled it in
+            freeze_untouched(self.objective, d_input)
+
+    def on_train_start(self) -> None:
+        self._total_steps = int(self.trainer.estimated_stepping_batches)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # dropout follows from the step alone, so that a resumed run repeats it
+        torch.manual_seed(seed_of(self.config.seed, "dropout", self._micro_batch, self.global_rank))
+
+    @property
+    def _micro_batch(self) -> int:
+        return self.trainer.fit_loop.total_batch_idx
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        loss = self._step(batch, "train", self._micro_batch, self.global_rank)
+        if self.config.scheduler is not None:
+            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        return self._step(batch, "val", batch_idx, 0)
+
+    def _step(self, batch: Mapping[str, Tensor], stage: str, index: int, rank: int) -> Tensor:
+        inputs = inputs_of(batch, self._accepts)
+        size = len(batch["timeseries"])
+        if "draw" in self._accepts:
+            random = generator(batch["timeseries"].device, self.config.seed, stage, index, rank)
+            draw = self.objective.draw(
+                batch["timeseries"], batch["mask"], batch.get("padding_mask"), batch.get("times"), random
+            )
+            loss, metrics = self.objective(**inputs, draw=draw)
+        else:
+            loss, metrics = self.objective(**inputs)
+        training = stage == "train"
+        self.log(
+            f"{stage}/loss",
+            loss,
+            on_step=training,
+            on_epoch=True,
+            prog_bar=True,
+            sync_dist=not training,
+            batch_size=size,
+        )
+        named = {f"{stage}/{name}": value for name, value in metrics.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+        return loss  # type: ignore[no-any-return]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One optimizer step, then the teacher's: once, however many batches it accumulates."""
+        super().optimizer_step(*args, **kwargs)
+        self.objective.on_optimizer_step(self.trainer.global_step, self._total_steps)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimizer over all parameters that the objective trains, and the schedule where there is one."""
+        return optimizer_and_schedule(self, self.config.optimizer, self.config.scheduler)
+
+    def get_encoder(self) -> nn.Module:
+        """The encoder being pretrained."""
+        return self.objective.encoder
+
+    def save_encoder(self, path: str | Path) -> Path:
+        """Writes the encoder, its normaliser and its variables to ``.pt`` or ``.safetensors``."""
+        card = self.card or EncoderCard(objective=self.config.ssl.name)
+        save_encoder(path, self.get_encoder(), normalizer=self.normalizer, card=card)
+        return Path(path)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["slices"] = pack_card(self.card, self.normalizer)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.card, self.normalizer = unpack_card(checkpoint.get("slices"))
+
+
+def with_data_shape(config: PretrainConfig) -> PretrainConfig:
+    """The config with number of variables and static columns filled in from its data, where not given."""
+    if config.encoder.config.d_input is not None:
+        if config.ssl.d_input is None:
+            ssl = dataclasses.replace(config.ssl, d_input=config.encoder.config.d_input)
+            return dataclasses.replace(config, ssl=ssl)
+        return config
+    if config.data is None:
+        raise ValueError("encoder.d_input is missing: give the number of variables, or a data section")
+    info = dataset_info(config.data)
+    shape = {"d_input": len(info.variables), "static_columns": info.static_columns}
+    encoder = dataclasses.replace(config.encoder, config=dataclasses.replace(config.encoder.config, **shape))
+    return dataclasses.replace(config, encoder=encoder, ssl=dataclasses.replace(config.ssl, **shape))
+
+
+def freeze_untouched(objective: nn.Module, n_variables: int) -> list[str]:
+    """Freezes, and names, the parameters that the objective's loss does not reach (an unused pooling, say).
+
+    Found by one backward pass over random stays; random state and buffers are left as they were.
+    """
+    buffers = {name: buffer.clone() for name, buffer in objective.named_buffers()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        device = next(objective.parameters()).device
+        x = torch.randn(4, 16, n_variables, device=device)
+        loss, _ = objective(x, torch.rand_like(x) < 0.5)
+        loss.backward()
+    untouched = [name for name, p in objective.named_parameters() if p.requires_grad and p.grad is None]
+    objective.zero_grad(set_to_none=True)
+    for name, buffer in objective.named_buffers():
+        buffer.copy_(buffers[name])
+    for name in untouched:
+        objective.get_parameter(name).requires_grad_(False)
+    if untouched:
+        log.info("frozen, as the objective does not reach them: %s", ", ".join(untouched))
+    return untouched
+
+
+def optimizer_and_schedule(
+    module: L.LightningModule, optimizer: OptimizerConfig, scheduler: SchedulerConfig | None
+) -> OptimizerLRScheduler:
+    """Both, in the form that Lightning takes from ``configure_optimizers``."""
+    built = optimizer.build(module.parameters())
+    if scheduler is None:
+        return built
+    schedule: dict[str, Any] = {
+        "scheduler": scheduler.build(built, Length(module)),
+        "interval": scheduler.interval,
+    }
+    if isinstance(scheduler, PlateauConfig):
+        schedule["monitor"] = scheduler.monitor
+    return {"optimizer": built, "lr_scheduler": schedule}  # type: ignore[return-value]

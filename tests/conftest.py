@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+N_STAYS = 120
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' synthetic stays are prepared, once."""
+    return tmp_path_factory.mktemp("datasets") / "synthetic"
+
+
+@pytest.fixture
+def tiny(dataset_dir: Path) -> dict[str, Any]:
+    """A data section: few synthetic stays in twelve time bins."""
+    return {
+        "source": {"name": "synthetic", "n_stays": N_STAYS, "seed": 0},
+        "dataset_dir": str(dataset_dir),
+        "horizon": 48.0,
+        "resolution": 4.0,
+        "batch_size": 32,
+    }
+
+
+@pytest.fixture
+def pretrain_config(tiny: dict[str, Any]) -> DictConfig:
+    """``configs/pretrain.yaml``, loaded as the guide has it, on the tests' data and a narrow encoder."""
+    config = OmegaConf.load(CONFIGS / "pretrain.yaml")
+    assert isinstance(config, DictConfig)
+    config.data = tiny
+    config.encoder = {"d_model": 16}
+    return config
+
+
+@pytest.fixture
+def finetune_config(tiny: dict[str, Any]) -> DictConfig:
+    config = OmegaConf.load(CONFIGS / "finetune.yaml")
+    assert isinstance(config, DictConfig)
+    config.data = tiny
+    return config

@@ -1,0 +1,275 @@
+"""``FineTuneModule`` does what its specification says."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from quick import choose, data_for, trainer_for
+from slices.encoders import build_encoder, save_encoder
+from slices.training import FineTuneModule, SSLPretrainModule
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRATCH: dict[str, Any] = {
+    "encoder": {"name": "transformer", "d_input": 6, "d_model": 16, "n_layers": 1},
+    "task": {
+        "task_name": "mortality_24h",
+        "task_type": "binary",
+        "head_type": "mlp",
+        "hidden_dims": [64],
+        "dropout": 0.1,
+    },
+    "training": {"freeze_encoder": True, "unfreeze_epoch": None, "max_epochs": 50, "batch_size": 64},
+    "optimizer": {"name": "adamw", "lr": 1.0e-4, "weight_decay": 0.01},
+}
+TASKS = {
+    "in_hospital_mortality": {
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "val/auroc",
+        "val/auprc",
+        "val/f1",
+    },
+    "length_of_stay_class": {
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "val/auroc",
+        "val/auprc",
+        "val/f1",
+    },
+    "organ_failure": {
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "val/auroc",
+        "val/auprc",
+        "val/f1",
+    },
+    "length_of_stay": {"train/loss", "val/loss"},
+    "deterioration": {
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "val/auroc",
+        "val/auprc",
+        "val/f1",
+    },
+}
+
+
+@pytest.fixture
+def pretrained(pretrain_config: DictConfig, tiny: dict[str, Any], tmp_path: Path) -> dict[str, Path]:
+    """Both files that pretraining leaves."""
+    module = SSLPretrainModule(pretrain_config)
+    trainer = trainer_for(tmp_path)
+    trainer.fit(module, datamodule=data_for(tiny))
+    trainer.save_checkpoint(tmp_path / "ssl-last.ckpt")
+    module.save_encoder(tmp_path / "encoder.pt")
+    return {
+        "checkpoint_path": tmp_path / "encoder.pt",
+        "pretrain_checkpoint_path": tmp_path / "ssl-last.ckpt",
+    }
+
+
+@pytest.mark.parametrize("form", ["checkpoint_path", "pretrain_checkpoint_path"])
+def test_the_guides_snippet_takes_both_checkpoint_forms(
+    form: str, pretrained: dict[str, Path], finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    config = finetune_config  # OmegaConf.load("configs/finetune.yaml"), made small
+    module = FineTuneModule(config=config, **{form: pretrained[form]})  # type: ignore[arg-type]
+    before = copy.deepcopy(module.get_encoder().state_dict())
+    datamodule = data_for(tiny, "in_hospital_mortality", normalizer=module.normalizer)
+    trainer = trainer_for(tmp_path)
+    trainer.fit(module, datamodule=datamodule)
+    assert module.card is not None and module.card.objective == "mae"
+    after = module.get_encoder().state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # a linear probe leaves it alone
+
+
+def test_both_forms_hold_the_same_encoder(pretrained: dict[str, Path], finetune_config: DictConfig) -> None:
+    a = FineTuneModule(finetune_config, checkpoint_path=pretrained["checkpoint_path"])
+    b = FineTuneModule(finetune_config, pretrain_checkpoint_path=pretrained["pretrain_checkpoint_path"])
+    for name, weight in a.get_encoder().state_dict().items():
+        assert torch.equal(weight, b.get_encoder().state_dict()[name]), name
+    assert a.card == b.card
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_every_task_type_trains_and_logs_its_names(
+    task: str, finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    config = choose(finetune_config, task=task, encoder="gru")
+    config.encoder = {"d_model": 16}
+    config.training = {"freeze_encoder": False}
+    module = FineTuneModule(config)
+    trainer = trainer_for(tmp_path)
+    datamodule = data_for(tiny, task)
+    trainer.fit(module, datamodule=datamodule)
+    assert set(trainer.callback_metrics) >= TASKS[task]
+    (tested,) = trainer.test(module, datamodule=datamodule, verbose=False)
+    validated = {name.replace("val/", "test/") for name in TASKS[task] if name.startswith("val/")}
+    assert set(tested) >= validated
+
+
+def test_probs_are_what_the_task_type_says() -> None:
+    x, mask = torch.randn(3, 8, 6), torch.ones(3, 8, 6, dtype=torch.bool)
+    two_classes = SCRATCH["task"] | {"task_type": "multiclass", "n_classes": 2}
+    two_labels = SCRATCH["task"] | {"task_type": "multilabel", "n_classes": 2}
+    number = SCRATCH["task"] | {"task_type": "regression"}
+    for task, width, sums_to_one in ((two_classes, 2, True), (two_labels, 2, False), (number, 1, False)):
+        outputs = FineTuneModule(SCRATCH | {"task": task})(x, mask)
+        assert outputs["probs"].shape == outputs["logits"].shape == (3, width)
+        assert bool(torch.allclose(outputs["probs"].sum(-1), torch.ones(3))) is sums_to_one
+
+
+def encoder_moves(module: FineTuneModule, tiny: dict[str, Any], folder: Path, epochs: int) -> list[bool]:
+    """For each epoch: did the encoder's weights change?"""
+
+    class Watch(L.Callback):
+        moved: list[bool] = []
+
+        def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            self.before = copy.deepcopy(module.get_encoder().state_dict())
+
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            after = module.get_encoder().state_dict()
+            self.moved.append(not all(torch.equal(self.before[name], after[name]) for name in after))
+
+    watch = Watch()
+    watch.moved = []
+    trainer = trainer_for(folder, max_epochs=epochs, limit_train_batches=2, callbacks=[watch])
+    trainer.fit(module, datamodule=data_for(tiny, "in_hospital_mortality"))
+    return watch.moved
+
+
+@pytest.mark.parametrize(
+    ("strategy", "moves"),
+    [
+        ({"freeze_encoder": True}, [False, False, False]),
+        ({"freeze_encoder": False}, [True, True, True]),
+        ({"freeze_encoder": True, "unfreeze_epoch": 2}, [False, False, True]),
+    ],
+)
+def test_freezing_strategies(
+    strategy: dict[str, Any],
+    moves: list[bool],
+    finetune_config: DictConfig,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    config = choose(finetune_config, encoder="gru")
+    config.encoder = {"d_model": 16}
+    config.training = strategy
+    assert encoder_moves(FineTuneModule(config), tiny, tmp_path, epochs=3) == moves
+
+
+def test_a_frozen_encoder_drops_nothing_out() -> None:
+    config = SCRATCH | {"encoder": SCRATCH["encoder"] | {"dropout": 0.5}}
+    module = FineTuneModule(config).train()
+    encoder = module.get_encoder()
+    x = torch.randn(3, 8, 6)
+    assert torch.equal(encoder(x), encoder(x))
+
+
+def test_another_pooling_starts_fresh_and_is_named(
+    pretrained: dict[str, Path], finetune_config: DictConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = choose(finetune_config, encoder="transformer")
+    config.encoder = {"d_model": 16, "pooling": "attention"}
+    with caplog.at_level("INFO", logger="slices"):
+        module = FineTuneModule(config, checkpoint_path=pretrained["checkpoint_path"])
+    assert module.get_encoder().config.pooling == "attention"  # type: ignore[union-attr]
+    assert "trained from scratch: pool" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ({"name": "gru", "d_model": 16}, "name: 'transformer' in the file, 'gru' asked for"),
+        ({"name": "transformer", "d_model": 32}, "d_model: 16 in the file, 32 asked for"),
+    ],
+)
+def test_a_checkpoint_of_another_encoder_is_refused(
+    encoder: dict[str, Any], message: str, pretrained: dict[str, Path]
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FineTuneModule(SCRATCH | {"encoder": encoder}, checkpoint_path=pretrained["checkpoint_path"])
+
+
+def test_balanced_class_weights_come_from_the_training_labels(
+    finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    config = choose(finetune_config, encoder="linear")
+    config.encoder = {"d_model": 8}
+    config.training = {"freeze_encoder": False}
+    config.task = {"class_weight": "balanced"}
+    module = FineTuneModule(config)
+    datamodule = data_for(tiny, "in_hospital_mortality")
+    trainer_for(tmp_path).fit(module, datamodule=datamodule)
+    label, label_mask = datamodule.train_labels()
+    positives, n = (label[label_mask] == 1).sum(), label_mask.sum()
+    weight = module.task_loss.class_weight
+    assert weight is not None
+    assert weight.tolist() == pytest.approx([n / (2 * (n - positives)), n / (2 * positives)])
+
+
+def test_one_label_a_step_needs_an_encoder_that_cannot_see_the_future(
+    finetune_config: DictConfig, tiny: dict[str, Any]
+) -> None:
+    config = choose(finetune_config, task="deterioration", encoder="transformer")
+    config.encoder = {"d_model": 16}
+    datamodule = data_for(tiny, "deterioration")
+    datamodule.prepare_data()
+    datamodule.setup()
+    with pytest.raises(ValueError, match="causal"):
+        FineTuneModule(config).check_data(datamodule)
+    config.encoder = {"d_model": 16, "causal": True}
+    FineTuneModule(config).check_data(datamodule)
+
+
+def test_a_fine_tuned_checkpoint_loads_safely_and_needs_no_other_file(
+    pretrained: dict[str, Path], finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    module = FineTuneModule(finetune_config, checkpoint_path=pretrained["checkpoint_path"])
+    trainer = trainer_for(tmp_path)
+    trainer.fit(module, datamodule=data_for(tiny, "in_hospital_mortality", normalizer=module.normalizer))
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    pretrained["checkpoint_path"].unlink()
+    again = FineTuneModule.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    d_input = again.get_encoder().config.d_input  # type: ignore[union-attr]
+    x, mask = torch.randn(3, 8, d_input), torch.rand(3, 8, d_input) > 0.5
+    assert torch.equal(again.eval()(x, mask)["probs"], module.eval()(x, mask)["probs"])
+    assert again.card == module.card
+
+
+def test_a_bare_finetune_config_is_composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    config = OmegaConf.load("configs/finetune.yaml")
+    encoder = build_encoder("gru", {"d_input": 6, "d_model": 16})
+    path = save_encoder(tmp_path / "encoder.pt", encoder)
+    module = FineTuneModule(config=config, checkpoint_path=path)  # type: ignore[arg-type]
+    assert module.get_encoder().config == encoder.config
+    assert module.get_task_head().config.task_type == "binary"
+
+
+def test_two_checkpoints_at_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        FineTuneModule(SCRATCH, checkpoint_path="a.pt", pretrain_checkpoint_path="b.ckpt")
+
+
+def test_unfreezing_what_is_not_frozen_is_refused() -> None:
+    training = {"freeze_encoder": False, "unfreeze_epoch": 3}
+    with pytest.raises(ValueError, match="unfreeze_epoch needs freeze_encoder=true"):
+        FineTuneModule(SCRATCH | {"training": training})

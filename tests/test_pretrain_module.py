@@ -1,0 +1,251 @@
+"""``SSLPretrainModule`` does what its specification says."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from quick import choose, data_for, trainer_for
+from slices.encoders import build_encoder, load_encoder
+from slices.ssl import build_ssl_objective
+from slices.training import SSLPretrainModule, StayDataModule
+
+ROOT = Path(__file__).resolve().parents[1]
+MINIMAL: dict[str, Any] = {
+    "encoder": {"name": "transformer", "d_input": 6, "d_model": 16, "n_layers": 1},
+    "ssl": {"name": "mae", "mask_ratio": 0.15},
+    "optimizer": {"name": "adamw", "lr": 1.0e-3, "weight_decay": 0.01},
+}
+
+
+@pytest.fixture
+def datamodule(tiny: dict[str, Any]) -> StayDataModule:
+    return data_for(tiny)
+
+
+def test_the_guides_first_snippet(
+    pretrain_config: DictConfig, datamodule: StayDataModule, tmp_path: Path
+) -> None:
+    config = pretrain_config  # OmegaConf.load("configs/pretrain.yaml"), made small
+    module = SSLPretrainModule(config)
+    trainer = trainer_for(tmp_path)
+    trainer.fit(module, datamodule=datamodule)
+    module.save_encoder(tmp_path / "pretrained_encoder.pt")
+
+    assert {"train/loss", "val/loss"} <= set(trainer.callback_metrics)
+    loaded = load_encoder(tmp_path / "pretrained_encoder.pt")
+    assert loaded.card.variables == datamodule.variables
+    assert loaded.card.objective == "mae"
+    assert loaded.normalizer is not None
+    for name, weight in module.get_encoder().state_dict().items():
+        assert torch.equal(weight, loaded.encoder.state_dict()[name]), name
+
+
+def test_a_config_that_was_only_loaded_is_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = OmegaConf.load("configs/pretrain.yaml")
+    config.ssl = {"mask_ratio": 0.25}
+    module = SSLPretrainModule(config)  # type: ignore[arg-type]
+    assert module.config.ssl.mask_ratio == 0.25  # type: ignore[attr-defined]
+    assert module.config.encoder.name == "transformer"
+    assert module.config.encoder.config.d_input >= 35  # type: ignore[operator]
+
+
+def test_choices_in_a_loaded_defaults_list_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = OmegaConf.load("configs/pretrain.yaml")
+    choose(config, encoder="gru")
+    assert SSLPretrainModule(config).config.encoder.name == "gru"  # type: ignore[arg-type]
+
+
+def test_forward_gives_the_objectives_loss_and_metrics() -> None:
+    module = SSLPretrainModule(MINIMAL)
+    loss, metrics = module(torch.randn(4, 8, 6), torch.rand(4, 8, 6) > 0.5)
+    assert loss.ndim == 0 and loss.requires_grad
+    assert metrics and all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+
+
+@pytest.mark.parametrize("ending", [".pt", ".safetensors"])
+def test_the_encoder_is_saved_without_data_too(tmp_path: Path, ending: str) -> None:
+    module = SSLPretrainModule(MINIMAL)
+    module.save_encoder(tmp_path / f"encoder{ending}")
+    assert load_encoder(tmp_path / f"encoder{ending}").encoder.config == module.get_encoder().config
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"name": "adamw", "lr": 1e-3, "weight_decay": 0.01}, torch.optim.AdamW),
+        ({"name": "adam", "lr": 1e-3, "weight_decay": 0.0}, torch.optim.Adam),
+        ({"name": "sgd", "lr": 1e-2, "weight_decay": 1e-4, "momentum": 0.9}, torch.optim.SGD),
+    ],
+)
+def test_optimizers_take_what_they_are_given(given: dict[str, Any], kind: type) -> None:
+    optimizer = SSLPretrainModule(MINIMAL | {"optimizer": given}).configure_optimizers()
+    assert isinstance(optimizer, kind)
+    (group,) = optimizer.param_groups
+    assert all(group[key] == value for key, value in given.items() if key != "name")
+
+
+# the specification's schedules, and the rate after each of four epochs that start from 1
+SCHEDULES = [
+    (
+        {"name": "warmup_cosine", "warmup_epochs": 2, "max_epochs": 4, "eta_min": 0.0},
+        [1 / 3, 2 / 3, 1.0, 0.5],
+    ),
+    ({"name": "cosine", "T_max": 4, "eta_min": 0.0}, [1.0, 0.8536, 0.5, 0.1464]),
+    ({"name": "step", "step_size": 2, "gamma": 0.1}, [1.0, 1.0, 0.1, 0.1]),
+    ({"name": "warmup_cosine", "warmup_epochs": 2}, [1 / 3, 2 / 3, 1.0, 0.5]),  # the trainer's four epochs
+    ({"name": "cosine"}, [1.0, 0.8536, 0.5, 0.1464]),
+]
+
+
+class Rates(L.Callback):
+    def __init__(self) -> None:
+        self.by_step: list[float] = []
+        self.by_epoch: list[float] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.by_epoch.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        self.by_step.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def fit_with(
+    schedule: dict[str, Any], datamodule: StayDataModule, pretrain_config: DictConfig, folder: Path
+) -> Rates:
+    pretrain_config.scheduler = {"warmup_epochs": None} if schedule["name"] == "warmup_cosine" else {}
+    choose(pretrain_config, scheduler=schedule["name"])
+    pretrain_config.scheduler = schedule
+    pretrain_config.optimizer = {"lr": 1.0}
+    pretrain_config.encoder = {"d_model": 16, "n_layers": 1}
+    rates = Rates()
+    trainer = trainer_for(
+        folder, max_epochs=4, limit_train_batches=2, callbacks=[rates], gradient_clip_val=1e-6
+    )
+    trainer.fit(SSLPretrainModule(pretrain_config), datamodule=datamodule)
+    assert trainer.callback_metrics["lr"] == pytest.approx(rates.by_step[-1])
+    return rates
+
+
+@pytest.mark.parametrize(("schedule", "expected"), SCHEDULES)
+def test_schedules_by_epoch(
+    schedule: dict[str, Any],
+    expected: list[float],
+    datamodule: StayDataModule,
+    pretrain_config: DictConfig,
+    tmp_path: Path,
+) -> None:
+    rates = fit_with(schedule, datamodule, pretrain_config, tmp_path)
+    assert rates.by_epoch == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_schedule_by_step_follows_the_same_curve(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    rates = fit_with({"name": "cosine", "interval": "step"}, datamodule, pretrain_config, tmp_path)
+    assert rates.by_epoch == pytest.approx([1.0, 0.8536, 0.5, 0.1464], abs=1e-4)
+    assert len(set(rates.by_step)) == 8  # it moves at every one of the 4 x 2 steps
+
+
+def test_plateau_lowers_the_rate_when_validation_stalls(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    # a loss must rise by the hour to count as better: it never does
+    schedule = {"name": "plateau", "mode": "max", "factor": 0.1, "patience": 0}
+    rates = fit_with(schedule, datamodule, pretrain_config, tmp_path)
+    assert min(rates.by_epoch) < 1.0
+
+
+def test_a_warm_up_longer_than_the_schedule_is_refused(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="warmup_epochs=9 is longer"):
+        fit_with({"name": "warmup_cosine", "warmup_epochs": 9}, datamodule, pretrain_config, tmp_path)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_teacher_moves_once_per_optimizer_step(
+    accumulate: int, datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    choose(pretrain_config, ssl="jepa")
+    module = SSLPretrainModule(pretrain_config)
+    moves: list[tuple[int, int]] = []
+    original = module.objective.on_optimizer_step
+
+    def counted(step: int, total_steps: int) -> None:
+        moves.append((step, total_steps))
+        original(step, total_steps)
+
+    module.objective.on_optimizer_step = counted  # type: ignore[method-assign]
+    trainer = trainer_for(
+        tmp_path, max_epochs=2, limit_train_batches=3, accumulate_grad_batches=accumulate, limit_val_batches=0
+    )
+    trainer.fit(module, datamodule=datamodule)
+    steps = 6 // accumulate
+    assert moves == [(step, steps) for step in range(1, steps + 1)]
+
+
+def test_what_the_objective_does_not_reach_is_frozen_and_named(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pretrain_config.encoder = {"d_model": 16, "pooling": "attention"}
+    module = SSLPretrainModule(pretrain_config)
+    with caplog.at_level("INFO", logger="slices"):
+        trainer_for(tmp_path).fit(module, datamodule=datamodule)
+    frozen = [name for name, p in module.get_encoder().named_parameters() if not p.requires_grad]
+    assert frozen and all("pool" in name for name in frozen)
+    assert all(name in caplog.text for name in frozen)
+
+
+def test_a_lightning_checkpoint_loads_safely_and_whole(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    module = SSLPretrainModule(pretrain_config)
+    trainer = trainer_for(tmp_path)
+    trainer.fit(module, datamodule=datamodule)
+    trainer.save_checkpoint(tmp_path / "ssl-last.ckpt")
+    torch.load(tmp_path / "ssl-last.ckpt", weights_only=True)
+    again = SSLPretrainModule.load_from_checkpoint(tmp_path / "ssl-last.ckpt", weights_only=True)
+    assert again.config.encoder == module.config.encoder
+    assert again.card == module.card
+    for name, weight in module.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def test_the_same_seed_gives_the_same_run(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    weights = []
+    for _ in range(2):
+        L.seed_everything(1, verbose=False)
+        module = SSLPretrainModule(pretrain_config)
+        trainer_for(tmp_path).fit(module, datamodule=datamodule)
+        weights.append(torch.cat([p.flatten() for p in module.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_a_batch_with_the_least_trains_too(tmp_path: Path) -> None:
+    """A data module that is not ours may give values and mask, and nothing more."""
+    batch = {"timeseries": torch.randn(4, 8, 6), "mask": torch.rand(4, 8, 6) > 0.5}
+    module = SSLPretrainModule(MINIMAL)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        loader = torch.utils.data.DataLoader([batch, batch], batch_size=None)
+        trainer_for(tmp_path, limit_val_batches=0).fit(module, loader)
+    assert module.trainer.global_step == 2
+
+
+def test_encoder_and_objective_are_any_that_are_registered() -> None:
+    module = SSLPretrainModule(MINIMAL)
+    encoder = build_encoder("transformer", module.config.encoder.config)
+    objective = build_ssl_objective(encoder, module.config.ssl)
+    assert type(module.objective) is type(objective)
+    assert type(module.get_encoder()) is type(encoder)

@@ -1,0 +1,122 @@
+"""Each wheel holds its part and no more, and works where nothing else of ours is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("isolated", Path(__file__).with_name("isolated.py"))
+assert spec is not None and spec.loader is not None
+isolated = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(isolated)
+
+ALONE = {
+    "slices-encoders": """
+import torch
+from slices.encoders import build_encoder, list_encoders
+x = torch.randn(2, 5, 8)
+for name in list_encoders():
+    assert build_encoder(name, {"d_input": 8, "d_model": 16})(x).shape == (2, 16), name
+""",
+    "slices-ssl": """
+import torch
+from torch import nn
+from slices.ssl import build_ssl_objective, list_objectives
+class Mine(nn.Module):
+    output_dim = 16
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(8, 16, batch_first=True)
+    def forward(self, x, mask):
+        return self.gru(x)[0]
+for name in list_objectives():
+    objective = build_ssl_objective(Mine(), {"name": name, "d_input": 8})
+    loss, _ = objective(torch.randn(4, 12, 8), torch.rand(4, 12, 8) > 0.3)
+    loss.backward()
+    assert loss.isfinite(), name
+""",
+    "slices-heads": """
+import torch
+from slices.heads import build_task_head, list_heads
+for name in list_heads():
+    head = build_task_head({"name": name, "task_type": "binary", "input_dim": 8})
+    assert head(torch.randn(3, 8))["probs"].shape == (3, 2), name
+""",
+}
+OTHERS = ["lightning", "hydra", "omegaconf", "torchmetrics", "numpy", "slices.training"]
+
+
+def files(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def requirements(wheel: Path) -> dict[str, Requirement]:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        lines = Parser().parsestr(archive.read(metadata).decode()).get_all("Requires-Dist", [])
+    return {requirement.name: requirement for requirement in map(Requirement, lines)}
+
+
+@pytest.mark.parametrize("package", ["slices-encoders", "slices-ssl", "slices-heads", "slices-training"])
+def test_a_wheel_holds_only_its_part_of_the_namespace(wheels: dict[str, Path], package: str) -> None:
+    part = f"slices/{package.removeprefix('slices-')}/"
+    held = {name for name in files(wheels[package]) if ".dist-info/" not in name}
+    assert held and all(name.startswith(part) for name in held)  # so there is no slices/__init__.py either
+    assert f"{part}py.typed" in held
+
+
+def test_configs_travel_with_slices_training(wheels: dict[str, Path]) -> None:
+    inside = "slices/training/conf/"
+    shipped = {name.removeprefix(inside) for name in files(wheels["slices-training"]) if inside in name}
+    assert shipped == {str(path.relative_to(ROOT / "configs")) for path in (ROOT / "configs").rglob("*.yaml")}
+
+
+@pytest.mark.parametrize("package", sorted(ALONE))
+def test_a_package_works_alone(tmp_path: Path, wheels: dict[str, Path], package: str) -> None:
+    needed = requirements(wheels[package])
+    assert set(needed) <= {"torch", "jaxtyping", "safetensors", "einops"}
+    python = isolated.isolated_python(tmp_path / "env", list(needed), [wheels[package]])
+    siblings = [name.replace("-", ".") for name in ALONE if name != package]
+    absent = f"""
+import importlib.util
+def there(module):
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+assert not [module for module in {OTHERS + siblings} if there(module)]
+"""
+    subprocess.run([str(python), "-I", "-c", absent + ALONE[package]], check=True, cwd=tmp_path)
+
+
+def test_the_installed_command_composes_its_configs_with_no_checkout(
+    tmp_path: Path, wheels: dict[str, Path]
+) -> None:
+    third_party = [
+        name for name, wanted in requirements(wheels["slices-training"]).items() if wanted.marker is None
+    ]
+    third_party = [name for name in third_party if not name.startswith("slices-")]
+    python = isolated.isolated_python(tmp_path / "env", third_party, list(wheels.values()))
+    command = [str(python.with_name("slices-pretrain")), "--cfg", "job", "ssl=jepa"]
+    printed = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True).stdout
+    assert "name: jepa" in printed
+
+
+@pytest.mark.slow
+def test_the_installed_command_pretrains_with_no_checkout(tmp_path: Path, wheels: dict[str, Path]) -> None:
+    third_party = [
+        name for name, wanted in requirements(wheels["slices-training"]).items() if wanted.marker is None
+    ]
+    third_party = [name for name in third_party if not name.startswith("slices-")]
+    python = isolated.isolated_python(tmp_path / "env", third_party, list(wheels.values()))
+    command = [str(python.with_name("slices-pretrain")), "training.max_epochs=1", "data.source.n_stays=100"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert (tmp_path / "outputs" / "encoder.pt").is_file()
