@@ -1,0 +1,59 @@
+"""The ``data`` section of a config."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from slices.training.data.sources import Source, build_source
+from slices.training.data.splits import SplitConfig
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Where stays come from, how they become batches, and who is trained and tested on.
+
+    ``source`` names a registered source and its options. ``resolution`` is the width of a time bin in
+    hours, or "timestamps" for the measured times (of which the ``max_steps`` most recent are kept).
+    ``horizon``: hours since admission that are seen. ``aggregate``: of several values in one bin, their
+    mean or the last. ``label_fraction`` of the training labels are used, drawn by ``label_seed``.
+    """
+
+    source: dict[str, Any]
+    dataset_dir: str
+    resolution: float | Literal["timestamps"] = 1.0
+    horizon: float = 48.0
+    max_steps: int | None = None
+    aggregate: Literal["mean", "last"] = "mean"
+    batch_size: int = 64
+    splits: SplitConfig = field(default_factory=SplitConfig)
+    label_fraction: float = 1.0
+    label_seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.source = dict(self.source)
+        self.build_source()
+        if self.resolution != "timestamps" and not 0 < self.resolution <= self.horizon:
+            raise ValueError(
+                f"resolution={self.resolution}: allowed is a width in hours up to horizon, or 'timestamps'"
+            )
+        if not 0 < self.horizon < math.inf:
+            raise ValueError(f"horizon={self.horizon}: allowed is a positive number of hours")
+        if self.max_steps is not None and (self.resolution != "timestamps" or self.max_steps < 1):
+            raise ValueError(
+                f"max_steps={self.max_steps}: allowed is 1 or more with resolution='timestamps', else null"
+            )
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}: allowed is 1 or more")
+        if not 0 < self.label_fraction <= 1:
+            raise ValueError(f"label_fraction={self.label_fraction}: allowed is above 0, up to 1")
+
+    def build_source(self) -> Source:
+        """The source, with its own config. Raises as ``build_source`` does."""
+        return build_source(self.source)
+
+    @property
+    def bin_width(self) -> float | None:
+        """Hours per bin, or None for measured timestamps."""
+        return None if self.resolution == "timestamps" else self.resolution

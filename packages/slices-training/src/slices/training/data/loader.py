@@ -1,0 +1,126 @@
+"""Batches in a seeded order, the same whether a run was interrupted or not."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Index = npt.NDArray[np.int64]
+
+
+class StaySampler:
+    """Which stays each batch of an epoch holds, on each rank.
+
+    Training (``shuffle=True``): a permutation by (seed, epoch), repeated from its start to a multiple
+    of the ranks, dealt out batch by batch, so that every rank has batches of equal size; the last ones
+    may be smaller, and none is dropped. Evaluation: every stay once, dealt out in turn, and cut into
+    the same number of batches on every rank; with several ranks a batch may hold one stay more than
+    ``batch_size``.
+    """
+
+    def __init__(
+        self,
+        stays: Index,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if len(stays) < (1 if shuffle else world_size):
+            raise ValueError(
+                f"{len(stays)} stays cannot be dealt out to {world_size} ranks: use fewer, or more stays"
+            )
+        self.stays = stays
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches in an epoch, on this rank as on every other."""
+        share = len(self.stays) / self.world_size
+        return max(1, math.ceil((math.ceil(share) if self.shuffle else math.floor(share)) / self.batch_size))
+
+    def batches(self) -> list[Index]:
+        """The batches of the current epoch."""
+        if not self.shuffle:
+            return np.array_split(self.stays[self.rank :: self.world_size], len(self))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.stays)
+        order = np.resize(order, math.ceil(len(order) / self.world_size) * self.world_size)
+        share = order[self.rank :: self.world_size]
+        return [share[start : start + self.batch_size] for start in range(0, len(share), self.batch_size)]
+
+
+class StayLoader:
+    """An iterable of batches that Lightning can stop and resume anywhere.
+
+    ``cut`` makes a batch from the positions of its stays. The state is (epoch, batches handed out);
+    loaded, it holds for the epoch it was saved in and is forgotten in any other.
+    """
+
+    def __init__(self, cut: Callable[[Index], dict[str, Tensor]], sampler: StaySampler) -> None:
+        self.cut = cut
+        self.sampler = sampler
+        self._done = (0, 0)
+        self._resume: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        # Runs from the first next() on, that is after Lightning has set the epoch.
+        epoch = self.sampler.epoch
+        resume, self._resume = self._resume, None
+        start = resume[1] if resume is not None and resume[0] == epoch else 0
+        for done, stays in enumerate(self.sampler.batches()[start:], start=start + 1):
+            self._done = (epoch, done)
+            yield self.cut(stays)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the epoch stands, and what the order depends on."""
+        return {"epoch": self._done[0], "done": self._done[1], "order": self._order()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there. Raises ``ValueError`` where the order of the stays would be another one."""
+        saved, now = state_dict["order"], self._order()
+        changed = [
+            f"{key}: {saved.get(key)} then, {now[key]} now" for key in now if saved.get(key) != now[key]
+        ]
+        if changed:
+            raise ValueError(
+                f"cannot resume in the same order of stays ({'; '.join(changed)}): resume with the "
+                "settings of the interrupted run, or start anew from its weights"
+            )
+        self._resume = self._done = (state_dict["epoch"], state_dict["done"])
+
+    def _order(self) -> dict[str, int]:
+        sampler = self.sampler
+        return {
+            "stays": zlib.crc32(sampler.stays.tobytes()),
+            "n_stays": len(sampler.stays),
+            "batch_size": sampler.batch_size,
+            "seed": sampler.seed,
+            "world_size": sampler.world_size,
+        }
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """This process's rank and how many there are; 0 and 1 outside distributed training."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

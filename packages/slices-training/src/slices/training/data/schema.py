@@ -1,0 +1,113 @@
+"""What a dataset is made of: variables, tasks, and the tables a source hands over."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+
+TaskType = Literal["binary", "multiclass", "multilabel", "regression"]
+
+STAY_SCHEMA = pl.Schema(
+    {"stay_id": pl.Int64, "patient_id": pl.Int64, "set": pl.String, "length_hours": pl.Float32}
+)
+EVENT_SCHEMA = pl.Schema({"stay_id": pl.Int64, "time": pl.Float32, "variable": pl.Int16, "value": pl.Float64})
+LABEL_SCHEMA = pl.Schema(
+    {
+        "task": pl.String,
+        "stay_id": pl.Int64,
+        "prediction_time": pl.Float32,
+        "column": pl.Int16,
+        "value": pl.Float64,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """One variable: its unit, the range a value can plausibly have, and how it is scaled.
+
+    ``transform`` "log" is for heavy tails; a ``static`` variable is measured once, at time 0.
+    """
+
+    name: str
+    unit: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    transform: Literal["identity", "log"] = "identity"
+    static: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, which knows no infinity: an open end is None."""
+        plain = dataclasses.asdict(self)
+        return plain | {end: plain[end] if math.isfinite(plain[end]) else None for end in ("low", "high")}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Variable:
+        return cls(**{key: value for key, value in plain.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInfo:
+    """One task: its type (never guessed from its width), its classes, and one label a stay or a step."""
+
+    name: str
+    task_type: TaskType
+    classes: tuple[str, ...] = ()
+    per_step: bool = False
+
+    def __post_init__(self) -> None:
+        if self.task_type == "regression" and self.classes:
+            raise ValueError(f"task {self.name!r}: a regression has no classes, got {self.classes}")
+        if self.task_type == "binary" and len(self.classes) != 2:
+            raise ValueError(f"task {self.name!r}: a binary task has 2 classes, got {self.classes}")
+        if self.task_type in ("multiclass", "multilabel") and not self.classes:
+            raise ValueError(f"task {self.name!r}: a {self.task_type} task needs the names of its classes")
+
+    @property
+    def n_classes(self) -> int | None:
+        """How many classes there are; None for a regression."""
+        return len(self.classes) or None
+
+    @property
+    def width(self) -> int:
+        """Numbers in one label: one a class in a multilabel task, otherwise one."""
+        return len(self.classes) if self.task_type == "multilabel" else 1
+
+
+class Chunk(NamedTuple):
+    """Some stays with all that belongs to them, as polars tables of the schemas above.
+
+    Events hold the position of their variable in the source's list, and hours since admission.
+    Labels hold the class (or the number, for a regression); ``column`` is the class in a multilabel
+    task and 0 otherwise.
+    """
+
+    stays: pl.DataFrame
+    events: pl.DataFrame
+    labels: pl.DataFrame
+
+
+class Tally:
+    """What was dropped or repaired on the way in: by rule, and in each set of stays.
+
+    >>> tally = Tally()
+    >>> tally.add("bad_time", "time is not HH:MM", {"a": 3, "b": 0})
+    >>> tally.add("bad_time", "time is not HH:MM", {"b": 2})
+    >>> tally.rules["bad_time"]
+    {'description': 'time is not HH:MM', 'count': 5, 'by_set': {'a': 3, 'b': 2}}
+    """
+
+    def __init__(self) -> None:
+        self.rules: dict[str, dict[str, Any]] = {}
+
+    def add(self, rule: str, description: str, by_set: dict[str, int]) -> None:
+        """Count what a rule did, set by set."""
+        entry = self.rules.setdefault(rule, {"description": description, "count": 0, "by_set": {}})
+        for name, count in by_set.items():
+            entry["count"] += count
+            if count:
+                entry["by_set"][name] = entry["by_set"].get(name, 0) + count

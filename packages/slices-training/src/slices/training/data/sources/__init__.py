@@ -1,0 +1,20 @@
+"""Where stays come from. Importing this registers the built-in sources."""
+
+from slices.training.data.sources.base import (
+    SOURCE_CONFIG_REGISTRY,
+    SOURCE_REGISTRY,
+    Source,
+    build_source,
+    register_source,
+)
+from slices.training.data.sources.synthetic import SyntheticConfig, SyntheticSource
+
+__all__ = [
+    "SOURCE_CONFIG_REGISTRY",
+    "SOURCE_REGISTRY",
+    "Source",
+    "SyntheticConfig",
+    "SyntheticSource",
+    "build_source",
+    "register_source",
+]

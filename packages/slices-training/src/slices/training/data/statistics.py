@@ -1,0 +1,60 @@
+"""Statistics of the training split, as the normaliser that goes with the encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from slices.encoders import Normalizer
+from slices.training.data.store import StayStore
+from slices.training.data.views import View
+
+CLIP = 5.0  # normalised values are clipped to ±5: five robust standard deviations
+IQR_OF_NORMAL = 1.349  # interquartile range of a standard normal distribution
+
+
+def fit_normalizer(
+    store: StayStore, view: View, stays: npt.NDArray[np.int64], *, clip: float = CLIP
+) -> Normalizer:
+    """Robust location and scale of each column, from single events of the given stays up to the horizon.
+
+    Heavy-tailed variables are taken in logarithms first, as they are declared. Location is the median,
+    scale the interquartile range / 1.349, or the standard deviation where that is 0, or 1 where that is
+    0 too. Columns that only hold 0 and 1, and columns without an event, are left as they are.
+    """
+    transforms = ["identity"] * len(view.static)
+    for variable, column in zip(store.variables, view.column, strict=True):
+        if column >= 0:
+            transforms[column] = variable.transform
+    column, value = _events(store, view, stays)
+    order = np.argsort(column, kind="stable")
+    value = value[order]
+    edges = np.searchsorted(column[order], np.arange(len(transforms) + 1))
+    fitted = [
+        _location_and_scale(value[start:stop], transform)
+        for transform, start, stop in zip(transforms, edges[:-1], edges[1:], strict=True)
+    ]
+    location, scale = zip(*fitted, strict=True)
+    return Normalizer(transforms, location, scale, clip=clip)
+
+
+def _events(
+    store: StayStore, view: View, stays: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    chosen = np.zeros(len(store), dtype=bool)
+    chosen[stays] = True
+    of_stay = np.repeat(chosen, np.diff(store.offsets))
+    column = view.column[store.variable[:]]
+    keep = of_stay & (column >= 0) & (store.time <= view.horizon) & np.isfinite(store.value)
+    return column[keep], store.value[keep].astype(np.float64)
+
+
+def _location_and_scale(value: npt.NDArray[np.float64], transform: str) -> tuple[float, float]:
+    if not len(value) or np.isin(value, (0.0, 1.0)).all():
+        return 0.0, 1.0
+    if transform == "log":
+        value = np.sign(value) * np.log1p(np.abs(value))
+    lower, median, upper = np.quantile(value, (0.25, 0.5, 0.75))
+    candidates = ((upper - lower) / IQR_OF_NORMAL, value.std())
+    floor = 1e-6 * max(abs(median), 1.0)  # rounding alone is not spread
+    return float(median), float(next((scale for scale in candidates if scale > floor), 1.0))

@@ -1,0 +1,152 @@
+"""A prepared dataset on disk: events in compressed sparse form, memory-mapped, and its tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from slices.training.data.schema import LABEL_SCHEMA, STAY_SCHEMA, TaskInfo, Variable
+
+FORMAT = "slices-dataset"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+ARRAYS = {"offsets.npy": np.int64, "time.npy": np.float32, "variable.npy": np.int16, "value.npy": np.float32}
+TABLES = {"stays.parquet": STAY_SCHEMA, "labels.parquet": LABEL_SCHEMA}
+REMEDY = "prepare it again with overwrite=true, or name another data.dataset_dir"
+
+
+class DatasetError(ValueError):
+    """A directory that is not a whole dataset of this version, or not the one asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a dataset says about itself."""
+
+    source: dict[str, Any]
+    variables: tuple[Variable, ...]
+    tasks: dict[str, TaskInfo]
+    counts: dict[str, int]
+    drops: dict[str, dict[str, Any]]
+    files: dict[str, dict[str, Any]]
+    fingerprint: str
+    created: str
+    versions: dict[str, str]
+
+    def to_json(self) -> str:
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain["variables"] = [variable.to_dict() for variable in self.variables]
+        plain["tasks"] = {name: dataclasses.asdict(task) for name, task in self.tasks.items()}
+        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION} | plain, indent=1)
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """The manifest of a dataset.
+
+        Raises ``FileNotFoundError`` where the directory is absent and ``DatasetError`` where it holds
+        something else, only part of a dataset, or one of another version.
+        """
+        if not directory.is_dir():
+            raise FileNotFoundError(f"no dataset at {directory}: prepare it first (slices-prepare)")
+        path = directory / MANIFEST
+        if not path.is_file():
+            raise DatasetError(f"{directory} is not a whole dataset ({MANIFEST} is missing): {REMEDY}")
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
+        if not isinstance(plain, dict) or plain.pop("format", None) != FORMAT:
+            raise DatasetError(
+                f"{path} is not the manifest of a SLICES dataset: name another data.dataset_dir"
+            )
+        if (version := plain.pop("format_version", None)) != FORMAT_VERSION:
+            raise DatasetError(
+                f"{directory} has format {version}, this version reads {FORMAT_VERSION}: {REMEDY}"
+            )
+        try:
+            plain["variables"] = tuple(Variable.from_dict(variable) for variable in plain["variables"])
+            plain["tasks"] = {
+                name: TaskInfo(**task | {"classes": tuple(task["classes"])})
+                for name, task in plain["tasks"].items()
+            }
+            return cls(**plain)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{path} lacks or misstates something ({error}): {REMEDY}") from error
+
+
+class StayStore:
+    """A prepared dataset, opened for reading.
+
+    ``stays`` is the table of stays; the events of stay ``i`` are
+    ``time[offsets[i]:offsets[i + 1]]`` (hours, ascending), and likewise ``variable`` and ``value``
+    (raw units). The three arrays are mapped, so that processes share one copy.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        """Raises ``FileNotFoundError`` or ``DatasetError``, each with the remedy."""
+        self.directory = Path(directory)
+        self.manifest = Manifest.read(self.directory)
+        self._check_sizes()
+        self.offsets = np.asarray(self._array("offsets.npy")[:])
+        self.time = self._array("time.npy")
+        self.variable = self._array("variable.npy")
+        self.value = self._array("value.npy")
+        self.stays = self._table("stays.parquet")
+        self.stay_id = self.stays["stay_id"].to_numpy()
+        self.patient_id = self.stays["patient_id"].to_numpy()
+        self.length_hours = self.stays["length_hours"].to_numpy()
+        self._check_shapes()
+
+    def __len__(self) -> int:
+        return len(self.stay_id)
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        return self.manifest.variables
+
+    def labels(self, task: str) -> pl.DataFrame:
+        """The rows of the label table that belong to a task."""
+        return self._table("labels.parquet").filter(pl.col("task") == task)
+
+    def _check_sizes(self) -> None:
+        for name in (*ARRAYS, *TABLES):
+            path = self.directory / name
+            recorded = self.manifest.files.get(name, {}).get("bytes")
+            if not path.is_file():
+                raise DatasetError(
+                    f"{self.directory} is half written or damaged ({name} is missing): {REMEDY}"
+                )
+            if (size := path.stat().st_size) != recorded:
+                raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
+
+    def _array(self, name: str) -> npt.NDArray[Any]:
+        path = self.directory / name
+        try:
+            array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (ValueError, EOFError, OSError) as error:
+            raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
+        if array.dtype != ARRAYS[name] or array.ndim != 1:
+            raise DatasetError(f"{path} holds {array.dtype} {array.shape}, not 1-d {ARRAYS[name]}: {REMEDY}")
+        return array
+
+    def _table(self, name: str) -> pl.DataFrame:
+        path = self.directory / name
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
+        if table.schema != TABLES[name]:
+            raise DatasetError(f"{path} has columns {dict(table.schema)}, not {dict(TABLES[name])}: {REMEDY}")
+        return table
+
+    def _check_shapes(self) -> None:
+        n_events = {len(self.time), len(self.variable), len(self.value), int(self.offsets[-1])}
+        if len(self.offsets) != len(self) + 1 or len(n_events) != 1:
+            raise DatasetError(f"the arrays of {self.directory} do not fit together: {REMEDY}")
