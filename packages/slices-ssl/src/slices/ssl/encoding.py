@@ -1,0 +1,203 @@
+"""Tokens out of any encoder, from what an objective leaves visible.
+
+Letters: B stays, T time steps, D variables, N tokens, H embedding width. True = there, in every mask.
+Times are hours since admission.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+STEP = -1
+"""``Tokens.variable`` of a token that stands for a whole step."""
+STAY = -2
+"""``Tokens.variable`` of a token that stands for the whole stay."""
+
+INPUTS = ("mask", "padding_mask", "times", "counts")
+"""What may be passed to an encoder besides ``x``, by keyword, where its ``forward`` names it."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """All that an objective needs of an encoder: an ``nn.Module`` with these two.
+
+    ``forward(x, ...)`` takes ``x (B, T, D)`` and whichever of ``mask``, ``padding_mask``, ``times`` and
+    ``counts`` it names, and returns ``(B, T, H)`` or ``(B, H)``; ``output_dim`` is H. An encoder that
+    also has ``encode(x, ...) -> Tokens`` is asked for its tokens instead, and promises that padding is
+    without effect.
+    """
+
+    @property
+    def output_dim(self) -> int: ...
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor: ...
+
+
+class Tokens(NamedTuple):
+    """An encoded batch before pooling. What an encoder returns needs these fields, not this type."""
+
+    embedding: Float[Tensor, "B N H"]
+    valid: Bool[Tensor, "B N"]
+    time: Float[Tensor, "B N"]
+    variable: Int[Tensor, "B N"]
+
+
+class StayInputs(NamedTuple):
+    """The inputs of a batch, complete; see :func:`complete`."""
+
+    x: Float[Tensor, "B T D"]
+    mask: Bool[Tensor, "B T D"]
+    padding_mask: Bool[Tensor, "B T"]
+    times: Float[Tensor, "B T"]
+    counts: Float[Tensor, "B T D"]
+
+
+def complete(
+    x: Float[Tensor, "B T D"],
+    mask: Bool[Tensor, "B T D"],
+    padding_mask: Bool[Tensor, "B T"] | None = None,
+    times: Float[Tensor, "B T"] | None = None,
+    counts: Float[Tensor, "B T D"] | None = None,
+) -> StayInputs:
+    """Fill in what is missing, and zero what is not observed or not real.
+
+    ``padding_mask`` defaults to all real, ``times`` to 0 .. T-1, ``counts`` to the mask.
+
+    >>> inputs = complete(torch.full((1, 2, 1), torch.nan), torch.zeros(1, 2, 1, dtype=torch.bool))
+    >>> inputs.x.tolist(), inputs.times.tolist()
+    ([[[0.0], [0.0]]], [[0.0, 1.0]])
+    """
+    if padding_mask is None:
+        padding_mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    if times is None:
+        times = torch.arange(x.shape[1], dtype=torch.float32, device=x.device).expand(x.shape[:2])
+    observed = mask.bool() & padding_mask.bool().unsqueeze(-1)
+    counts = observed.to(x.dtype) if counts is None else torch.where(observed, counts, 0.0)
+    return StayInputs(torch.where(observed, x, 0.0), observed, padding_mask.bool(), times, counts)
+
+
+def hide(inputs: StayInputs, keep: Bool[Tensor, "B #T #D"], dynamic: Bool[Tensor, "#D"]) -> StayInputs:
+    """Hide at the input what is not kept: value 0, unobserved, count 0.
+
+    A step of which nothing is left also stops being real, since a time stamp alone betrays that
+    something was measured. Static columns (not ``dynamic``) always stay.
+    """
+    visible = inputs.mask & (keep | ~dynamic)
+    left = torch.where(inputs.mask.any(-1), visible.any(-1), keep.any(-1))
+    return StayInputs(
+        torch.where(visible, inputs.x, 0.0),
+        visible,
+        inputs.padding_mask & left,
+        inputs.times,
+        torch.where(visible, inputs.counts, 0.0),
+    )
+
+
+def first_true(where: Bool[Tensor, "B T"], k: int) -> Int[Tensor, "B k"]:
+    """The indices of each row's first ``k`` True entries in order, then of False ones where there are fewer.
+
+    >>> first_true(torch.tensor([[False, True, False, True]]), 2).tolist()
+    [[1, 3]]
+    """
+    return where.int().argsort(dim=-1, descending=True, stable=True)[:, :k]
+
+
+def take_steps(tensor: Tensor, index: Int[Tensor, "B k"]) -> Tensor:
+    """``tensor (B, T, ...)`` at the steps ``index``, ``(B, k, ...)``."""
+    index = index.reshape(*index.shape, *(1,) * (tensor.ndim - 2))
+    return tensor.take_along_dim(index, dim=1)
+
+
+def step_of(
+    time: Float[Tensor, "B N"], times: Float[Tensor, "B T"], padding_mask: Bool[Tensor, "B T"]
+) -> Int[Tensor, "B N"]:
+    """The index of the step at which a token's time lies; padded steps are never found before real ones."""
+    ordered = times.masked_fill(~padding_mask, -torch.inf).cummax(-1).values
+    return torch.searchsorted(ordered.contiguous(), time.contiguous()).clamp(max=times.shape[1] - 1)
+
+
+def accepted_inputs(call: nn.Module | Callable[..., Any]) -> frozenset[str]:
+    """The names of the keyword arguments a function, or a module's ``forward``, takes after its first.
+
+    With ``**kwargs`` that is all of :data:`INPUTS` too.
+
+    >>> sorted(accepted_inputs(lambda x, mask, times=None: x))
+    ['mask', 'times']
+    """
+    function = call.forward if isinstance(call, nn.Module) else call
+    parameters = list(inspect.signature(function).parameters.values())
+    names = {p.name for p in parameters[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return frozenset(names | set(INPUTS)) if anything else frozenset(names)
+
+
+def check_encoder(encoder: object) -> None:
+    """Raise ``TypeError`` with everything that ``encoder`` lacks of :class:`Encoder`."""
+    missing = []
+    if not isinstance(encoder, nn.Module):
+        missing.append("to be a torch.nn.Module")
+    if not isinstance(getattr(encoder, "output_dim", None), int):
+        missing.append("an int attribute `output_dim` (the width of its embedding)")
+    forward = getattr(encoder, "forward", None)
+    if forward is None:
+        missing.append("a method `forward(x, ...)`")
+    else:
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        missing += [f"a default for `{name}` in its forward" for name in needed if name not in INPUTS]
+    if missing:
+        raise TypeError(
+            f"{type(encoder).__name__} cannot be pretrained: it needs {' and '.join(missing)}. "
+            f"An encoder is called as forward(x) with those of {', '.join(INPUTS)} that forward names."
+        )
+
+
+class TokenReader:
+    """Reads the tokens of one kind of encoder; its signatures are looked up once, here.
+
+    It keeps no reference to the encoder, so that a copy (a teacher) can be read with it too.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        check_encoder(encoder)
+        self.output_dim: int = getattr(encoder, "output_dim")  # noqa: B009  mypy takes it for a tensor
+        encode = getattr(encoder, "encode", None)
+        self.has_tokens = encode is not None
+        self.names = accepted_inputs(encode or encoder)
+        # Without times, or with padding that matters, a step left out would be a gap unseen.
+        self.may_drop_steps = self.has_tokens and {"padding_mask", "times"} <= accepted_inputs(encoder)
+
+    def __call__(self, encoder: nn.Module, inputs: StayInputs, max_steps: int | None = None) -> Tokens:
+        """The tokens of ``inputs``. No stay may have more than ``max_steps`` real steps.
+
+        ``max_steps`` only saves work: an encoder that offers ``encode`` then sees the real steps alone.
+        Raises ``ValueError`` where the encoder returns a shape that it should not.
+        """
+        if self.may_drop_steps and max_steps is not None and max_steps < inputs.x.shape[1]:
+            index = first_true(inputs.padding_mask, max_steps)
+            inputs = StayInputs(*(take_steps(field, index) for field in inputs))
+        given = {name: value for name, value in inputs._asdict().items() if name in self.names}
+        if self.has_tokens:
+            return Tokens(*encoder.encode(inputs.x, **given)[:4])  # type: ignore[operator]
+        return _as_tokens(encoder(inputs.x, **given), inputs, self.output_dim)
+
+
+def _as_tokens(embedding: Tensor, inputs: StayInputs, width: int) -> Tokens:
+    """A foreign encoder's output as step tokens, or as the one token of a stay."""
+    steps = inputs.padding_mask
+    if embedding.shape == (*steps.shape, width):
+        return Tokens(embedding, steps, inputs.times, torch.full_like(steps, STEP, dtype=torch.long))
+    if embedding.shape == (len(steps), width):
+        valid = steps.any(-1, keepdim=True)
+        last = inputs.times.masked_fill(~steps, 0.0).amax(-1, keepdim=True)
+        return Tokens(embedding.unsqueeze(1), valid, last, torch.full_like(valid, STAY, dtype=torch.long))
+    raise ValueError(
+        f"the encoder returned {tuple(embedding.shape)}; allowed are (B, T, H) = {(*steps.shape, width)} "
+        f"and (B, H) = {(len(steps), width)}, with H its output_dim"
+    )
