@@ -122,6 +122,24 @@ def step_of(
     return torch.searchsorted(ordered.contiguous(), time.contiguous()).clamp(max=times.shape[1] - 1)
 
 
+def pool_stay(tokens: Tokens) -> Float[Tensor, "B H"]:
+    """The mean of each stay's valid tokens, 0 where it has none."""
+    weight = tokens.valid.unsqueeze(-1).to(tokens.embedding.dtype)
+    return (tokens.embedding * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def pool_steps(
+    tokens: Tokens, times: Float[Tensor, "B T"], padding_mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T H"]:
+    """The mean of each step's valid tokens, 0 where it has none; tokens of the whole stay are left out."""
+    weight = (tokens.valid & (tokens.variable != STAY)).unsqueeze(-1).to(tokens.embedding.dtype)
+    step = step_of(tokens.time, times, padding_mask).unsqueeze(-1)
+    embedding = tokens.embedding * weight
+    empty = embedding.new_zeros(*times.shape, embedding.shape[-1])
+    total = empty.scatter_add(1, step.expand_as(embedding), embedding)
+    return total / empty[..., :1].scatter_add(1, step, weight).clamp(min=1)
+
+
 def accepted_inputs(call: nn.Module | Callable[..., Any]) -> frozenset[str]:
     """The names of the keyword arguments a function, or a module's ``forward``, takes after its first.
 
@@ -195,8 +213,8 @@ def _as_tokens(embedding: Tensor, inputs: StayInputs, width: int) -> Tokens:
         return Tokens(embedding, steps, inputs.times, torch.full_like(steps, STEP, dtype=torch.long))
     if embedding.shape == (len(steps), width):
         valid = steps.any(-1, keepdim=True)
-        last = inputs.times.masked_fill(~steps, 0.0).amax(-1, keepdim=True)
-        return Tokens(embedding.unsqueeze(1), valid, last, torch.full_like(valid, STAY, dtype=torch.long))
+        no_time = torch.zeros_like(inputs.times[:, :1])
+        return Tokens(embedding.unsqueeze(1), valid, no_time, torch.full_like(valid, STAY, dtype=torch.long))
     raise ValueError(
         f"the encoder returned {tuple(embedding.shape)}; allowed are (B, T, H) = {(*steps.shape, width)} "
         f"and (B, H) = {(len(steps), width)}, with H its output_dim"

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from . import mae as _mae  # noqa: F401  registers itself
+from . import contrastive, jepa, mae  # noqa: F401  register themselves
 from .base import CONFIG_REGISTRY, SSL_REGISTRY, BaseSSLObjective, SSLConfig, register_objective
 from .registry import make_config
 

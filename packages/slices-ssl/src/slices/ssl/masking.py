@@ -8,15 +8,15 @@ its observations hidden; one with fewer has none hidden.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-MaskMode = Literal["time", "block", "element", "variable"]
+from .draws import share, uniform
 
-_PARTS = 10_000  # ratios count in whole parts: integers round alike in Python and on every device
+MaskMode = Literal["time", "block", "element", "variable"]
 
 
 class MaskDraw(NamedTuple):
@@ -70,7 +70,7 @@ def hide_highest(
     The lowest of the usable units is always kept, and the highest always hidden where there are two.
     """
     n = exists.sum(-1, keepdim=True)
-    n_hidden = _share(n, ratio).clamp(min=1).minimum(n - 1)
+    n_hidden = share(n, ratio).clamp(min=1).minimum(n - 1)
     lowest = score.masked_fill(~usable, torch.inf).argmin(-1, keepdim=True)
     highest = score.masked_fill(~usable, -torch.inf).argmax(-1, keepdim=True)
     # Kept after hidden: with one usable unit both are the same, and it stays.
@@ -83,7 +83,7 @@ def max_hidden_steps(mode: MaskMode, ratio: float, n_steps: int) -> int:
     """The most steps of ``n_steps`` that can have something hidden, a Python int for static shapes."""
     if mode in ("element", "variable"):
         return n_steps
-    return min(max(_share(n_steps, ratio), 1), n_steps)
+    return min(max(share(n_steps, ratio), 1), n_steps)
 
 
 def max_visible_steps(mode: MaskMode, ratio: float, n_steps: int) -> int:
@@ -91,12 +91,6 @@ def max_visible_steps(mode: MaskMode, ratio: float, n_steps: int) -> int:
     if mode in ("element", "variable"):
         return n_steps
     return max(n_steps - max_hidden_steps(mode, ratio, n_steps), 1)
-
-
-def uniform(shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Random numbers in [0, 1). A CPU generator gives the same ones for every device."""
-    source = device if generator is None else generator.device
-    return torch.rand(shape, generator=generator, device=source).to(device)
 
 
 def _keep_steps(
@@ -108,16 +102,9 @@ def _keep_steps(
 ) -> Bool[Tensor, "B T"]:
     """Rank steps by a score that the ``length`` steps of a block, cut at a random offset, share."""
     batch, steps = usable.shape
-    chance = uniform(torch.Size((batch, steps // length + 3)), usable.device, generator)
+    chance = uniform((batch, steps // length + 3), usable.device, generator)
     offset = (chance[:, -1:] * length).long()
     block = (padding_mask.cumsum(-1) - 1 + offset).clamp(min=0) // length
     # The slope only breaks ties inside a block, so that the lowest and the highest step are two.
     score = chance.gather(-1, block) + torch.linspace(0.0, 1e-3, steps, device=usable.device)
     return ~hide_highest(score, padding_mask, usable, ratio)
-
-
-Count = TypeVar("Count", int, Tensor)
-
-
-def _share(n: Count, ratio: float) -> Count:
-    return (n * round(ratio * _PARTS) + _PARTS // 2) // _PARTS

@@ -1,0 +1,69 @@
+"""Two looks at one stay, for contrastive learning.
+
+Letters: B stays, T time steps, D variables.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .draws import normal, share, uniform
+from .encoding import StayInputs, hide
+
+
+class View(NamedTuple):
+    """What one look keeps, and the noise it adds to the values (in the values' own unit)."""
+
+    keep: Bool[Tensor, "B T D"]
+    noise: Float[Tensor, "B T D"]
+
+
+class ViewDraw(NamedTuple):
+    """Two looks at the same stays."""
+
+    first: View
+    second: View
+
+
+def draw_view(
+    inputs: StayInputs,
+    dynamic: Bool[Tensor, "#D"],
+    crop_ratio: float,
+    drop_ratio: float,
+    jitter: float,
+    generator: torch.Generator | None = None,
+) -> View:
+    """Draw a crop of consecutive real steps, drop cells from it, and jitter its values.
+
+    Each stay keeps a share ``crop_ratio`` of its real steps, of these each cell with probability
+    1 - ``drop_ratio``, and gets normal noise of standard deviation ``jitter``. One usable step, in the
+    crop where there is one in it, is kept whole, so that a stay with an observation shows some.
+    """
+    batch, steps, _ = shape = inputs.x.shape
+    device = inputs.x.device
+    chance = uniform((batch, steps + 1), device, generator)
+    n_real = inputs.padding_mask.sum(-1, keepdim=True)
+    length = share(n_real, crop_ratio)
+    start = (chance[:, :1] * (n_real - length + 1)).long()
+    position = inputs.padding_mask.cumsum(-1) - 1
+    inside = (position >= start) & (position < start + length) & inputs.padding_mask
+    usable = (inputs.mask & dynamic).any(-1)
+    anchor = (chance[:, 1:] + usable + (usable & inside)).argmax(-1, keepdim=True)
+    kept = uniform(shape, device, generator) >= drop_ratio
+    keep = (kept & inside.unsqueeze(-1)).scatter(1, anchor.unsqueeze(-1).expand(-1, -1, shape[-1]), True)
+    return View(keep, jitter * normal(shape, device, generator))
+
+
+def max_view_steps(crop_ratio: float, n_steps: int) -> int:
+    """The most steps of ``n_steps`` that a view can show, statics apart, a Python int for static shapes."""
+    return min(share(n_steps, crop_ratio) + 1, n_steps)
+
+
+def look(inputs: StayInputs, view: View, dynamic: Bool[Tensor, "#D"]) -> StayInputs:
+    """What ``view`` shows of a batch."""
+    noisy = inputs._replace(x=inputs.x + view.noise * dynamic)
+    return hide(noisy, view.keep, dynamic)
