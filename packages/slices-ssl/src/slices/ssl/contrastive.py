@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .base import BaseSSLObjective, SSLConfig, register_objective
 from .checks import require, require_at_least, require_choice, require_fraction
-from .encoding import StayInputs, Tokens, complete, pool_stay, pool_steps
+from .encoding import StayInputs, Tokens, complete, pool_stay, pool_steps, presence
 from .losses import Contrast, instance_contrast, masked_mean, temporal_contrast
 from .views import ViewDraw, draw_view, look, max_view_steps
 
@@ -99,9 +99,9 @@ class Contrastive(BaseSSLObjective):
         times: Float[Tensor, "B T"] | None = None,
         generator: torch.Generator | None = None,
     ) -> ViewDraw:
-        config, inputs = self.config, complete(x, mask, padding_mask, times)
-        options = (config.crop_ratio, config.drop_ratio, config.jitter, generator)
-        return ViewDraw(*(draw_view(inputs, self.dynamic, *options) for _ in range(2)))
+        config, (observed, real) = self.config, presence(mask, padding_mask)
+        options = (config.crop_ratio, config.drop_ratio, config.jitter)
+        return ViewDraw(*(draw_view(observed, real, self.dynamic, *options, generator) for _ in range(2)))
 
     def forward(
         self,

@@ -73,13 +73,21 @@ def complete(
     >>> inputs.x.tolist(), inputs.times.tolist()
     ([[[0.0], [0.0]]], [[0.0, 1.0]])
     """
-    if padding_mask is None:
-        padding_mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    observed, real = presence(mask, padding_mask)
     if times is None:
         times = torch.arange(x.shape[1], dtype=torch.float32, device=x.device).expand(x.shape[:2])
-    observed = mask.bool() & padding_mask.bool().unsqueeze(-1)
     counts = observed.to(x.dtype) if counts is None else torch.where(observed, counts, 0.0)
-    return StayInputs(torch.where(observed, x, 0.0), observed, padding_mask.bool(), times, counts)
+    return StayInputs(torch.where(observed, x, 0.0), observed, real, times, counts)
+
+
+def presence(
+    mask: Bool[Tensor, "B T D"], padding_mask: Bool[Tensor, "B T"] | None
+) -> tuple[Bool[Tensor, "B T D"], Bool[Tensor, "B T"]]:
+    """What is observed at a real step, and which steps are real (all, by default)."""
+    if padding_mask is None:
+        padding_mask = torch.ones(mask.shape[:2], dtype=torch.bool, device=mask.device)
+    real = padding_mask.bool()
+    return mask.bool() & real.unsqueeze(-1), real
 
 
 def hide(inputs: StayInputs, keep: Bool[Tensor, "B #T #D"], dynamic: Bool[Tensor, "#D"]) -> StayInputs:
@@ -110,8 +118,9 @@ def first_true(where: Bool[Tensor, "B T"], k: int) -> Int[Tensor, "B k"]:
 
 def take_steps(tensor: Tensor, index: Int[Tensor, "B k"]) -> Tensor:
     """``tensor (B, T, ...)`` at the steps ``index``, ``(B, k, ...)``."""
-    index = index.reshape(*index.shape, *(1,) * (tensor.ndim - 2))
-    return tensor.take_along_dim(index, dim=1)
+    batch, steps = tensor.shape[:2]
+    rows = index + steps * torch.arange(batch, device=index.device).unsqueeze(-1)
+    return tensor.flatten(0, 1).index_select(0, rows.flatten()).view(*index.shape, *tensor.shape[2:])
 
 
 def step_of(

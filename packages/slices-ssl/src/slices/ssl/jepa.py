@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .base import BaseSSLObjective, SSLConfig, register_objective
 from .checks import require, require_at_least, require_fraction, require_heads
 from .decoder import CrossAttentionDecoder
-from .encoding import STAY, StayInputs, Tokens, complete, hide, pool_stay, step_of
+from .encoding import STAY, StayInputs, Tokens, complete, hide, pool_stay, presence, step_of
 from .losses import latent_loss
 from .masking import MaskDraw, draw_keep, max_visible_steps
 from .teacher import Teacher, cosine_momentum
@@ -102,9 +102,8 @@ class JEPA(BaseSSLObjective):
         generator: torch.Generator | None = None,
     ) -> MaskDraw:
         ratio, length = self.config.mask_ratio, self.config.block_length
-        inputs = complete(x, mask, padding_mask, times)
-        keep = draw_keep("block", inputs.mask, inputs.padding_mask, self.dynamic, ratio, length, generator)
-        return MaskDraw(keep)
+        observed, real = presence(mask, padding_mask)
+        return MaskDraw(draw_keep("block", observed, real, self.dynamic, ratio, length, generator))
 
     def forward(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .base import BaseSSLObjective, SSLConfig, register_objective
 from .checks import require_at_least, require_choice, require_fraction, require_heads
 from .decoder import CrossAttentionDecoder
-from .encoding import STEP, complete, first_true, hide, take_steps
+from .encoding import STEP, complete, first_true, hide, presence, take_steps
 from .losses import ValueLoss, masked_mean, value_loss
 from .masking import MaskDraw, MaskMode, draw_keep, max_hidden_steps, max_visible_steps
 
@@ -106,18 +106,9 @@ class MAE(BaseSSLObjective):
         times: Float[Tensor, "B T"] | None = None,
         generator: torch.Generator | None = None,
     ) -> MaskDraw:
-        config, inputs = self.config, complete(x, mask, padding_mask, times)
-        return MaskDraw(
-            draw_keep(
-                config.mask_mode,
-                inputs.mask,
-                inputs.padding_mask,
-                self.dynamic,
-                config.mask_ratio,
-                config.block_length,
-                generator,
-            )
-        )
+        config, (observed, real) = self.config, presence(mask, padding_mask)
+        ratio, length = config.mask_ratio, config.block_length
+        return MaskDraw(draw_keep(config.mask_mode, observed, real, self.dynamic, ratio, length, generator))
 
     def forward(
         self,

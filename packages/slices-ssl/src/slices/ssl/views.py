@@ -30,7 +30,8 @@ class ViewDraw(NamedTuple):
 
 
 def draw_view(
-    inputs: StayInputs,
+    mask: Bool[Tensor, "B T D"],
+    padding_mask: Bool[Tensor, "B T"],
     dynamic: Bool[Tensor, "#D"],
     crop_ratio: float,
     drop_ratio: float,
@@ -43,19 +44,19 @@ def draw_view(
     1 - ``drop_ratio``, and gets normal noise of standard deviation ``jitter``. One usable step, in the
     crop where there is one in it, is kept whole, so that a stay with an observation shows some.
     """
-    batch, steps, _ = shape = inputs.x.shape
-    device = inputs.x.device
+    batch, steps, width = mask.shape
+    device = mask.device
     chance = uniform((batch, steps + 1), device, generator)
-    n_real = inputs.padding_mask.sum(-1, keepdim=True)
+    n_real = padding_mask.sum(-1, keepdim=True)
     length = share(n_real, crop_ratio)
     start = (chance[:, :1] * (n_real - length + 1)).long()
-    position = inputs.padding_mask.cumsum(-1) - 1
-    inside = (position >= start) & (position < start + length) & inputs.padding_mask
-    usable = (inputs.mask & dynamic).any(-1)
+    position = padding_mask.cumsum(-1) - 1
+    inside = (position >= start) & (position < start + length) & padding_mask
+    usable = (mask & dynamic).any(-1)
     anchor = (chance[:, 1:] + usable + (usable & inside)).argmax(-1, keepdim=True)
-    kept = uniform(shape, device, generator) >= drop_ratio
-    keep = (kept & inside.unsqueeze(-1)).scatter(1, anchor.unsqueeze(-1).expand(-1, -1, shape[-1]), True)
-    return View(keep, jitter * normal(shape, device, generator))
+    kept = uniform(mask.shape, device, generator) >= drop_ratio
+    keep = (kept & inside.unsqueeze(-1)).scatter(1, anchor.unsqueeze(-1).expand(-1, -1, width), True)
+    return View(keep, jitter * normal(mask.shape, device, generator))
 
 
 def max_view_steps(crop_ratio: float, n_steps: int) -> int:
