@@ -76,6 +76,7 @@ class StayLoader:
     def __init__(self, cut: Callable[[Index], dict[str, Tensor]], sampler: StaySampler) -> None:
         self.cut = cut
         self.sampler = sampler
+        self.batch_sampler = None  # Lightning asks a loader with a sampler for it
         self._done = (0, 0)
         self._resume: tuple[int, int] | None = None
 

@@ -119,6 +119,7 @@ UNIT_SHARE = np.array(  # of each phenotype, in each unit
     ]
 )
 SEVERITY = np.array([0.5, 0.4, 0.35, 0.35, 0.4, 0.25])
+MORTALITY = np.array([0.7, 0.3, 0.6, 0.1, 0.8, -0.5])  # not the direction in which patients differ most
 
 
 @register_source("synthetic", SyntheticConfig)
@@ -215,9 +216,9 @@ def _events(
     stay, hour, variable = np.nonzero(rng.random(rate.shape, dtype=np.float32) < rate)
     again = np.flatnonzero(rng.random(len(stay)) < 0.05)  # measured twice within the hour
     stay, hour, variable = (np.concatenate([part, part[again]]) for part in (stay, hour, variable))
-    shift = 0.9 * rng.standard_normal((CHUNK, n_variables))[owner]
+    shift = 1.4 * rng.standard_normal((CHUNK, n_variables))[owner]
     signal = (factors[:, :HOURS].astype(np.float32) @ LOADINGS.astype(np.float32))[stay, hour, variable]
-    noise = 0.6 * rng.standard_t(4, len(stay))
+    noise = 0.8 * rng.standard_t(4, len(stay))
     y = signal + shift[stay, variable] + noise
     is_log = np.arange(n_variables) >= len(VITALS)
     scaled = SPREAD[variable] * y
@@ -245,7 +246,8 @@ def _labels(
 ) -> pl.DataFrame:
     severity = factors @ SEVERITY + 0.5 * np.maximum(factors[..., 0], 0) * np.maximum(factors[..., 1], 0)
     late = severity[:, 36:HOURS].mean(axis=1) + 0.02 * (statics[:, 0] - 64)
-    died = 1.6 * late + rng.logistic(0, 0.8, CHUNK) > 3.6
+    risk = factors[:, 36:HOURS].mean(axis=1) @ MORTALITY + 0.3 * late + 0.02 * (statics[:, 0] - 64)
+    died = risk + rng.logistic(0, 0.8, CHUNK) > 3.0
     days = np.maximum(2.0, np.exp(1.75 + 0.4 * late + 0.35 * rng.standard_normal(CHUNK))).round(1)
     second_day = factors[:, 24:HOURS, :5].mean(axis=1) + 0.3 * rng.standard_normal((CHUNK, 5))
     failure = second_day > np.array([1.2, 1.2, 1.1, 1.0, 1.2])
