@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,35 +10,45 @@ import polars as pl
 from slices.training.data.schema import Tally, Variable
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-RULES = {
-    "unknown_stay": "an event of a stay that the table of stays does not have",
-    "not_finite": "a value that is missing, not a number or infinite",
-    "bad_time": "a time that is missing, before admission or after the end of the stay",
-    "out_of_range": "a value outside the plausible range of its variable",
-}
+
+
+def sift(table: pl.DataFrame, rules: Mapping[str, tuple[str, pl.Expr]], tally: Tally) -> pl.DataFrame:
+    """The rows that break no rule; the others are counted, each by the first rule that it breaks.
+
+    ``rules``: name -> (what such a row is, where it is so). The table has a column ``set`` to count by.
+    """
+    broken = [
+        pl.when(bad.fill_null(False)).then(pl.lit(i, pl.Int8)) for i, (_, bad) in enumerate(rules.values())
+    ]
+    rule = table.select("set", rule=pl.coalesce(broken))
+    names = list(rules)
+    for i, of_set, count in (
+        rule.drop_nulls("rule").group_by("rule", "set").len().sort("rule", "set").iter_rows()
+    ):
+        tally.add(names[i], rules[names[i]][0], {of_set or "none": count})
+    return table.filter(rule["rule"].is_null())
 
 
 def clean_events(
     events: pl.DataFrame, stays: pl.DataFrame, variables: Sequence[Variable], tally: Tally
 ) -> pl.DataFrame:
-    """The events that can be used; the others are counted, each by the first rule that it breaks."""
-    low = pl.Series([variable.low for variable in variables], dtype=pl.Float64)
-    high = pl.Series([variable.high for variable in variables], dtype=pl.Float64)
-    checked = events.join(stays.select("stay_id", "set", "length_hours"), on="stay_id", how="left")
+    """The events that can be used: of a known stay, within it, finite and in the variable's range."""
+    low, high = (pl.Series([getattr(v, end) for v in variables], dtype=pl.Float64) for end in ("low", "high"))
     value, time = pl.col("value"), pl.col("time")
-    in_range = value.is_between(low.gather(events["variable"]), high.gather(events["variable"]))
-    broken = {
-        "unknown_stay": pl.col("set").is_null(),
-        "not_finite": ~(value.abs() <= FLOAT32_MAX).fill_null(False) | value.is_nan().fill_null(True),
-        "bad_time": ~time.is_between(0, pl.col("length_hours")).fill_null(False)
-        | time.is_nan().fill_null(True),
-        "out_of_range": ~in_range,
+    position = events["variable"]
+    known = events.join(stays.select("stay_id", "set", "length_hours"), on="stay_id", how="left")
+    in_range = value.is_between(low.gather(position), high.gather(position))
+    in_stay = time.is_between(0, pl.col("length_hours")) & time.is_not_nan()
+    rules = {
+        "unknown_stay": ("an event of a stay that the table of stays does not have", pl.col("set").is_null()),
+        "not_finite": (
+            "a value that is missing, not a number or infinite",
+            value.is_null() | value.is_nan() | (value.abs() > FLOAT32_MAX),
+        ),
+        "bad_time": (
+            "a time that is missing, before admission or after the end of the stay",
+            ~in_stay.fill_null(False),
+        ),
+        "out_of_range": ("a value outside the plausible range of its variable", ~in_range),
     }
-    rule = pl.coalesce([pl.when(bad).then(pl.lit(name)) for name, bad in broken.items()])
-    checked = checked.with_columns(rule.alias("rule"))
-    dropped = checked.filter(pl.col("rule").is_not_null()).group_by("rule", "set").len()
-    for name, of_set, count in dropped.sort("rule", "set").iter_rows():
-        tally.add(name, RULES[name], {of_set or "none": count})
-    return checked.filter(pl.col("rule").is_null()).select(
-        "stay_id", "time", "variable", value.cast(pl.Float32)
-    )
+    return sift(known, rules, tally).select(events.columns)

@@ -158,7 +158,12 @@ def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
     stays = chunk.stays.select(STAY_SCHEMA.keys()).cast(STAY_SCHEMA)
     events = chunk.events.select(EVENT_SCHEMA.keys()).cast(EVENT_SCHEMA)
     labels = chunk.labels.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA)
-    return Chunk(stays, clean_events(events, stays, source.variables, tally), labels)
+    events = clean_events(events, stays, source.variables, tally)
+    known = labels.join(stays, on="stay_id", how="semi")
+    if len(known) < len(labels):
+        lost = labels.join(stays, on="stay_id", how="anti")["stay_id"][0]
+        raise ValueError(f"the source {source.name!r} labels stay {lost}, which it does not have")
+    return Chunk(stays, events, labels)
 
 
 def _file_record(path: Path) -> dict[str, Any]:

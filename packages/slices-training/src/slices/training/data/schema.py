@@ -106,6 +106,8 @@ class Tally:
 
     def add(self, rule: str, description: str, by_set: dict[str, int]) -> None:
         """Count what a rule did, set by set."""
+        if not any(by_set.values()):
+            return
         entry = self.rules.setdefault(rule, {"description": description, "count": 0, "by_set": {}})
         for name, count in by_set.items():
             entry["count"] += count

@@ -1,0 +1,80 @@
+"""The PhysioNet/CinC Challenge 2012: 12,000 ICU stays of 48 hours (Silva et al., 2012), as released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from slices.encoders.registry import unknown
+from slices.training.data.cleaning import sift
+from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally
+from slices.training.data.sources.base import Source, register_source
+
+from .files import SETS, download, find_sets, read_stays
+from .parsing import parse_stays
+from .tasks import TASKS, organ_failures, read_outcomes
+from .variables import VARIABLES
+
+__all__ = ["PhysioNet2012Config", "PhysioNet2012Source"]
+
+
+@dataclass(kw_only=True)
+class PhysioNet2012Config:
+    """Where the sets lie, which to take (empty: every one found), and whether to download what is missing."""
+
+    raw: str = field(default="data/physionet2012", metadata={"content": False})
+    sets: tuple[str, ...] = ()
+    download: bool = field(default=False, metadata={"content": False})
+
+    def __post_init__(self) -> None:
+        for name in self.sets:
+            if name not in SETS:
+                raise ValueError(f"sets: {unknown('set', name, SETS)}")
+
+
+@register_source("physionet2012", PhysioNet2012Config)
+class PhysioNet2012Source(Source):
+    """Sets a, b and c as folders, .tar.gz or .zip, each with its ``Outcomes-x.txt`` where there is one."""
+
+    variables = VARIABLES
+    tasks = TASKS
+    config: PhysioNet2012Config
+
+    def read(self, tally: Tally) -> Iterator[Chunk]:
+        raw, wanted = Path(self.config.raw), self.config.sets
+        if self.config.download:
+            download(raw, wanted)
+        seen: list[int] = []
+        for name, path in find_sets(raw, wanted).items():
+            texts, ignored = read_stays(path)
+            tally.add(
+                "ignored_file", "a file that is no stay, or a second one of the same number", {name: ignored}
+            )
+            stays, events = parse_stays(texts, name, tally)
+            rule = {
+                "repeated_stay": ("a stay of an earlier set; that one counts", pl.col("stay_id").is_in(seen))
+            }
+            stays = sift(stays, rule, tally)
+            events = events.join(stays, on="stay_id", how="semi")
+            seen += stays["stay_id"].to_list()
+            yield Chunk(stays, events, _labels(raw / f"Outcomes-{name}.txt", stays, events, tally))
+
+
+def _labels(outcomes: Path, stays: pl.DataFrame, events: pl.DataFrame, tally: Tally) -> pl.DataFrame:
+    """All labels of a set; without its outcome file only those that come from the measurements."""
+    tables = [organ_failures(events)]
+    if outcomes.exists():
+        tables.append(read_outcomes(outcomes, stays, tally))
+    else:
+        tally.add("no_outcome", "a stay without an outcome; unlabelled", {stays["set"][0]: len(stays)})
+    rule = {
+        "outcome_without_stay": (
+            "a label of a stay that is not there",
+            ~pl.col("stay_id").is_in(stays["stay_id"].to_list()),
+        )
+    }
+    labels = sift(pl.concat(tables).with_columns(set=pl.lit(stays["set"][0])), rule, tally)
+    return labels.select(LABEL_SCHEMA.keys())

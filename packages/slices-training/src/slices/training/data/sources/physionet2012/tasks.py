@@ -1,0 +1,188 @@
+"""Labels of the PhysioNet/CinC Challenge 2012: its outcomes, and organ failures of the second day."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from slices.training.data.cleaning import sift
+from slices.training.data.schema import LABEL_SCHEMA, Tally, TaskInfo
+
+from .files import URL
+from .variables import POSITION
+
+TASKS = (
+    TaskInfo(name="in_hospital_mortality", task_type="binary", classes=("survived", "died")),
+    TaskInfo(name="length_of_stay", task_type="regression"),
+    TaskInfo(
+        name="length_of_stay_class",
+        task_type="multiclass",
+        classes=("up to 6 days", "7 to 13 days", "14 to 27 days", "28 days or more"),
+    ),
+    TaskInfo(
+        name="survival_class",
+        task_type="multiclass",
+        classes=("died within 30 days", "died within 31 to 365 days", "no death known within 365 days"),
+    ),
+    TaskInfo(
+        name="organ_failure",
+        task_type="multilabel",
+        classes=("renal", "respiratory", "cardiovascular", "coagulation", "liver", "neurological"),
+    ),
+)
+COLUMNS = {
+    "RecordID": "stay_id",
+    "Length_of_stay": "days",
+    "Survival": "survival",
+    "In-hospital_death": "died",
+}
+UNKNOWN = -1.0
+MIN_URINE = 8  # measurements: with fewer the day's output is not known
+
+
+def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:
+    """Labels at 48 hours from an outcome file.
+
+    Raises ``ValueError`` naming the file where it is not a table of outcomes.
+    """
+    table = _parse(path, stays["set"][0], tally)
+    days, survival, died = pl.col("days"), pl.col("survival"), pl.col("died")
+    known_days, known_survival = table.filter(days > 0), table.filter(survival >= UNKNOWN)
+    known_death = table.filter(died.is_in([0.0, 1.0]))
+    name = stays["set"][0]
+    for rule, what, known in (
+        ("unknown_length_of_stay", "a length of stay of -1, missing or not positive", known_days),
+        ("unknown_survival", "a survival that is missing or below -1", known_survival),
+        ("unknown_death", "an in-hospital death that is neither 0 nor 1", known_death),
+    ):
+        tally.add(rule, f"{what}; no such label", {name: len(table) - len(known)})
+    tally.add(
+        "no_outcome",
+        "a stay without an outcome; unlabelled",
+        {name: len(stays.join(table, on="stay_id", how="anti"))},
+    )
+    late = (survival > 365) | (survival == UNKNOWN)
+    return pl.concat(
+        [
+            _labels(known_death, "in_hospital_mortality", died),
+            _labels(known_days, "length_of_stay", days),
+            _labels(known_days, "length_of_stay_class", (days >= 7).cast(int) + (days >= 14) + (days >= 28)),
+            _labels(
+                known_survival,
+                "survival_class",
+                pl.when(late).then(2).when(survival > 30).then(1).otherwise(0),
+            ),
+        ]
+    )
+
+
+def _parse(path: Path, name: str, tally: Tally) -> pl.DataFrame:
+    try:
+        header, *lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a table of outcomes ({error}): fetch it again from {URL}"
+        ) from error
+    columns = [column.strip() for column in header.split(",")]
+    if missing := [column for column in COLUMNS if column not in columns]:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)} (it has {', '.join(columns)}): see {URL}"
+        )
+    table = pl.DataFrame({"line": [line for line in lines if line.strip()]}, schema={"line": pl.String})
+    table = table.with_columns(set=pl.lit(name), fields=pl.col("line").str.split(","))
+    table = sift(
+        table,
+        {
+            "malformed_outcome": (
+                "an outcome without the header's number of fields",
+                pl.col("fields").list.len() != len(columns),
+            )
+        },
+        tally,
+    )
+    numbers = [
+        pl.col("fields")
+        .list.get(columns.index(column))
+        .str.strip_chars()
+        .cast(pl.Float64, strict=False)
+        .alias(short)
+        for column, short in COLUMNS.items()
+    ]
+    identified = sift(
+        table.select("set", *numbers),
+        {
+            "outcome_without_id": (
+                "an outcome without a RecordID",
+                ~pl.col("stay_id").is_finite().fill_null(False),
+            ),
+            "repeated_outcome": (
+                "a further outcome of one stay; the first counts",
+                ~pl.col("stay_id").is_first_distinct(),
+            ),
+        },
+        tally,
+    )
+    if identified.is_empty():
+        raise ValueError(f"{path} holds no outcome: fetch it again from {URL}")
+    return identified.with_columns(pl.col("stay_id").cast(pl.Int64))
+
+
+def organ_failures(events: pl.DataFrame) -> pl.DataFrame:
+    """Labels at 24 hours: which organs fail from 24:00 to 48:00, near a SOFA score of 2 or more.
+
+    renal: creatinine of 2 mg/dL or more, or less than 500 mL of urine (where measured at least 8 times);
+    respiratory: PaO2 below 200 mmHg per unit of the FiO2 last known; cardiovascular: mean arterial
+    pressure below 55 mmHg; coagulation: platelets below 100; liver: bilirubin of 2 mg/dL or more;
+    neurological: GCS of 8 or less. A label is missing where nothing of it was measured that day.
+    """
+    second_day = events.filter(pl.col("time") >= 24)
+
+    def measured(*names: str) -> pl.DataFrame:
+        return second_day.filter(pl.col("variable").is_in([POSITION[name] for name in names]))
+
+    value = pl.col("value")
+    urine = (
+        measured("Urine").group_by("stay_id").agg(value.sum(), pl.len()).filter(pl.col("len") >= MIN_URINE)
+    )
+    failing = (
+        (measured("Creatinine").with_columns(bad=value >= 2.0), urine.with_columns(bad=value < 500)),
+        (_oxygenation(events, measured("PaO2")).with_columns(bad=value < 200),),
+        (measured("MAP", "NIMAP").with_columns(bad=value < 55),),
+        (measured("Platelets").with_columns(bad=value < 100),),
+        (measured("Bilirubin").with_columns(bad=value >= 2.0),),
+        (measured("GCS").with_columns(bad=value <= 8),),
+    )
+    return pl.concat(
+        _labels(
+            pl.concat(table.select("stay_id", "bad") for table in tables)
+            .group_by("stay_id", maintain_order=True)
+            .agg(pl.col("bad").any()),
+            "organ_failure",
+            pl.col("bad"),
+            prediction_time=24.0,
+            column=column,
+        )
+        for column, tables in enumerate(failing)
+    )
+
+
+def _oxygenation(events: pl.DataFrame, oxygen: pl.DataFrame) -> pl.DataFrame:
+    """PaO2 per unit of the FiO2 last known."""
+    inspired = events.filter(pl.col("variable") == POSITION["FiO2"]).select("stay_id", "time", fio2="value")
+    paired = oxygen.sort("time").join_asof(
+        inspired.sort("time"), on="time", by="stay_id", check_sortedness=False
+    )
+    return paired.drop_nulls("fio2").with_columns(value=pl.col("value") / pl.col("fio2"))
+
+
+def _labels(
+    table: pl.DataFrame, task: str, value: pl.Expr, prediction_time: float = 48.0, column: int = 0
+) -> pl.DataFrame:
+    return table.select(
+        pl.lit(task).alias("task"),
+        "stay_id",
+        pl.lit(prediction_time).alias("prediction_time"),
+        pl.lit(column).alias("column"),
+        value.cast(pl.Float64).alias("value"),
+    ).cast(LABEL_SCHEMA)
