@@ -9,7 +9,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 
@@ -77,14 +77,18 @@ def _check(
             raise ValueError(f"{name} must be boolean (True = there), got {tensor.dtype}: use {name}.bool()")
 
 
+def take(steps: Shaped[Tensor, "B T F"], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K F"]:
+    """The steps at the given places, for each stay its own."""
+    return steps.gather(1, index.unsqueeze(-1).expand(-1, -1, steps.shape[-1]))
+
+
 def spread_statics(stay: StayInputs, static: Bool[Tensor, "D"]) -> StayInputs:
     """Give every real step what is known of the static variables at the first real step."""
-    first = stay.padding_mask.float().argmax(1)
-    index = first[:, None, None].expand(-1, 1, stay.x.shape[-1])
+    first = stay.padding_mask.byte().argmax(1, keepdim=True)
     everywhere = static & stay.padding_mask.unsqueeze(-1)
 
     def spread(cells: Tensor) -> Tensor:
-        return torch.where(everywhere, cells.gather(1, index), cells)
+        return torch.where(everywhere, take(cells, first), cells)
 
     return stay._replace(x=spread(stay.x), mask=spread(stay.mask), counts=spread(stay.counts))
 

@@ -16,6 +16,7 @@ from .inputs import (
     hours_since_previous_step,
     log_days,
     step_features,
+    take,
 )
 
 
@@ -66,11 +67,11 @@ class RNNEncoder(TokenEncoder):
         stay = self.inputs(x, mask, padding_mask, times, counts)
         order = torch.argsort(~stay.padding_mask, dim=1, stable=True)
         rank = (stay.padding_mask.cumsum(1) - 1).clamp(min=0)
-        features = _take(recurrent_features(stay), order)
+        features = take(recurrent_features(stay), order)
         # In the precision of the weights: rounding would add up over hundreds of steps.
         with torch.autocast(features.device.type, enabled=False):
             hidden, _ = self.rnn(features)
-        return step_tokens(_take(self.dropout(hidden), rank), stay)
+        return step_tokens(take(self.dropout(hidden), rank), stay)
 
 
 @register_encoder("gru", RNNConfig)
@@ -102,7 +103,3 @@ def recurrent_features(stay: StayInputs) -> Float[Tensor, "B T 4*D+2"]:
     clock = torch.stack((stay.times, hours_since_previous_step(stay)), dim=-1)
     ages = log_days(torch.cat((hours_since_observed(stay), clock), dim=-1))
     return torch.cat((step_features(stay), ages.to(stay.x.dtype)), dim=-1)
-
-
-def _take(steps: Float[Tensor, "B T F"], index: Tensor) -> Float[Tensor, "B T F"]:
-    return steps.gather(1, index.unsqueeze(-1).expand_as(steps))

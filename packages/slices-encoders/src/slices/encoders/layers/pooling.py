@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ..inputs import take
+
 
 class NoPooling(nn.Module):
     """The tokens as they are: ``(B, N, H)``."""
@@ -42,8 +44,8 @@ class LastPooling(nn.Module):
     """The last valid token, wherever padding lies."""
 
     def forward(self, embedding: Float[Tensor, "B N H"], valid: Bool[Tensor, "B N"]) -> Float[Tensor, "B H"]:
-        last = valid.cumsum(1).argmax(1)
-        return embedding[torch.arange(len(last), device=last.device), last]
+        last = valid.cumsum(1).argmax(1, keepdim=True)
+        return take(embedding, last).squeeze(1)
 
 
 class ClsPooling(nn.Module):

@@ -1,0 +1,51 @@
+"""Encoders go through ``torch.compile`` without a break and through ``torch.export`` with free sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from slices.encoders import build_encoder, list_encoders
+
+Stays = dict[str, Tensor]
+CASES = [(name, {"pooling": "none"}) for name in list_encoders()]
+CASES += [("linear", {"pooling": pooling}) for pooling in ("mean", "max", "last", "attention")]
+CASES += [("transformer", {"pooling": "cls"}), ("transformer", {"pooling": "mean", "causal": True})]
+CASES += [("gru", {"pooling": "last", "n_layers": 2})]
+RECURRENT = {"gru", "lstm"}
+
+
+@pytest.fixture(autouse=True)
+def recurrence_allowed() -> Iterator[None]:
+    with torch._dynamo.config.patch(allow_rnn=True):
+        yield
+    torch._dynamo.reset()
+
+
+def build(name: str, options: dict[str, Any]) -> torch.nn.Module:
+    return build_encoder(name, {"d_input": 5, "d_model": 8, "static_columns": (0,), **options}).eval()
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_compiles_whole(name: str, options: dict[str, Any], make_stays: Callable[..., Stays]) -> None:
+    encoder, stays = build(name, options), make_stays()
+    compiled = torch.compile(encoder, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(**stays), encoder(**stays))
+
+
+# nn.GRU and nn.LSTM keep a list of their weights, which torch.export remarks upon and handles.
+@pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn._flat_weights")
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_exports_with_free_sizes(
+    name: str, options: dict[str, Any], make_stays: Callable[..., Stays]
+) -> None:
+    encoder, stays = build(name, options), make_stays()
+    free = {0: Dim("batch")} if name in RECURRENT else {0: Dim("batch"), 1: Dim("time")}
+    exported = torch.export.export(encoder, (), stays, dynamic_shapes=dict.fromkeys(stays, free)).module()
+    others = make_stays(b=7, t=6 if name in RECURRENT else 11, seed=1)
+    torch.testing.assert_close(exported(**others), encoder(**others))

@@ -1,0 +1,83 @@
+"""Layers against slow, obvious versions of themselves."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slices.encoders.layers import TimeEmbedding, TransformerBlock, attention_mask, make_pooling
+
+
+def tokens_with_gaps() -> tuple[Tensor, Tensor]:
+    valid = torch.tensor([[True, False, True, True, False], [True] * 5, [False] * 5])
+    return torch.randn(3, 5, 4) * valid[..., None], valid
+
+
+@pytest.mark.parametrize(
+    ("name", "of_tokens"),
+    [("mean", lambda h: h.mean(0)), ("max", lambda h: h.amax(0)), ("last", lambda h: h[-1])],
+)
+def test_pooling_sees_valid_tokens_only(name: str, of_tokens: object) -> None:
+    embedding, valid = tokens_with_gaps()
+    pooled = make_pooling(name, 4)(embedding, valid)
+    for i in range(2):
+        torch.testing.assert_close(pooled[i], of_tokens(embedding[i][valid[i]]))  # type: ignore[operator]
+    assert (pooled[2] == 0).all()
+
+
+def test_attention_pooling_is_a_mean_weighted_by_scores() -> None:
+    embedding, valid = tokens_with_gaps()
+    pool = make_pooling("attention", 4)
+    pooled = pool(embedding, valid)
+    for i in range(2):
+        seen = embedding[i][valid[i]]
+        torch.testing.assert_close(pooled[i], (pool.score(seen).softmax(0) * seen).sum(0))  # type: ignore[operator]
+    assert (pooled[2] == 0).all()
+
+
+def test_attention_mask_lets_see_valid_tokens_of_the_past() -> None:
+    valid = torch.tensor([[True, True, False, True], [False] * 4])
+    time = torch.tensor([[2.0, 0.5, 0.0, 2.0], [0.0] * 4])
+    causal = attention_mask(valid, time, causal=True)
+    for i in range(4):
+        for j in range(4):
+            expected = i == j or bool(valid[0, j] and time[0, j] <= time[0, i])
+            assert causal[0, 0, i, j] == expected
+    assert attention_mask(valid, time, causal=False)[:, 0, 0].tolist() == [valid[0].tolist(), [True] * 4]
+    assert causal.any(-1).all()
+
+
+def test_block_equals_pytorchs() -> None:
+    theirs = nn.TransformerEncoderLayer(
+        8, 2, dim_feedforward=16, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    ours = TransformerBlock(8, 2, 16, dropout=0.0)
+    names = {
+        "self_attn.in_proj_": "qkv.", "self_attn.out_proj.": "out.", "norm1.": "attention_norm.",
+        "norm2.": "feedforward.0.", "linear1.": "feedforward.1.", "linear2.": "feedforward.3.",
+    }  # fmt: skip
+    state = theirs.state_dict()
+    ours.load_state_dict(
+        {our + end: state[their + end] for their, our in names.items() for end in ("weight", "bias")}
+    )
+    tokens, valid = torch.randn(2, 5, 8), torch.tensor([[True] * 5, [True, True, False, True, False]])
+    mask = attention_mask(valid, torch.zeros(2, 5), causal=False)
+    expected = theirs(tokens, src_key_padding_mask=~valid)
+    torch.testing.assert_close(ours(tokens, mask)[valid], expected[valid])
+
+
+def test_time_embedding_waves() -> None:
+    embed = TimeEmbedding(6, n_periods=3, shortest=1.0, longest=100.0)
+    time = 2.3
+    angles = [2 * math.pi * time / period for period in (1.0, 10.0, 100.0)]
+    waves = torch.tensor([*map(math.sin, angles), *map(math.cos, angles)])
+    torch.testing.assert_close(embed(torch.tensor([[time]]))[0, 0], embed.mix(waves), atol=1e-5, rtol=1e-5)
+
+
+def test_time_embedding_tells_a_minute_from_the_next_after_weeks() -> None:
+    embed = TimeEmbedding(8)
+    now, next_minute = embed(torch.tensor([500.0, 500.0 + 1 / 60]))
+    assert (now - next_minute).abs().amax() > 1e-3
