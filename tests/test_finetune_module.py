@@ -138,7 +138,8 @@ def encoder_moves(module: FineTuneModule, tiny: dict[str, Any], folder: Path, ep
     """For each epoch: did the encoder's weights change?"""
 
     class Watch(L.Callback):
-        moved: list[bool] = []
+        def __init__(self) -> None:
+            self.moved: list[bool] = []
 
         def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
             self.before = copy.deepcopy(module.get_encoder().state_dict())
@@ -148,7 +149,6 @@ def encoder_moves(module: FineTuneModule, tiny: dict[str, Any], folder: Path, ep
             self.moved.append(not all(torch.equal(self.before[name], after[name]) for name in after))
 
     watch = Watch()
-    watch.moved = []
     trainer = trainer_for(folder, max_epochs=epochs, limit_train_batches=2, callbacks=[watch])
     trainer.fit(module, datamodule=data_for(tiny, "in_hospital_mortality"))
     return watch.moved

@@ -239,7 +239,7 @@ def test_a_batch_with_the_least_trains_too(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         loader = torch.utils.data.DataLoader([batch, batch], batch_size=None)
-        trainer_for(tmp_path, limit_val_batches=0).fit(module, loader)
+        trainer_for(tmp_path).fit(module, loader, loader)
     assert module.trainer.global_step == 2
 
 

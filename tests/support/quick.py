@@ -17,6 +17,7 @@ def trainer_for(folder: Path, **options: Any) -> L.Trainer:
     """A trainer for three steps, with nothing on the screen."""
     quiet = {
         "logger": False,
+        "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "accelerator": "cpu",

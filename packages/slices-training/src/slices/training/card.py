@@ -1,4 +1,4 @@
-"""What an encoder must know of the data it was trained on, to be of use elsewhere."""
+"""What an encoder knows of its data: its shape before training, its card after."""
 
 from __future__ import annotations
 
@@ -7,17 +7,42 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from torch import nn
-
-from slices.encoders import EncoderCard, Normalizer
-from slices.training.batch import accepted_inputs
-from slices.training.data.datamodule import StayDataModule
+from slices.encoders import BaseEncoder, EncoderCard, Normalizer
+from slices.ssl.encoding import accepted_inputs
+from slices.training.config import NamedEncoder, TaskConfig
+from slices.training.data.config import DataConfig
+from slices.training.data.datamodule import StayDataModule, dataset_info
 
 PACKAGES = ("slices-encoders", "slices-ssl", "slices-heads", "slices-training", "torch", "lightning")
 
 
+def shaped(encoder: NamedEncoder, data: DataConfig | None) -> NamedEncoder:
+    """The encoder with number of variables and static columns from the data, where not given.
+
+    Raises:
+        ValueError: neither is known.
+    """
+    if encoder.config.d_input is not None:
+        return encoder
+    if data is None:
+        raise ValueError("encoder.d_input is missing: give the number of variables, or a data section")
+    info = dataset_info(data)
+    config = dataclasses.replace(
+        encoder.config, d_input=len(info.variables), static_columns=info.static_columns
+    )
+    return NamedEncoder(name=encoder.name, config=config)
+
+
+def with_classes(task: TaskConfig, data: DataConfig | None) -> TaskConfig:
+    """The task with its number of classes from the data, where not given and known there."""
+    if task.n_classes is not None or data is None:
+        return task
+    known = dataset_info(data).tasks.get(task.task_name)
+    return dataclasses.replace(task, n_classes=known.n_classes) if known else task
+
+
 def data_card(
-    datamodule: object, encoder: nn.Module, objective: str | None
+    datamodule: object, encoder: BaseEncoder, objective: str | None
 ) -> tuple[EncoderCard, Normalizer | None]:
     """Variables, units, fingerprint and versions, and the normaliser, of a run on this data module.
 
@@ -35,10 +60,9 @@ def data_card(
             f"data.resolution=timestamps, but {type(encoder).__name__}.forward does not take `times`: "
             "use a grid (data.resolution=1.0) or an encoder that does"
         )
-    built_for = getattr(getattr(encoder, "config", None), "d_input", None)
-    if built_for not in (None, len(datamodule.variables)):
+    if encoder.d_input != len(datamodule.variables):
         raise ValueError(
-            f"encoder.d_input={built_for}, but the data has {len(datamodule.variables)} variables: "
+            f"encoder.d_input={encoder.d_input}, but the data has {len(datamodule.variables)} variables: "
             "leave d_input out to take it from the data"
         )
     card = EncoderCard(

@@ -1,7 +1,6 @@
-"""From YAML to typed parts, once.
+"""From a composed config to typed parts, once.
 
-``configs/`` composes plain YAML; the functions here turn it into dataclasses that refuse what they do
-not know. Nothing further in reads a loose mapping.
+The dataclasses here refuse what they do not know. Nothing further in reads a loose mapping.
 """
 
 from __future__ import annotations
@@ -9,28 +8,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, EncoderConfig
 from slices.encoders.registry import make_config, unknown
 from slices.heads import TaskHeadConfig
-from slices.ssl import CONFIG_REGISTRY, SSL_REGISTRY, SSLConfig
+from slices.ssl import SSLConfig
+from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
+from slices.training.compose import composed
 from slices.training.data.config import DataConfig
 from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
-
-
-def config_dir() -> Path:
-    """Installed wheel: ``slices/training/conf``. Editable checkout: ``<repo>/configs``."""
-    packaged = Path(__file__).resolve().parent / "conf"
-    if packaged.is_dir():
-        return packaged
-    checkout = Path(__file__).resolve().parents[5] / "configs"
-    if (checkout / "pretrain.yaml").is_file():
-        return checkout
-    raise FileNotFoundError(f"slices-training: no configs at {packaged} or {checkout}: install it again")
 
 
 @dataclass(kw_only=True)
@@ -66,7 +55,10 @@ def ssl_config(given: Mapping[str, Any]) -> SSLConfig:
 
 @dataclass(kw_only=True)
 class TaskConfig:
-    """What is predicted, and by which head. With ``per_step`` the encoder gives one embedding a step."""
+    """What is predicted, and by which head.
+
+    ``n_classes`` not given is taken from the data. With ``per_step`` the encoder gives one embedding a step.
+    """
 
     task_name: str = "in_hospital_mortality"
     task_type: Literal["binary", "multiclass", "multilabel", "regression"] = "binary"
@@ -77,10 +69,6 @@ class TaskConfig:
     dropout: float = 0.1
     class_weight: Literal["balanced"] | tuple[float, ...] | None = None
     label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.task_type in ("multiclass", "multilabel") and self.n_classes is None:
-            raise ValueError(f"task_type={self.task_type!r} needs n_classes")
 
     def head(self, input_dim: int) -> TaskHeadConfig:
         """The head's own config, for embeddings ``input_dim`` wide."""
@@ -123,6 +111,21 @@ class FineTuningConfig:
     def __post_init__(self) -> None:
         if self.unfreeze_epoch is not None and not self.freeze_encoder:
             raise ValueError("unfreeze_epoch needs freeze_encoder=true: the encoder is not frozen at all")
+
+
+@dataclass(kw_only=True)
+class PrepareConfig:
+    """Everything that ``configs/prepare.yaml`` says."""
+
+    data: DataConfig
+    overwrite: bool = False
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> PrepareConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "prepare")
+        _refuse_unknown(given, cls, "prepare")
+        return make_config(cls, given, "prepare")
 
 
 @dataclass(kw_only=True)
@@ -199,39 +202,6 @@ def _refuse_unknown(given: Mapping[str, Any], cls: type, where: str) -> None:
     for key in given:
         if key not in allowed:
             raise ValueError(f"{where}: {unknown('section', key, allowed)}")
-
-
-def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]:
-    """The config as a plain, resolved dict.
-
-    One that was only loaded from ``configs/<app>.yaml``, and so still has its ``defaults`` list, is
-    composed first: the list chooses the groups, and what was changed after loading wins.
-    """
-    given = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
-    if "defaults" in given:
-        given = _compose_loaded(given, app)
-    resolved = OmegaConf.to_container(given, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
-    resolved.pop("hydra", None)
-    return {str(key): value for key, value in resolved.items()}
-
-
-def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:
-    from hydra import compose, initialize_config_dir
-
-    choices = [f"{group}={choice if choice is not None else 'null'}" for group, choice in _groups(loaded)]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        base = compose(app, overrides=choices)
-    changes = OmegaConf.masked_copy(loaded, [key for key in loaded if key not in ("defaults", "hydra")])
-    OmegaConf.set_struct(base, False)
-    merged = OmegaConf.merge(base, changes)
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def _groups(loaded: DictConfig) -> list[tuple[str, str | None]]:
-    entries = [entry for entry in loaded.defaults if isinstance(entry, DictConfig)]
-    return [(str(group), choice) for entry in entries for group, choice in entry.items()]
 
 
 def plain(config: Any) -> Any:

@@ -14,18 +14,18 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from slices.encoders import ENCODER_REGISTRY, EncoderCard, Normalizer, build_encoder
+from slices.encoders import ENCODER_REGISTRY, BaseEncoder, EncoderCard, Normalizer, build_encoder
 from slices.heads import (
     BaseTaskHead,
     TaskLoss,
     balanced_class_weights,
-    balanced_label_weights,
     build_task_head,
 )
-from slices.training.batch import accepted_inputs, inputs_of
-from slices.training.card import data_card, pack_card, unpack_card
+from slices.ssl.encoding import accepted_inputs
+from slices.training.batch import keywords
+from slices.training.card import data_card, pack_card, shaped, unpack_card, with_classes
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
-from slices.training.data.datamodule import StayDataModule, dataset_info
+from slices.training.data.datamodule import StayDataModule
 from slices.training.evaluation.metrics import task_metrics
 from slices.training.pretrained import adapted, read_pretrained
 from slices.training.pretraining import optimizer_and_schedule
@@ -68,25 +68,24 @@ class FineTuneModule(L.LightningModule):
         loaded = read_pretrained(checkpoint_path, pretrain_checkpoint_path)
         self.card: EncoderCard | None = loaded.card if loaded else None
         self.normalizer: Normalizer | None = loaded.normalizer if loaded else None
-        self.encoder: nn.Module
+        self.encoder: BaseEncoder
         if loaded is not None:
             name = ENCODER_REGISTRY.name_of(type(loaded.encoder))
             self.encoder = adapted(loaded, self.config.encoder, name, per_step=self.config.task.per_step)
-            built = NamedEncoder(name=name, config=self.encoder.config)  # type: ignore[arg-type]
+            built = NamedEncoder(name=name, config=self.encoder.config)
         else:
             built = encoder_from_scratch(self.config)
             self.encoder = build_encoder(built.name, built.config)
-        self.config = dataclasses.replace(self.config, encoder=built)
+        task = with_classes(self.config.task, self.config.data)
+        self.config = dataclasses.replace(self.config, encoder=built, task=task)
         self.save_hyperparameters({"config": self._portable_config()})
 
-        task = self.config.task
-        self.head: BaseTaskHead = build_task_head(task.head(self.encoder.output_dim))  # type: ignore[arg-type]
+        self.head: BaseTaskHead = build_task_head(task.head(self.encoder.output_dim))
         self.task_loss = TaskLoss(task.task_type, label_smoothing=task.label_smoothing)
         if isinstance(task.class_weight, tuple):
             self.task_loss.class_weight = torch.tensor(task.class_weight)
-        self.metrics = nn.ModuleDict(
-            {stage: task_metrics(task.task_type) for stage in ("train", "val", "test")}
-        )
+        stages = ("train", "val", "test")
+        self.metrics = nn.ModuleDict({f"of_{stage}": task_metrics(task.task_type) for stage in stages})
         self._accepts = accepted_inputs(self.encoder)
         self._set_frozen(self.config.training.freeze_encoder)
 
@@ -104,10 +103,13 @@ class FineTuneModule(L.LightningModule):
         counts: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """``{"logits", "probs"}``, each (B, C), or (B, T, C) where the encoder does not pool."""
-        given = {"padding_mask": padding_mask, "times": times, "counts": counts}
-        batch = {key: value for key, value in given.items() if value is not None}
-        batch |= {"timeseries": timeseries, "mask": mask}
-        return self.head(self.encoder(**inputs_of(batch, self._accepts)))  # type: ignore[no-any-return]
+        given = {"mask": mask, "padding_mask": padding_mask, "times": times, "counts": counts}
+        return self._predict({"timeseries": timeseries, **given})
+
+    def _predict(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        embedding = self.encoder(batch["timeseries"], **keywords(batch, self._accepts))
+        outputs: dict[str, Tensor] = self.head(embedding)
+        return outputs
 
     def setup(self, stage: str) -> None:
         datamodule = getattr(self.trainer, "datamodule", None)
@@ -126,18 +128,17 @@ class FineTuneModule(L.LightningModule):
             raise ValueError(f"the data module gives no labels: build it with task={task.task_name!r}")
         if data.task_type != task.task_type or (data.n_classes or None) not in (None, self.head.output_dim):
             raise ValueError(
-                f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the config "
-                f"says {task.task_type} with {task.n_classes}: choose task={data.name}"
+                f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
+                f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"
             )
-        pooling = getattr(getattr(self.encoder, "config", None), "pooling", None)
         if data.per_step != task.per_step:
             raise ValueError(
                 f"task {data.name!r}: per_step is {data.per_step} in the data: choose task={data.name}"
             )
-        if data.per_step and (pooling != "none" or not getattr(self.encoder, "causal", False)):
+        if data.per_step and not self.encoder.causal:
             raise ValueError(
-                f"task {data.name!r} has one label a step: it needs an encoder that gives one embedding a step "
-                "and cannot see the future (encoder.pooling=none, and encoder.causal=true where it is an option)"
+                f"task {data.name!r} has one label a step: it needs an encoder that cannot see the future "
+                "(encoder=gru, or encoder.causal=true where that is an option; in pretraining too)"
             )
 
     def _prepare_fit(self, datamodule: object) -> None:
@@ -152,10 +153,7 @@ class FineTuneModule(L.LightningModule):
                     "task.class_weight=balanced needs our data module: give one number a class instead"
                 )
             label, label_mask = map(torch.from_numpy, datamodule.train_labels())
-            if task.task_type == "multilabel":
-                weight = balanced_label_weights(label, label_mask)
-            else:
-                weight = balanced_class_weights(label, label_mask, n_classes=self.head.output_dim)
+            weight = balanced_class_weights(label, label_mask, task.task_type, self.head.output_dim)
             self.task_loss.class_weight = weight.to(self.device)
 
     def _set_frozen(self, frozen: bool) -> None:
@@ -195,12 +193,12 @@ class FineTuneModule(L.LightningModule):
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """The batch's ``stay_id`` and labels beside the predictions."""
-        outputs = self.head(self.encoder(**inputs_of(batch, self._accepts)))
+        outputs = self._predict(batch)
         kept = {key: batch[key] for key in ("stay_id", "patient_id", "label", "label_mask") if key in batch}
         return {"probs": outputs["probs"], **kept}
 
     def _step(self, batch: Mapping[str, Tensor], stage: str) -> Tensor:
-        outputs = self.head(self.encoder(**inputs_of(batch, self._accepts)))
+        outputs = self._predict(batch)
         label, label_mask = batch["label"], batch.get("label_mask")
         loss: Tensor = self.task_loss(outputs["logits"], label, label_mask)
         size, training = len(label), stage == "train"
@@ -213,7 +211,7 @@ class FineTuneModule(L.LightningModule):
             sync_dist=not training,
             batch_size=size,
         )
-        self.metrics[stage].update(outputs["probs"].detach(), label, label_mask)  # type: ignore[operator]
+        self.metrics[f"of_{stage}"].update(outputs["probs"].detach(), label, label_mask)  # type: ignore[operator]
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -226,7 +224,7 @@ class FineTuneModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        metrics = self.metrics[stage]
+        metrics = self.metrics[f"of_{stage}"]
         self.log_dict({f"{stage}/{name}": value for name, value in metrics.compute().items()})  # type: ignore[operator]
         metrics.reset()  # type: ignore[operator]
 
@@ -234,7 +232,7 @@ class FineTuneModule(L.LightningModule):
         """Optimizer over all parameters, also those unfrozen later, and the schedule where there is one."""
         return optimizer_and_schedule(self, self.config.optimizer, self.config.scheduler)
 
-    def get_encoder(self) -> nn.Module:
+    def get_encoder(self) -> BaseEncoder:
         """The encoder."""
         return self.encoder
 
@@ -254,12 +252,4 @@ def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:
     named = config.encoder or NamedEncoder.parse({"name": "transformer"})
     if config.task.per_step:
         named = NamedEncoder(name=named.name, config=dataclasses.replace(named.config, pooling="none"))
-    if named.config.d_input is not None:
-        return named
-    if config.data is None:
-        raise ValueError(
-            "encoder.d_input is missing: give the number of variables, a checkpoint, or a data section"
-        )
-    info = dataset_info(config.data)
-    shape = {"d_input": len(info.variables), "static_columns": info.static_columns}
-    return NamedEncoder(name=named.name, config=dataclasses.replace(named.config, **shape))
+    return shaped(named, config.data)

@@ -129,7 +129,7 @@ class SchedulerConfig:
 
 @dataclass(kw_only=True)
 class WarmupCosineConfig(SchedulerConfig):
-    """Linear warm-up to the base rate, then cosine decay to ``eta_min`` (Goyal 2017; Loshchilov and Hutter 2017).
+    """Linear warm-up to the base rate (Goyal 2017), then cosine decay to ``eta_min`` (Loshchilov 2017).
 
     ``max_epochs`` not given: the trainer's. ``warmup_epochs`` not given: a tenth of it.
     """
@@ -228,9 +228,11 @@ def optimizer_config(given: Mapping[str, Any] | OptimizerConfig) -> OptimizerCon
 
 
 def scheduler_config(given: Mapping[str, Any] | SchedulerConfig | None) -> SchedulerConfig | None:
-    """``{name: cosine, ...}`` as its dataclass; nothing, or name ``none``, is a constant rate."""
-    if given is None or isinstance(given, SchedulerConfig):
+    """``{name: cosine, ...}`` as its dataclass; nothing is a constant rate."""
+    if isinstance(given, SchedulerConfig):
         return given
+    if not given:
+        return None
     name = given.get("name")
     if name is None:
         raise ValueError(f"scheduler: name is missing. There are: {', '.join(SCHEDULER_REGISTRY.names())}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from slices.encoders import EncoderCard, LoadedEncoder, build_encoder, load_encoder
+from slices.encoders import BaseEncoder, EncoderCard, LoadedEncoder, build_encoder, load_encoder
 from slices.training.config import NamedEncoder
 from slices.training.pretraining import SSLPretrainModule
 
@@ -44,10 +44,10 @@ def _from_lightning(path: Path) -> LoadedEncoder:
     except Exception as error:
         raise ValueError(f"{path} is not a checkpoint of pretraining, or it is damaged: {error}") from error
     card = module.card or EncoderCard(objective=module.config.ssl.name)
-    return LoadedEncoder(module.get_encoder(), module.normalizer, card)  # type: ignore[arg-type]
+    return LoadedEncoder(module.get_encoder(), module.normalizer, card)
 
 
-def adapted(loaded: LoadedEncoder, wanted: NamedEncoder | None, name: str, per_step: bool) -> nn.Module:
+def adapted(loaded: LoadedEncoder, wanted: NamedEncoder | None, name: str, per_step: bool) -> BaseEncoder:
     """The loaded encoder, with the dropout and pooling that are asked for.
 
     Args:
@@ -64,7 +64,7 @@ def adapted(loaded: LoadedEncoder, wanted: NamedEncoder | None, name: str, per_s
     if wanted is not None and (differing := _differences(name, found, wanted)):
         raise ValueError(
             f"the checkpoint holds another encoder than the config asks for ({'; '.join(differing)}): "
-            f"leave the encoder section out (encoder=null) to take it as it is, or ask for encoder={name}"
+            f"take it as it is with encoder=checkpoint (no encoder section), or ask for encoder={name}"
         )
     if per_step:
         options["pooling"] = "none"

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from slices.encoders import EncoderCard, Normalizer, build_encoder, save_encoder
+from slices.encoders import BaseEncoder, EncoderCard, Normalizer, build_encoder, save_encoder
 from slices.ssl import build_ssl_objective
-from slices.training.batch import accepted_inputs, inputs_of
-from slices.training.card import data_card, pack_card, unpack_card
+from slices.ssl.encoding import accepted_inputs
+from slices.training.batch import keywords
+from slices.training.card import data_card, pack_card, shaped, unpack_card
 from slices.training.config import PretrainConfig, plain
-from slices.training.data.datamodule import dataset_info
 from slices.training.optim import Length, OptimizerConfig, PlateauConfig, SchedulerConfig
 from slices.training.seeding import generator, seed_of
 
@@ -72,15 +72,8 @@ class SSLPretrainModule(L.LightningModule):
         counts: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective's loss and metrics; what it hides is drawn from the global random state."""
-        given = {
-            "timeseries": timeseries,
-            "mask": mask,
-            "padding_mask": padding_mask,
-            "times": times,
-            "counts": counts,
-        }
-        batch = {key: value for key, value in given.items() if value is not None}
-        loss, metrics = self.objective(**inputs_of(batch, self._accepts))
+        given = {"mask": mask, "padding_mask": padding_mask, "times": times, "counts": counts}
+        loss, metrics = self.objective(timeseries, **keywords(given, self._accepts))
         return loss, metrics
 
     def setup(self, stage: str) -> None:
@@ -112,16 +105,13 @@ class SSLPretrainModule(L.LightningModule):
         return self._step(batch, "val", batch_idx, 0)
 
     def _step(self, batch: Mapping[str, Tensor], stage: str, index: int, rank: int) -> Tensor:
-        inputs = inputs_of(batch, self._accepts)
-        size = len(batch["timeseries"])
+        x = batch["timeseries"]
+        given: dict[str, Any] = keywords(batch, self._accepts)
         if "draw" in self._accepts:
-            random = generator(batch["timeseries"].device, self.config.seed, stage, index, rank)
-            draw = self.objective.draw(
-                batch["timeseries"], batch["mask"], batch.get("padding_mask"), batch.get("times"), random
-            )
-            loss, metrics = self.objective(**inputs, draw=draw)
-        else:
-            loss, metrics = self.objective(**inputs)
+            random = generator(x.device, self.config.seed, stage, index, rank)
+            padding_mask, times = batch.get("padding_mask"), batch.get("times")
+            given["draw"] = self.objective.draw(x, batch["mask"], padding_mask, times, random)
+        loss, metrics = self.objective(x, **given)
         training = stage == "train"
         self.log(
             f"{stage}/loss",
@@ -130,24 +120,25 @@ class SSLPretrainModule(L.LightningModule):
             on_epoch=True,
             prog_bar=True,
             sync_dist=not training,
-            batch_size=size,
+            batch_size=len(x),
         )
         named = {f"{stage}/{name}": value for name, value in metrics.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
+        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x))
         return loss  # type: ignore[no-any-return]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One optimizer step, then the teacher's: once, however many batches it accumulates."""
+        step = self.trainer.global_step + 1
         super().optimizer_step(*args, **kwargs)
-        self.objective.on_optimizer_step(self.trainer.global_step, self._total_steps)
+        self.objective.on_optimizer_step(step, self._total_steps)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over all parameters that the objective trains, and the schedule where there is one."""
         return optimizer_and_schedule(self, self.config.optimizer, self.config.scheduler)
 
-    def get_encoder(self) -> nn.Module:
+    def get_encoder(self) -> BaseEncoder:
         """The encoder being pretrained."""
-        return self.objective.encoder
+        return cast(BaseEncoder, self.objective.encoder)
 
     def save_encoder(self, path: str | Path) -> Path:
         """Writes the encoder, its normaliser and its variables to ``.pt`` or ``.safetensors``."""
@@ -164,17 +155,10 @@ class SSLPretrainModule(L.LightningModule):
 
 def with_data_shape(config: PretrainConfig) -> PretrainConfig:
     """The config with number of variables and static columns filled in from its data, where not given."""
-    if config.encoder.config.d_input is not None:
-        if config.ssl.d_input is None:
-            ssl = dataclasses.replace(config.ssl, d_input=config.encoder.config.d_input)
-            return dataclasses.replace(config, ssl=ssl)
-        return config
-    if config.data is None:
-        raise ValueError("encoder.d_input is missing: give the number of variables, or a data section")
-    info = dataset_info(config.data)
-    shape = {"d_input": len(info.variables), "static_columns": info.static_columns}
-    encoder = dataclasses.replace(config.encoder, config=dataclasses.replace(config.encoder.config, **shape))
-    return dataclasses.replace(config, encoder=encoder, ssl=dataclasses.replace(config.ssl, **shape))
+    encoder = shaped(config.encoder, config.data)
+    given = encoder.config
+    ssl = dataclasses.replace(config.ssl, d_input=given.d_input, static_columns=given.static_columns)
+    return dataclasses.replace(config, encoder=encoder, ssl=ssl)
 
 
 def freeze_untouched(objective: nn.Module, n_variables: int) -> list[str]:

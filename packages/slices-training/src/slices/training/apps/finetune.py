@@ -40,17 +40,14 @@ def finetune(config: DictConfig) -> float:
     announce(trainer, module, datamodule.sizes)
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     best = checkpoints.best_model_path
-    trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
+    (scores,) = trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
     batches = trainer.predict(module, datamodule.test_dataloader(), ckpt_path=best, weights_only=True)
     if trainer.is_global_zero:
         file = write_predictions(run.folder / "predictions.parquet", batches, parsed.task.task_name)
         log.info("%s", show_predictions(file, datamodule.task))
-        scores = {
-            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")
-        }
         log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
         log.info("predictions of the test stays: %s", file)
-        log.info("model: %s, after %s", best, run.cost())
+        log.info("model: %s, after %s", best, run.cost)
     assert checkpoints.best_model_score is not None
     return float(checkpoints.best_model_score)
 
@@ -81,7 +78,7 @@ def _checkpoint(parsed: FineTuneConfig) -> dict[str, str]:
     path = parsed.checkpoint_path
     if path is None and parsed.training.freeze_encoder:
         raise ValueError(
-            "training.freeze_encoder=true without a checkpoint would keep an encoder that nobody trained: give "
+            "training.freeze_encoder=true without a checkpoint keeps an encoder that nobody trained: give "
             "checkpoint_path=..., or training.freeze_encoder=false to train everything from scratch"
         )
     if path is None:

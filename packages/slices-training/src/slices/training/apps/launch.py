@@ -6,11 +6,13 @@ Status 0 is success, 2 a mistake in what was asked for (nothing has been trained
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -18,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slices.training.config import config_dir
+from slices.training.compose import config_dir
 
 
 class UserError(Exception):
@@ -38,23 +40,28 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
     """Runs ``run`` on the config ``<app>.yaml`` and the command line's overrides."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole
     OmegaConf.register_new_resolver("slices.run_dir", lambda resume, fresh: resume or fresh, replace=True)
-    main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=app)(run)
+
+    @functools.wraps(run)
+    def job(config: DictConfig) -> float | None:
+        try:
+            return run(config)
+        except UserError as error:
+            _stop(str(error))
+
     try:
-        main()
-    except UserError as error:
-        _stop(str(error))
+        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=app)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain(error, app))
 
 
-def _stop(message: str) -> None:
+def _stop(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def explain(error: Exception, app: str) -> str:
     """Hydra's message, with the nearest key where one was misspelt."""
-    message = str(error).strip()
+    message = str(error).split("Config search path:")[0].strip()
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
         if str(error).strip() not in message:

@@ -42,7 +42,7 @@ def pretrain(config: DictConfig) -> float:
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     if trainer.is_global_zero:
         encoder = module.save_encoder(run.folder / "encoder.pt")
-        log.info("encoder: %s, after %s", encoder, run.cost())
+        log.info("encoder: %s, after %s", encoder, run.cost)
         _say_what_next(encoder, parsed.encoder_path, run.config)
     return float(trainer.callback_metrics["val/loss"])
 

@@ -8,6 +8,7 @@ import logging
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -27,6 +28,19 @@ from slices.training.pretrained import n_parameters
 log = logging.getLogger(__name__)
 
 
+class Cost:
+    """What has been spent since the process, or this object, began; print it."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+
+    def __str__(self) -> str:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        wall, cpu = time.perf_counter() - self.began, usage.ru_utime + usage.ru_stime
+        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
+        return f"{duration(wall)} ({cpu / 60:.1f} CPU-minutes, {usage.ru_maxrss * unit / 1e9:.1f} GB at most)"
+
+
 @dataclass
 class Run:
     """The folder in which a run leaves everything, and the config it runs with."""
@@ -34,7 +48,7 @@ class Run:
     folder: Path
     config: DictConfig
     resumed: bool = False
-    began: float = field(default_factory=time.perf_counter)
+    cost: Cost = field(default_factory=Cost)
 
     @classmethod
     def start(cls, config: DictConfig) -> Run:
@@ -43,8 +57,7 @@ class Run:
         Raises:
             ValueError, FileNotFoundError: there is nothing to resume, or more is asked than to resume.
         """
-        for noisy in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        _quiet_lightning()
         if config.get("resume"):
             return cls(Path(config.resume), _config_of_run(Path(config.resume)), resumed=True)
         folder = Path(HydraConfig.get().runtime.output_dir)
@@ -56,12 +69,19 @@ class Run:
         """Where a resumed run goes on."""
         return self.folder / "checkpoints" / "last.ckpt" if self.resumed else None
 
-    def cost(self) -> str:
-        """Wall time, processor time and peak memory since the start."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        wall, cpu = time.perf_counter() - self.began, usage.ru_utime + usage.ru_stime
-        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
-        return f"{duration(wall)} ({cpu / 60:.1f} CPU-minutes, {usage.ru_maxrss * unit / 1e9:.1f} GB at most)"
+
+def _quiet_lightning() -> None:
+    """Its tips and its notes on hardware: what was decided, we say ourselves."""
+    for noisy in ("lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(noisy)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False  # it has a handler of its own, Hydra's would repeat it
+    for known in (
+        ".*isinstance.treespec, LeafSpec.*",
+        "Found .* module.* in eval mode",
+        ".*exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=known)
 
 
 def _config_of_run(folder: Path) -> DictConfig:

@@ -1,0 +1,54 @@
+"""Where the configs lie, and how one becomes a plain dict. Loads no torch, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def config_dir() -> Path:
+    """Installed wheel: ``slices/training/conf``. Editable checkout: ``<repo>/configs``."""
+    packaged = Path(__file__).resolve().parent / "conf"
+    if packaged.is_dir():
+        return packaged
+    checkout = Path(__file__).resolve().parents[5] / "configs"
+    if (checkout / "pretrain.yaml").is_file():
+        return checkout
+    raise FileNotFoundError(f"slices-training: no configs at {packaged} or {checkout}: install it again")
+
+
+def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]:
+    """The config as a plain, resolved dict.
+
+    One that was only loaded from ``configs/<app>.yaml``, and so still has its ``defaults`` list, is
+    composed first: the list chooses the groups, and what was changed after loading wins.
+    """
+    given = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+    if "defaults" in given:
+        given = _compose_loaded(given, app)
+    resolved = OmegaConf.to_container(given, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    resolved.pop("hydra", None)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:
+    from hydra import compose, initialize_config_dir
+
+    choices = [f"{group}={choice}" for group, choice in _groups(loaded)]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        base = compose(app, overrides=choices)
+    changes = OmegaConf.masked_copy(loaded, [str(key) for key in loaded if key not in ("defaults", "hydra")])
+    OmegaConf.set_struct(base, False)
+    merged = OmegaConf.merge(base, changes)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _groups(loaded: DictConfig) -> list[tuple[str, str]]:
+    entries = [entry for entry in loaded.defaults if isinstance(entry, DictConfig)]
+    pairs = [(str(group), choice) for entry in entries for group, choice in entry.items()]
+    return [(group, choice) for group, choice in pairs if not group.startswith("override ")]

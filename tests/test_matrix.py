@@ -1,0 +1,82 @@
+"""Every objective trains every encoder, also one that is not ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from slices.encoders import build_encoder, list_encoders
+from slices.ssl import build_ssl_objective, list_objectives
+
+B, T, D, H = 8, 12, 6, 16
+
+
+class Foreign(nn.Module):
+    """Ten lines of somebody else's."""
+
+    output_dim = H
+
+    def __init__(self, pooled: bool) -> None:
+        super().__init__()
+        self.gru = nn.GRU(2 * D, H, batch_first=True)
+        self.pooled = pooled
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        steps: Tensor = self.gru(torch.cat([x, mask.to(x)], -1))[0]
+        return steps[:, -1] if self.pooled else steps
+
+
+def encoder_of(name: str) -> nn.Module:
+    if name.startswith("foreign"):
+        return Foreign(pooled=name.endswith("pooled"))
+    return build_encoder(name, {"d_input": D, "d_model": H, "n_layers": 1, "static_columns": [D - 1]})
+
+
+def stays(seed: int = 0) -> dict[str, Tensor]:
+    """A batch with statics, padding and an empty stay, of a slow wave that is worth learning."""
+    generator = torch.Generator().manual_seed(seed)
+    phase = 6 * torch.rand(B, 1, D, generator=generator)
+    x = torch.sin(phase + 0.5 * torch.arange(T).reshape(1, T, 1))
+    mask = torch.rand(B, T, D, generator=generator) < 0.6
+    mask[..., -1] = False
+    mask[:, 0, -1] = True  # a static
+    padding_mask = torch.ones(B, T, dtype=torch.bool)
+    padding_mask[1, 8:] = False
+    mask[2] = False
+    mask &= padding_mask.unsqueeze(-1)
+    times = torch.arange(T, dtype=torch.float32).expand(B, T) * padding_mask
+    return {"x": x * mask, "mask": mask, "padding_mask": padding_mask, "times": times, "counts": mask.float()}
+
+
+@pytest.mark.parametrize("encoder_name", [*list_encoders(), "foreign", "foreign_pooled"])
+@pytest.mark.parametrize("objective_name", list_objectives())
+def test_every_pair_trains(objective_name: str, encoder_name: str) -> None:
+    torch.manual_seed(0)
+    config: dict[str, Any] = {"name": objective_name, "d_input": D, "static_columns": [D - 1]}
+    objective = build_ssl_objective(encoder_of(encoder_name), config).train()
+    before = {name: p.detach().clone() for name, p in objective.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=3e-3)
+    batch = stays()
+    inputs = [batch[name] for name in ("x", "mask", "padding_mask", "times")]
+    draw = objective.draw(*inputs, torch.Generator().manual_seed(1))
+    untouched = {name: tensor.clone() for name, tensor in batch.items()}
+    losses = []
+    for step in range(12):
+        loss, metrics = objective(**batch, draw=draw)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        objective.on_optimizer_step(step + 1, 12)
+        losses.append(loss.item())
+        assert all(value.ndim == 0 and not value.requires_grad for value in metrics.values())
+    assert all(torch.equal(untouched[name], batch[name]) for name in batch)
+    assert torch.tensor(losses).isfinite().all()
+    assert min(losses[-3:]) < losses[0]
+    after = dict(objective.named_parameters())
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    # all that is trained moves, but for a pooling that the objective does not use
+    assert all("pool" in name for name in set(before) - set(moved)), set(before) - set(moved)
+    assert any(name.startswith("encoder.") for name in moved)
