@@ -6,6 +6,7 @@ Values are aggregated in raw units; normalising comes after. No loop over stays.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -66,13 +67,16 @@ class View:
         """The stays at these positions, in raw units: the batch without labels.
 
         ``until (B,)``: hours from which on nothing is seen. A stay is seen up to and including its own
-        end (or the horizon); an event exactly there belongs to the last step. Statics are always seen.
+        end or the horizon (an event exactly there belongs to the last step), unless ``until`` comes
+        first: events from then on may be what is predicted. Statics are always seen.
         """
-        end = np.minimum(store.length_hours[stays], np.float32(self.horizon))
-        seen = end if until is None else np.minimum(end, until)
-        closed = np.nextafter(end, np.float32(np.inf))
-        before = closed if until is None else np.where(until >= end, closed, until)
-        events = self._events(store, stays, before.astype(np.float32))
+        length = store.length_hours[stays]
+        end = np.minimum(length, np.float32(self.horizon))
+        until = np.full_like(length, np.inf) if until is None else until
+        closed = (until > end) | (until >= length)
+        before = np.where(closed, np.nextafter(end, np.float32(np.inf)), until)
+        seen = np.minimum(end, until)
+        events = self._events(store, stays, before)
         steps = self._timestamps(events, len(stays)) if self.resolution is None else self._grid(events, seen)
         batch = self._aggregate(events, steps)
         batch["times"] = torch.from_numpy(steps.times)
@@ -113,7 +117,7 @@ class View:
         step = np.zeros(len(events.row), dtype=np.int64)
         step[~static] = np.cumsum(new) - 1 - (first + dropped)[row]
         n_real = np.maximum(n_real - dropped, 1)
-        n_steps = -(-int(n_real.max()) // BUCKET) * BUCKET
+        n_steps = min(-(-int(n_real.max()) // BUCKET) * BUCKET, self.max_steps or sys.maxsize)
         padding_mask = np.arange(n_steps) < n_real[:, None]
         times = np.zeros((n_stays, n_steps), dtype=np.float32)
         kept = step[~static] >= 0
@@ -126,15 +130,15 @@ class View:
         value = events.value
         if (steps.step < 0).any():
             cell, value = cell[steps.step >= 0], value[steps.step >= 0]
-        size = math.prod(shape)
-        counts = np.bincount(cell, minlength=size)
+        index = torch.from_numpy(cell)
+        counts = torch.zeros(math.prod(shape)).scatter_add_(0, index, torch.ones(len(cell)))
+        x = torch.zeros(math.prod(shape))
         if self.aggregate == "mean":
-            x = np.bincount(cell, weights=value, minlength=size) / np.maximum(counts, 1)
+            x = x.scatter_add_(0, index, torch.from_numpy(value)) / counts.clamp(min=1)
         else:
-            x = np.zeros(size)
-            x[cell] = value  # events ascend in time, and of repeated indices numpy keeps the last
+            x.numpy()[cell] = value  # events ascend in time, and of repeated indices numpy keeps the last
         return {
-            "timeseries": torch.from_numpy(x.reshape(shape).astype(np.float32)),
-            "mask": torch.from_numpy(counts.reshape(shape) > 0),
-            "counts": torch.from_numpy(counts.reshape(shape).astype(np.float32)),
+            "timeseries": x.view(shape),
+            "mask": (counts > 0).view(shape),
+            "counts": counts.view(shape),
         }
