@@ -13,10 +13,16 @@ from torch.export import Dim
 from slices.encoders import build_encoder, list_encoders
 
 Stays = dict[str, Tensor]
-CASES = [(name, {"pooling": "none"}) for name in list_encoders()]
+CASES: list[Any] = [(name, {"pooling": "none"}) for name in list_encoders()]
 CASES += [("linear", {"pooling": pooling}) for pooling in ("mean", "max", "last", "attention")]
-CASES += [("transformer", {"pooling": "cls"}), ("transformer", {"pooling": "mean", "causal": True})]
-CASES += [("gru", {"pooling": "last", "n_layers": 2})]
+CASES += [
+    pytest.param(name, options, marks=pytest.mark.slow)
+    for name, options in (
+        ("transformer", {"pooling": "cls"}),
+        ("transformer", {"pooling": "mean", "causal": True}),
+        ("gru", {"pooling": "last", "n_layers": 2}),
+    )
+]
 RECURRENT = {"gru", "lstm"}
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,9 +11,9 @@ from torch import Tensor
 from slices.encoders.inputs import (
     StayInputs,
     complete,
-    hours_since_observed,
     hours_since_previous_step,
     spread_statics,
+    step_features,
 )
 
 BITS = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 40)), min_size=1, max_size=9)
@@ -24,16 +26,20 @@ def one_stay(steps: list[tuple[bool, bool, int]]) -> StayInputs:
 
 
 @given(BITS)
-def test_hours_since_observed(steps: list[tuple[bool, bool, int]]) -> None:
+def test_step_features(steps: list[tuple[bool, bool, int]]) -> None:
     stay = one_stay(steps)
-    last, first = None, None
+    values, presence, counts, ages = step_features(stay)[0].T.tolist()
+    value, since = 0.0, None
     for t, (real, observed, _) in enumerate(steps):
         if not real:
             continue
         now = stay.times[0, t].item()
-        first = now if first is None else first
-        assert hours_since_observed(stay)[0, t, 0] == now - (first if last is None else last)
-        last = now if observed else last
+        if observed:
+            value, since = stay.x[0, t, 0].item(), now
+        since = now if since is None else since
+        assert (values[t], presence[t]) == (value, observed)
+        assert counts[t] == pytest.approx(math.log(2) if observed else 0)
+        assert ages[t] == pytest.approx(math.log1p(now - since) / math.log(25), abs=1e-6)
 
 
 @given(BITS)

@@ -103,7 +103,7 @@ def insert_padding(stays: Stays, at: int, n: int) -> Stays:
     return {name: insert(tensor) for name, tensor in stays.items()}
 
 
-@pytest.mark.parametrize(("at", "n"), [(0, 1), (3, 2), (6, 1), (6, 18)])
+@pytest.mark.parametrize(("at", "n"), [(0, 1), (1, 1), (3, 2), (6, 18)])
 def test_amount_and_place_of_padding_do_not_matter(
     encoder: BaseEncoder, stays: Stays, at: int, n: int
 ) -> None:
@@ -162,6 +162,15 @@ def test_every_step_knows_the_statics(stepwise: BaseEncoder, stays: Stays) -> No
     other[:, 0, 1] += 1
     moved = (stepwise(**stays) - stepwise(**stays | {"x": other})).abs().amax(-1)
     assert (moved[stays["padding_mask"]] > 1e-6).all()
+
+
+def test_statics_given_once_are_statics_given_always(encoder: BaseEncoder, stays: Stays) -> None:
+    for name in ("x", "mask", "counts"):
+        stays[name][..., :2] = 1
+    once = {name: stays[name].clone() for name in ("x", "mask", "counts")}
+    for tensor in once.values():
+        tensor[:, 1:, :2] = 0
+    assert torch.equal(encoder(**stays), encoder(**stays | once))
 
 
 def test_every_parameter_gets_a_gradient(encoder: BaseEncoder, stays: Stays) -> None:

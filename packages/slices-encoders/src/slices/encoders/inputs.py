@@ -93,32 +93,28 @@ def spread_statics(stay: StayInputs, static: Bool[Tensor, "D"]) -> StayInputs:
     return stay._replace(x=spread(stay.x), mask=spread(stay.mask), counts=spread(stay.counts))
 
 
-def step_features(stay: StayInputs) -> Float[Tensor, "B T 3*D"]:
-    """Value, presence and log(1 + count) of every cell."""
-    return torch.cat((stay.x, stay.mask.to(stay.x.dtype), torch.log1p(stay.counts)), dim=-1)
+def step_features(stay: StayInputs) -> Float[Tensor, "B T 4*D"]:
+    """What is known of every variable at each step, from that step and those before.
+
+    Its latest value (0 where there is none yet), whether that was observed at this step, log(1 + count),
+    and the log of its age in hours. A value that was never observed is as old as the first real step:
+    the mask, interval and forward imputation of Che et al. 2018, section 2.3.
+    """
+    first = stay.padding_mask & (stay.padding_mask.cumsum(1) == 1)
+    seen = stay.mask | first.unsqueeze(-1)
+    steps = torch.arange(stay.x.shape[1], device=stay.x.device).unsqueeze(-1)
+    latest = torch.where(seen, steps, 0).cummax(1).values
+    times = stay.times.unsqueeze(-1).expand(stay.x.shape)
+    age = log_days(times - times.gather(1, latest)).to(stay.x.dtype)
+    presence = stay.mask.to(stay.x.dtype)
+    return torch.cat((stay.x.gather(1, latest), presence, torch.log1p(stay.counts), age), dim=-1)
 
 
 def hours_since_previous_step(stay: StayInputs) -> Float[Tensor, "B T"]:
     """Hours since the real step before, 0 at the first one. Of no meaning at padding."""
-    return _hours_since(stay.padding_mask, stay.times)
-
-
-def hours_since_observed(stay: StayInputs) -> Float[Tensor, "B T D"]:
-    """Hours since a variable was last observed at an earlier step.
-
-    Where it never was: hours since the first real step (as in Che et al. 2018, eq. 2). Of no meaning
-    at padding.
-    """
-    first = stay.padding_mask.cumsum(1) == 1
-    seen = stay.mask | first.unsqueeze(-1)
-    return _hours_since(seen, stay.times.unsqueeze(-1))
-
-
-def _hours_since(seen: Tensor, times: Tensor) -> Tensor:
-    """Hours since the last step before this one where ``seen`` is True, 0 where there is none."""
-    last = torch.where(seen, times, -torch.inf).cummax(1).values
-    before = torch.cat((torch.full_like(last[:, :1], -torch.inf), last[:, :-1]), dim=1)
-    return torch.where(before == -torch.inf, 0.0, times - before)
+    latest = torch.where(stay.padding_mask, stay.times, -torch.inf).cummax(1).values
+    before = torch.cat((torch.full_like(latest[:, :1], -torch.inf), latest[:, :-1]), dim=1)
+    return torch.where(before == -torch.inf, 0.0, stay.times - before)
 
 
 def log_days(hours: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class LinearConfig(EncoderConfig):
 
 @register_encoder("linear", LinearConfig)
 class LinearEncoder(SeparableEncoder):
-    """A linear map of each step's values, presence and log(1 + counts), plus its time; causal.
+    """A linear map of each step's ``step_features``, plus its time; causal.
 
     >>> import torch
     >>> encoder = LinearEncoder(LinearConfig(d_input=5, d_model=16))
@@ -37,7 +37,7 @@ class LinearEncoder(SeparableEncoder):
 
     def __init__(self, config: LinearConfig) -> None:
         super().__init__(config)
-        self.embed = nn.Linear(3 * self.d_input, config.d_model)
+        self.embed = nn.Linear(4 * self.d_input, config.d_model)
         self.embed_time = TimeEmbedding(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 

@@ -9,32 +9,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .base import EncoderConfig, TokenEncoder, Tokens, register_encoder, step_tokens
-from .inputs import (
-    StayInputs,
-    hours_since_observed,
-    hours_since_previous_step,
-    log_days,
-    step_features,
-    take,
-)
+from .base import EncoderConfig, PoolingName, TokenEncoder, Tokens, register_encoder, step_tokens
+from .inputs import StayInputs, hours_since_previous_step, log_days, step_features, take
 
 
 @dataclass(kw_only=True)
 class RNNConfig(EncoderConfig):
-    """Config of ``GRUEncoder`` and ``LSTMEncoder``."""
+    """Config of ``GRUEncoder`` and ``LSTMEncoder``; the last state, which has seen all, is the embedding."""
 
     n_layers: int = 1
+    pooling: PoolingName = "last"
     refused_poolings: ClassVar[dict[str, str]] = {"cls": "a recurrent encoder has no CLS token"}
 
 
 class RNNEncoder(TokenEncoder):
     """A recurrent net over the real steps of a stay, in their order; causal.
 
-    A step's input is its values, their presence, log(1 + counts), the log of the hours since each
-    variable was last observed, the statics, and the logs of its time and of the gap before it (the
-    inputs of Che et al. 2018, section 2.3, without learned decay). Padding is left out of the
-    recurrence wherever it lies.
+    A step's input is ``step_features``, the statics among them, and the logs of its time and of the
+    gap before it. Padding is left out of the recurrence wherever it lies.
     """
 
     cell: ClassVar[type[nn.GRU] | type[nn.LSTM]]
@@ -76,7 +68,7 @@ class RNNEncoder(TokenEncoder):
 
 @register_encoder("gru", RNNConfig)
 class GRUEncoder(RNNEncoder):
-    """Gated recurrent units (Cho et al. 2014) on values, presence, counts and times.
+    """Gated recurrent units (Cho et al. 2014) on what is known at each step.
 
     >>> encoder = GRUEncoder(RNNConfig(d_input=5, d_model=16))
     >>> encoder(torch.randn(2, 7, 5)).shape
@@ -88,7 +80,7 @@ class GRUEncoder(RNNEncoder):
 
 @register_encoder("lstm", RNNConfig)
 class LSTMEncoder(RNNEncoder):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997) on values, presence, counts and times.
+    """Long short-term memory (Hochreiter & Schmidhuber 1997) on what is known at each step.
 
     >>> encoder = LSTMEncoder(RNNConfig(d_input=5, d_model=16))
     >>> encoder(torch.randn(2, 7, 5)).shape
@@ -100,6 +92,5 @@ class LSTMEncoder(RNNEncoder):
 
 def recurrent_features(stay: StayInputs) -> Float[Tensor, "B T 4*D+2"]:
     """What a recurrent net is given at each step."""
-    clock = torch.stack((stay.times, hours_since_previous_step(stay)), dim=-1)
-    ages = log_days(torch.cat((hours_since_observed(stay), clock), dim=-1))
-    return torch.cat((step_features(stay), ages.to(stay.x.dtype)), dim=-1)
+    clock = log_days(torch.stack((stay.times, hours_since_previous_step(stay)), dim=-1))
+    return torch.cat((step_features(stay), clock.to(stay.x.dtype)), dim=-1)

@@ -45,9 +45,8 @@ class TransformerConfig(EncoderConfig):
 class TransformerEncoder(SeparableEncoder):
     """Pre-norm transformer with one token a time step (Vaswani et al. 2017; Xiong et al. 2020).
 
-    A step's token is made of its values, their presence, log(1 + counts), the statics and its time;
-    there are no positions but times. With pooling "cls" a learned token (``variable == STAY``) comes
-    first.
+    A step's token is made of ``step_features``, the statics among them, and its time; there are no
+    positions but times. With pooling "cls" a learned token (``variable == STAY``) comes first.
 
     >>> encoder = TransformerEncoder(TransformerConfig(d_input=5, d_model=16, pooling="none"))
     >>> encoder(torch.randn(2, 7, 5)).shape
@@ -59,7 +58,7 @@ class TransformerEncoder(SeparableEncoder):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config)
         width = config.d_model
-        self.embed = nn.Sequential(nn.Linear(3 * self.d_input, width), nn.GELU(), nn.Linear(width, width))
+        self.embed = nn.Sequential(nn.Linear(4 * self.d_input, width), nn.GELU(), nn.Linear(width, width))
         self.embed_time = TimeEmbedding(width)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
