@@ -19,7 +19,7 @@ class PlaceEmbedding(nn.Module):
     """Embeds (time, variable): sines and cosines of hours at geometric periods, and a row per variable.
 
     Continuous time as in the positional encoding of Vaswani et al. (2017, section 3.5), with periods
-    from a quarter of an hour to eight weeks.
+    from a quarter of an hour to eight weeks. A whole stay has no time.
     """
 
     periods: Tensor
@@ -33,7 +33,8 @@ class PlaceEmbedding(nn.Module):
         nn.init.normal_(self.variable.weight, std=0.02)
 
     def forward(self, time: Float[Tensor, "B N"], variable: Int[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
-        angle = time.float().unsqueeze(-1) * (2 * math.pi / self.periods)
+        time = time.float().masked_fill(variable == STAY, 0.0)
+        angle = time.unsqueeze(-1) * (2 * math.pi / self.periods)
         waves = torch.cat([angle.sin(), angle.cos()], dim=-1)
         return self.time(waves) + self.variable(variable - STAY)  # type: ignore[no-any-return]
 

@@ -51,15 +51,16 @@ def draw_keep(
     if mode in ("time", "block"):
         length = block_length if mode == "block" else 1
         return _keep_steps(usable, padding_mask, ratio, length, generator).unsqueeze(-1)
+    too_few = usable.sum(-1).lt(2).view(-1, 1, 1)
     if mode == "element":
         cells = observed.flatten(1)
         score = uniform(cells.shape, mask.device, generator)
-        return ~hide_highest(score, cells, cells, ratio).view_as(mask)
+        return ~hide_highest(score, cells, cells, ratio).view_as(mask) | too_few
     variables = observed.any(1)
     score = uniform(variables.shape, mask.device, generator)
     keep = ~hide_highest(score, variables, variables, ratio).unsqueeze(1)
     in_time = _keep_steps(usable, padding_mask, ratio, 1, generator).unsqueeze(-1)
-    return torch.where(variables.sum(-1).gt(1).view(-1, 1, 1), keep, in_time)
+    return torch.where(variables.sum(-1).gt(1).view(-1, 1, 1), keep, in_time) | too_few
 
 
 def hide_highest(

@@ -1,0 +1,221 @@
+"""Every objective on every kind of encoder: it trains, it is deterministic given a draw, nothing leaks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+from slices.ssl import build_ssl_objective
+from slices.ssl.encoding import complete, hide
+
+SHARED = {"d_input": 5, "static_columns": (0,)}
+CONFIGS = {
+    "mae": {"name": "mae"},
+    "mae-block": {"name": "mae", "mask_mode": "block", "value_loss": "huber"},
+    "mae-element": {"name": "mae", "mask_mode": "element"},
+    "mae-variable": {"name": "mae", "mask_mode": "variable", "presence_weight": 0.1},
+    "contrastive": {"name": "contrastive"},
+    "temporal": {"name": "contrastive", "mode": "temporal"},
+    "jepa": {"name": "jepa", "block_length": 2},
+}
+METRICS = {"mae": {"hidden", "reconstruction"}, "jepa": {"target_std"}}
+
+
+ENCODERS = ["StepTokens", "ObservationTokens", "StepGRU", "PooledGRU", "OnlyX", "XAndMask"]
+REFUSED = ("PooledGRU", "temporal")
+PAIRS = [(encoder, name) for encoder in ENCODERS for name in CONFIGS if (encoder, name) != REFUSED]
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def objective(request, make):
+    encoder, name = request.param
+    return build_ssl_objective(make(encoder), {**SHARED, **CONFIGS[name]})
+
+
+def test_it_trains(objective, batch):
+    draw = objective.draw(*batch[:4], generator=torch.Generator().manual_seed(0))
+    trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.Adam(trained.values(), lr=3e-3)
+    losses = []
+    for step in range(12):
+        loss, _ = objective(*batch, draw=draw)
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in trained.values())
+        optimizer.step()
+        objective.on_optimizer_step(step + 1, 12)
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_the_loss_is_a_scalar_and_metrics_are_detached_scalars(objective, batch):
+    loss, metrics = objective(*batch)
+    assert loss.shape == () and loss.requires_grad and loss.isfinite()
+    expected = METRICS.get(objective.config.name, {"alignment", "accuracy"})
+    assert set(metrics) - {"presence"} == expected
+    assert all(m.shape == () and not m.requires_grad and m.isfinite() for m in metrics.values())
+
+
+def test_given_a_draw_it_is_deterministic_and_leaves_the_batch_alone(objective, batch):
+    before = pytree.tree_map(torch.clone, batch)
+    draws = [objective.draw(*batch[:4], generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    losses = [objective(*batch, draw=draw)[0].item() for draw in draws]
+    assert losses[0] == losses[1] != losses[2]
+    assert all(torch.equal(a, b) for a, b in zip(before, batch, strict=True))
+
+
+def test_what_is_not_observed_or_not_real_changes_nothing(objective, batch):
+    draw = objective.draw(*batch[:4])
+    observed = batch.mask & batch.padding_mask.unsqueeze(-1)
+    other = batch._replace(
+        x=torch.where(observed, batch.x, 9.0),
+        mask=batch.mask | ~batch.padding_mask.unsqueeze(-1),
+        counts=torch.where(observed, batch.counts, 9.0),
+    )
+    if type(objective.encoder).__name__ in {"StepTokens", "ObservationTokens"}:
+        other = other._replace(times=torch.where(batch.padding_mask, batch.times, 99.0))
+    assert torch.equal(objective(*batch, draw=draw)[0], objective(*other, draw=draw)[0])
+
+
+def test_the_order_of_stays_changes_nothing(objective, batch):
+    draw = objective.draw(*batch[:4])
+    order = torch.randperm(8)
+    shuffled = pytree.tree_map(lambda tensor: tensor[order], (batch, draw))
+    loss, permuted = objective(*batch, draw=draw)[0], objective(*shuffled[0], draw=shuffled[1])[0]
+    assert torch.allclose(loss, permuted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [slice(5, 6), slice(6, 7), slice(7, 8), slice(5, 8)])
+def test_stays_with_fewer_than_two_usable_steps_are_harmless(objective, batch, kept):
+    loss, _ = objective(*(field[kept] for field in batch))
+    loss.backward()
+    gradients = [p.grad for p in objective.parameters() if p.grad is not None]
+    assert loss.isfinite() and all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_stays_with_fewer_than_two_usable_steps_do_not_count(encoder, batch):
+    for name in ("mae", "jepa"):
+        objective = build_ssl_objective(encoder, {**SHARED, "name": name})
+        draw = objective.draw(*batch[:4])
+        few = pytree.tree_map(lambda tensor: tensor[:5], (batch, draw))
+        loss = objective(*few[0], draw=few[1])[0]
+        assert loss > 0 and torch.allclose(loss, objective(*batch, draw=draw)[0], atol=1e-6)
+
+
+def test_optional_inputs_may_be_left_out(objective, batch):
+    loss, _ = objective(batch.x, batch.mask)
+    assert loss.isfinite()
+
+
+@torch._dynamo.config.patch(allow_rnn=True)
+def test_it_compiles_in_one_graph(objective, batch):
+    torch.compiler.reset()
+    draw = objective.draw(*batch[:4])
+    compiled = torch.compile(objective, fullgraph=True, backend="eager")
+    loss, metrics = compiled(*batch, draw=draw)
+    plain, plain_metrics = objective(*batch, draw=draw)
+    assert torch.allclose(loss, plain)
+    assert all(torch.allclose(metrics[name], plain_metrics[name]) for name in metrics)
+
+
+def test_it_runs_in_bfloat16(objective, batch):
+    draw = objective.draw(*batch[:4])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, _ = objective(*batch, draw=draw)
+    assert loss.dtype == torch.float32
+    assert torch.allclose(loss, objective(*batch, draw=draw)[0], rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("mode", ["time", "block", "element", "variable"])
+def test_the_encoder_is_shown_nothing_hidden_and_all_statics(mode, make, batch):
+    encoder = make("Spy")
+    objective = build_ssl_objective(encoder, {**SHARED, "name": "mae", "mask_mode": mode})
+    draw = objective.draw(*batch[:4])
+    objective(*batch, draw=draw)
+    observed = batch.mask & batch.padding_mask.unsqueeze(-1)
+    visible = observed & (draw.keep | (torch.arange(5) == 0))
+    assert torch.equal(encoder.shown["mask"], visible)
+    assert torch.equal(encoder.shown["x"], torch.where(visible, batch.x, 0.0))
+    assert torch.equal(encoder.shown["counts"], torch.where(visible, batch.counts, 0.0))
+    assert not (encoder.shown["padding_mask"] & ~visible.any(-1) & observed.any(-1)).any()
+
+
+def test_mae_scores_the_hidden_observed_dynamic_values_and_no_others(make, batch):
+    objective = build_ssl_objective(make("StepTokens"), {**SHARED, "name": "mae"})
+    draw = objective.draw(*batch[:4])
+    inputs = complete(*batch)
+    tokens = objective.encode(hide(inputs, draw.keep, objective.dynamic))
+    predicted = objective.decoder(tokens, batch.times, torch.full((8, 12), -1))
+    scored = inputs.mask & ~draw.keep & (torch.arange(5) > 0)
+    loss, metrics = objective(*batch, draw=draw)
+    assert torch.allclose(loss, (predicted - batch.x)[scored].square().mean())
+    assert metrics["reconstruction"] == loss
+    assert torch.allclose(metrics["hidden"], scored.sum() / (inputs.mask & objective.dynamic).sum())
+
+
+def test_mae_encodes_the_visible_steps_only(make, batch):
+    encoder = make("StepTokens")
+    objective = build_ssl_objective(encoder, {**SHARED, "name": "mae", "mask_ratio": 0.75})
+    objective(*batch)
+    assert encoder.lengths == [3 + 1]  # a quarter of 12, and a hidden first step's statics
+
+
+def test_presence_has_its_weight(make, batch):
+    encoder = make("StepTokens")
+    objective = build_ssl_objective(encoder, {**SHARED, "name": "mae", "presence_weight": 0.25})
+    loss, metrics = objective(*batch)
+    assert metrics["presence"] > 0
+    assert torch.allclose(loss, metrics["reconstruction"] + 0.25 * metrics["presence"])
+
+
+def test_jepa_predicts_the_teachers_tokens_of_hidden_observed_steps(make, batch):
+    objective = build_ssl_objective(make("StepTokens"), {**SHARED, "name": "jepa", "block_length": 2})
+    draw = objective.draw(*batch[:4])
+    inputs = complete(*batch)
+    target = objective.teacher.model(*inputs)
+    context = objective.encode(hide(inputs, draw.keep, objective.dynamic))
+    predicted = objective.predictor(context, batch.times, torch.full((8, 12), -1))
+    hidden = (inputs.mask & ~draw.keep)[..., 1:].any(-1)
+    target = torch.nn.functional.layer_norm(target, (8,))
+    wanted = torch.nn.functional.smooth_l1_loss(predicted[hidden], target[hidden])
+    assert torch.allclose(objective(*batch, draw=draw)[0], wanted, atol=1e-6)
+
+
+def test_jepas_target_std_sees_a_collapse(make, batch):
+    healthy = build_ssl_objective(make("StepTokens"), {**SHARED, "name": "jepa"})
+    collapsed = build_ssl_objective(make("StepTokens"), {**SHARED, "name": "jepa"})
+    with torch.no_grad():
+        for parameter in collapsed.teacher.parameters():
+            parameter.zero_()
+        collapsed.teacher.model.embed.bias.copy_(torch.randn(8))
+    full = batch._replace(padding_mask=torch.ones_like(batch.padding_mask))
+    assert collapsed(*full)[1]["target_std"] < 1e-6
+    assert healthy(*full)[1]["target_std"] > 0.05
+
+
+def test_views_show_their_share_of_steps_in_a_row(make, batch):
+    encoder = make("Spy")
+    config = {"name": "contrastive", "crop_ratio": 0.5, "drop_ratio": 0.0, "jitter": 0.0}
+    objective = build_ssl_objective(encoder, config)
+    inputs = complete(torch.ones(20, 12, 5), torch.ones(20, 12, 5, dtype=torch.bool))
+    objective(*inputs)
+    shown = encoder.shown["padding_mask"]
+    assert shown.shape == (40, 12) and shown.sum(-1).eq(6).all()
+    edges = (shown[:, 1:] & ~shown[:, :-1]).sum(-1) + shown[:, 0]
+    assert edges.eq(1).all()
+    assert not torch.equal(shown[:20], shown[20:])
+
+
+def test_every_view_of_a_stay_with_an_observation_shows_one(make, batch):
+    encoder = make("Spy")
+    config = {**SHARED, "name": "contrastive", "crop_ratio": 0.1, "drop_ratio": 0.95}
+    build_ssl_objective(encoder, config)(*batch)
+    usable = (complete(*batch).mask[..., 1:]).flatten(1).any(-1)
+    assert torch.equal(encoder.shown["mask"][..., 1:].flatten(1).any(-1), usable.repeat(2))
+
+
+def test_temporal_contrast_refuses_one_embedding_per_stay(make, batch):
+    objective = build_ssl_objective(make("PooledGRU"), {"name": "contrastive", "mode": "temporal"})
+    with pytest.raises(ValueError, match=r'needs an embedding per step.*PooledGRU.*pooling="none"'):
+        objective(*batch)
