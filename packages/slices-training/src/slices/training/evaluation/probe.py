@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from slices.heads import TaskType, predictions
+from slices.training.evaluation.folds import stratified_folds
 from slices.training.evaluation.solvers import Line, log_losses, logistic_path, ridge_path, squared_errors
 
 STRENGTHS = (1e5, 1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
@@ -127,31 +128,6 @@ def _tuned(
         held_out += torch.stack([problem.losses(line, x[test], label[test]).sum() for line in lines])
     best = int(held_out.argmin())
     return problem.solve(x, label, strengths[: best + 1])[-1], strengths[best]
-
-
-def stratified_folds(
-    strata: Shaped[Tensor, "N"], group: Int[Tensor, "N"], n_folds: int, seed: int
-) -> Int[Tensor, "N"] | None:
-    """The fold of each row: whole groups, each stratum spread evenly, a group being of its highest one.
-
-    At most as many folds as the rarest stratum has groups, strata of one group apart; None where that
-    leaves fewer than two, or fewer than two strata where there are several.
-
-    >>> stratified_folds(torch.tensor([0, 0, 0, 0, 1, 1]), torch.arange(6), n_folds=5, seed=0).sort().values
-    tensor([0, 0, 0, 1, 1, 1])
-    """
-    groups, row_group = torch.unique(group, return_inverse=True)
-    _, row_stratum = torch.unique(strata, return_inverse=True)
-    stratum = torch.zeros_like(groups).scatter_reduce(0, row_group, row_stratum, "amax")
-    sizes = torch.bincount(stratum)
-    usable = sizes[sizes >= 2]
-    if len(usable) < min(len(sizes), 2):
-        return None
-    shuffled = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).to(groups.device)
-    dealt = shuffled[stratum[shuffled].argsort(stable=True)]
-    fold = torch.empty_like(groups)
-    fold[dealt] = torch.arange(len(groups), device=groups.device) % min(n_folds, int(usable.min()))
-    return fold[row_group]
 
 
 def _standardised(features: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
