@@ -72,6 +72,13 @@ def test_pt_holds_plain_values_only(tmp_path: Path) -> None:
     assert content["header"] == json.loads(json.dumps(content["header"]))
 
 
+def test_safetensors_are_read_by_others(tmp_path: Path) -> None:
+    encoder = make("lstm").half()
+    read = safetensors.torch.load_file(save_encoder(tmp_path / "e.safetensors", encoder))
+    assert read.keys() == encoder.state_dict().keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in encoder.state_dict().items())
+
+
 def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_encoder(tmp_path / "e.pt", make())
     before = path.read_bytes()

@@ -8,6 +8,7 @@ through the checks of its dataclass.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from .base import ENCODER_REGISTRY, BaseEncoder, require
@@ -27,6 +28,18 @@ from .registry import make_config
 
 FORMAT = "slices-encoder"
 FORMAT_VERSION = 1
+_SAFETENSORS_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 @dataclass(kw_only=True)
@@ -105,7 +118,7 @@ def save_encoder(
         if path.suffix == ".pt":
             torch.save({"header": header, "weights": weights}, part)
         else:
-            safetensors.torch.save_file(weights, part, metadata={FORMAT: json.dumps(header)})
+            _write_safetensors(part, header, weights)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -202,9 +215,26 @@ def _read_pt(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+    with safe_open(path, framework="pt", device="cpu") as file:
         header = json.loads((file.metadata() or {})[FORMAT])
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _write_safetensors(path: Path, header: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    """The format is short, and the library's own writer needs numpy, which torch does not bring along."""
+    entries: dict[str, Any] = {"__metadata__": {FORMAT: json.dumps(header)}}
+    end = 0
+    for name, tensor in weights.items():
+        dtype = _SAFETENSORS_DTYPES.get(tensor.dtype)
+        require(dtype is not None, f"{name} is {tensor.dtype}, which .safetensors cannot hold; save a .pt")
+        start, end = end, end + tensor.nbytes
+        entries[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    head = json.dumps(entries).encode()
+    head += b" " * (-len(head) % 8)
+    with path.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for tensor in weights.values():
+            file.write(ctypes.string_at(tensor.data_ptr(), tensor.nbytes))
 
 
 def _check_widths(encoder: BaseEncoder, normalizer: Normalizer | None, card: EncoderCard) -> None:

@@ -93,8 +93,8 @@ def spread_statics(stay: StayInputs, static: Bool[Tensor, "D"]) -> StayInputs:
     return stay._replace(x=spread(stay.x), mask=spread(stay.mask), counts=spread(stay.counts))
 
 
-def step_features(stay: StayInputs) -> Float[Tensor, "B T 4*D"]:
-    """What is known of every variable at each step, from that step and those before.
+def step_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
+    """What is known of every variable at each step, from that step and those before; F = 4 D.
 
     Its latest value (0 where there is none yet), whether that was observed at this step, log(1 + count),
     and the log of its age in hours. A value that was never observed is as old as the first real step:

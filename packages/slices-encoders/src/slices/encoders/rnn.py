@@ -90,7 +90,7 @@ class LSTMEncoder(RNNEncoder):
     cell = nn.LSTM
 
 
-def recurrent_features(stay: StayInputs) -> Float[Tensor, "B T 4*D+2"]:
-    """What a recurrent net is given at each step."""
+def recurrent_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
+    """What a recurrent net is given at each step; F = 4 D + 2."""
     clock = log_days(torch.stack((stay.times, hours_since_previous_step(stay)), dim=-1))
     return torch.cat((step_features(stay), clock.to(stay.x.dtype)), dim=-1)
