@@ -34,12 +34,12 @@ class DataConfig:
     def __post_init__(self) -> None:
         self.source = dict(self.source)
         self.build_source()
+        if not 0 < self.horizon < math.inf:
+            raise ValueError(f"horizon={self.horizon}: allowed is a positive number of hours")
         if self.resolution != "timestamps" and not 0 < self.resolution <= self.horizon:
             raise ValueError(
                 f"resolution={self.resolution}: allowed is a width in hours up to horizon, or 'timestamps'"
             )
-        if not 0 < self.horizon < math.inf:
-            raise ValueError(f"horizon={self.horizon}: allowed is a positive number of hours")
         if self.max_steps is not None and (self.resolution != "timestamps" or self.max_steps < 1):
             raise ValueError(
                 f"max_steps={self.max_steps}: allowed is 1 or more with resolution='timestamps', else null"

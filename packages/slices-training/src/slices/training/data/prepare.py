@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -92,10 +93,11 @@ def _check_ours(directory: Path) -> None:
 
 def _move(temporary: Path, directory: Path, overwrite: bool) -> None:
     """Into place by renaming. Where another process was faster, its dataset stands."""
-    if overwrite and directory.exists():
+    if overwrite:
         old = temporary.with_suffix(".old")
-        os.rename(directory, old)
-        shutil.rmtree(old)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(directory, old)
+            shutil.rmtree(old)
     try:
         os.rename(temporary, directory)
     except OSError:

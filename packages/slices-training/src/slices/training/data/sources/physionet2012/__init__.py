@@ -10,7 +10,7 @@ import polars as pl
 
 from slices.encoders.registry import unknown
 from slices.training.data.cleaning import sift
-from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally
+from slices.training.data.schema import Chunk, Tally
 from slices.training.data.sources.base import Source, register_source
 
 from .files import SETS, download, find_sets, read_stays
@@ -70,11 +70,4 @@ def _labels(outcomes: Path, stays: pl.DataFrame, events: pl.DataFrame, tally: Ta
         tables.append(read_outcomes(outcomes, stays, tally))
     else:
         tally.add("no_outcome", "a stay without an outcome; unlabelled", {stays["set"][0]: len(stays)})
-    rule = {
-        "outcome_without_stay": (
-            "a label of a stay that is not there",
-            ~pl.col("stay_id").is_in(stays["stay_id"].to_list()),
-        )
-    }
-    labels = sift(pl.concat(tables).with_columns(set=pl.lit(stays["set"][0])), rule, tally)
-    return labels.select(LABEL_SCHEMA.keys())
+    return pl.concat(tables)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import logging
 import os
 import re
@@ -82,7 +84,8 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
                 if not entry.is_dir():
                     yield Path(entry.filename).name, archive.read(entry)
     else:
-        with tarfile.open(path, "r|gz") as tar:
+        content = gzip.decompress(path.read_bytes())  # whole, so that its check sum is verified
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
             for member in tar:
                 if (file := tar.extractfile(member)) is not None:
                     yield Path(member.name).name, file.read()

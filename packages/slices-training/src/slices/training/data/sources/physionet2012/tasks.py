@@ -46,7 +46,13 @@ def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame
 
     Raises ``ValueError`` naming the file where it is not a table of outcomes.
     """
-    table = _parse(path, stays["set"][0], tally)
+    stray = {
+        "outcome_without_stay": (
+            "an outcome of a stay that is not there",
+            ~pl.col("stay_id").is_in(stays["stay_id"].to_list()),
+        )
+    }
+    table = sift(_parse(path, stays["set"][0], tally), stray, tally)
     days, survival, died = pl.col("days"), pl.col("survival"), pl.col("died")
     known_days, known_survival = table.filter(days > 0), table.filter(survival >= UNKNOWN)
     known_death = table.filter(died.is_in([0.0, 1.0]))

@@ -1,0 +1,408 @@
+"""The challenge's files as released, and with every fault we could think of."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from slices.training.data import StayStore, build_source, prepare_dataset
+from slices.training.data.sources.physionet2012 import files
+
+DESCRIPTORS = """Time,Parameter,Value
+00:00,RecordID,{id}
+00:00,Age,54
+00:00,Gender,0
+00:00,Height,-1
+00:00,ICUType,4
+00:00,Weight,-1
+"""
+OUTCOMES = "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death\n"
+
+
+def stay_text(number: int, lines: str = "") -> str:
+    return DESCRIPTORS.format(id=number) + lines
+
+
+def write_folder(raw: Path, name: str, texts: dict[int, str], outcomes: str | None = None) -> None:
+    (raw / f"set-{name}").mkdir(parents=True)
+    for number, text in texts.items():
+        (raw / f"set-{name}" / f"{number}.txt").write_text(text)
+    if outcomes is not None:
+        (raw / f"Outcomes-{name}.txt").write_text(outcomes)
+
+
+def prepared(raw: Path, **options: Any) -> StayStore:
+    source = build_source({"name": "physionet2012", "raw": str(raw), **options})
+    return prepare_dataset(source, raw.parent / "dataset")
+
+
+def events(store: StayStore, stay: int) -> list[tuple[float, str, float]]:
+    row = int(np.flatnonzero(store.stay_id == stay)[0])
+    at = slice(store.offsets[row], store.offsets[row + 1])
+    names = [store.variables[v].name for v in store.variable[at]]
+    return [
+        (round(float(t), 4), n, round(float(v), 4))
+        for t, n, v in zip(store.time[at], names, store.value[at], strict=True)
+    ]
+
+
+def dropped(store: StayStore) -> dict[str, int]:
+    return {rule: entry["count"] for rule, entry in store.manifest.drops.items()}
+
+
+def labels(store: StayStore, task: str) -> dict[int, float]:
+    return dict(store.labels(task).select("stay_id", "value").iter_rows())
+
+
+def test_a_stay_is_read_as_it_is(tmp_path: Path) -> None:
+    text = stay_text(132539, "00:07,HR,73\n10:30,AST,1.604e+04\n48:00,Temp,35.1\n").replace(
+        "Height,-1", "Height,170"
+    )
+    write_folder(tmp_path / "raw", "a", {132539: text}, OUTCOMES + "132539,6,1,5,-1,0\n")
+    store = prepared(tmp_path / "raw")
+    assert events(store, 132539) == [
+        (0.0, "Age", 54.0),
+        (0.0, "Gender", 0.0),
+        (0.0, "Height", 170.0),
+        (0.0, "ICUType_coronary", 0.0),
+        (0.0, "ICUType_cardiac_surgery", 0.0),
+        (0.0, "ICUType_medical", 0.0),
+        (0.0, "ICUType_surgical", 1.0),
+        (0.1167, "HR", 73.0),
+        (10.5, "AST", 16040.0),
+        (48.0, "Temp", 35.1),
+    ]
+    assert (store.stays["set"][0], store.length_hours[0]) == ("a", 48.0)
+    assert dropped(store) == {"unknown_value": 1}
+    assert labels(store, "in_hospital_mortality") == {132539: 0.0}
+    assert len([v for v in store.variables if not v.static]) == 37
+
+
+FAULTS = {  # line -> the rule that counts it
+    "00:10,HR": "malformed_line",
+    "00:10,HR,80,90": "malformed_line",
+    "": "blank_line",
+    "Time,Parameter,Value": "repeated_header",
+    "0:1x,HR,80": "bad_clock",
+    "-1:00,HR,80": "bad_clock",
+    ",HR,80": "bad_clock",
+    "00:75,HR,80": "bad_clock",
+    "48:01,HR,80": "after_48_hours",
+    "100:00,HR,80": "after_48_hours",
+    "00:10,,80": "blank_parameter",
+    "00:10,Zebra,80": "unknown_parameter",
+    "00:10,HR,high": "not_a_number",
+    "00:10,HR,": "not_a_number",
+    "00:10,HR,36.6 C": "not_a_number",
+    "00:10,HR,nan": "not_finite",
+    "00:10,HR,inf": "not_finite",
+    "00:10,HR,1e300": "not_finite",
+    "00:10,HR,-1": "unknown_value",
+    "00:10,HR,0": "out_of_range",
+    "00:10,HR,-80": "out_of_range",
+    "00:10,HR,99999": "out_of_range",
+    "00:10,Temp,-17.8": "out_of_range",
+    "00:10,MechVent,0": "out_of_range",
+    "00:10,Age,300": "repeated_descriptor",
+    "00:00,RecordID,132539": "",
+    "00:10,\x00\u00ff,1": "unknown_parameter",
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> StayStore:
+    directory = tmp_path_factory.mktemp("sound")
+    write_folder(directory / "raw", "a", {132539: stay_text(132539, "00:07,HR,73\n10:30,HR,75\n")})
+    return prepared(directory / "raw")
+
+
+@pytest.mark.parametrize(("line", "rule"), FAULTS.items())
+def test_a_faulty_line_is_left_out_and_counted(
+    line: str, rule: str, sound: StayStore, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "raw", "a", {132539: stay_text(132539, f"00:07,HR,73\n{line}\n10:30,HR,75\n")})
+    faulty = prepared(tmp_path / "raw")
+    assert events(sound, 132539) == events(faulty, 132539)
+    before, after = dropped(sound), dropped(faulty)
+    assert after == (before | {rule: before.get(rule, 0) + 1} if rule else before)
+
+
+@pytest.mark.parametrize(
+    ("line", "repaired", "rule"),
+    [
+        ("01:00,pH,735", (1.0, "pH", 7.35), "pH_times_100"),
+        ("01:00,pH,73.5", (1.0, "pH", 7.35), "pH_times_10"),
+        ("01:00,Temp,98.6", (1.0, "Temp", 37.0), "Temp_fahrenheit"),
+        ("01:00,FiO2,40", (1.0, "FiO2", 0.4), "FiO2_percent"),
+        ("01:00,SaO2,0.97", (1.0, "SaO2", 97.0), "SaO2_fraction"),
+        ("01:00,HCT,0.3", (1.0, "HCT", 30.0), "HCT_fraction"),
+        ("01:00,Weight,80000", (1.0, "Weight", 80.0), "Weight_grams"),
+    ],
+)
+def test_a_unit_that_can_be_told_is_repaired_and_counted(
+    line: str, repaired: tuple[float, str, float], rule: str, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1, line + "\n")})
+    store = prepared(tmp_path / "raw")
+    assert repaired in events(store, 1) and dropped(store)[rule] == 1
+
+
+@pytest.mark.parametrize(("height", "repaired"), [("1.7", 170.0), ("70", 177.8), ("431.8", 170.0)])
+def test_heights_in_other_units(height: str, repaired: float, tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1).replace("Height,-1", f"Height,{height}")})
+    assert (0.0, "Height", repaired) in events(prepared(tmp_path / "raw"), 1)
+
+
+def test_two_values_in_one_minute_become_their_mean(tmp_path: Path) -> None:
+    write_folder(
+        tmp_path / "raw",
+        "a",
+        {1: stay_text(1, "01:00,MAP,80\n01:00,MAP,90\n01:01,MAP,10000\n01:01,MAP,70\n")},
+    )
+    store = prepared(tmp_path / "raw")
+    assert [event for event in events(store, 1) if event[1] == "MAP"] == [
+        (1.0, "MAP", 85.0),
+        (1.0167, "MAP", 70.0),
+    ]
+    assert dropped(store)["same_minute"] == 1 and dropped(store)["out_of_range"] == 1
+
+
+def test_descriptors_that_are_unknown_or_wrong(tmp_path: Path) -> None:
+    text = (
+        stay_text(1)
+        .replace("ICUType,4", "ICUType,9")
+        .replace("Gender,0", "Gender,-1")
+        .replace("Age,54", "Age,540")
+    )
+    write_folder(tmp_path / "raw", "a", {1: text, 2: "", 3: stay_text(99), 4: "00:00,Age,50\n"})
+    store = prepared(tmp_path / "raw")
+    assert [events(store, stay) for stay in (1, 2)] == [[], []]
+    assert events(store, 4) == [(0.0, "Age", 50.0)]
+    counts = dropped(store)
+    assert (
+        counts["bad_icu_type"],
+        counts["no_record_id"],
+        counts["other_record_id"],
+        counts["no_header"],
+    ) == (1, 2, 1, 2)
+
+
+def test_sets_packed_and_unpacked_give_the_same(tmp_path: Path) -> None:
+    texts = {n: stay_text(n, f"01:00,HR,{n}\r\n") for n in (70, 80)}
+    write_folder(tmp_path / "folder", "a", texts)
+    for kind in ("tar", "zip"):
+        (tmp_path / kind).mkdir()
+    with tarfile.open(tmp_path / "tar" / "set-a.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "folder" / "set-a", "set-a")
+    with zipfile.ZipFile(tmp_path / "zip" / "set-a.zip", "w") as archive:
+        archive.writestr("__MACOSX/._70.txt", b"rubbish")
+        for number, text in texts.items():
+            archive.writestr(f"set-a/{number}.txt", text)
+    stores = [
+        prepare_dataset(
+            build_source({"name": "physionet2012", "raw": str(tmp_path / kind)}), tmp_path / f"of-{kind}"
+        )
+        for kind in ("folder", "tar", "zip")
+    ]
+    assert len({store.manifest.fingerprint for store in stores}) == 1
+    assert dropped(stores[2])["ignored_file"] == 1
+
+
+def test_a_stay_in_two_sets_counts_once(tmp_path: Path) -> None:
+    outcomes = OUTCOMES + "1,6,1,5,-1,1\n"
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1)}, outcomes)
+    write_folder(tmp_path / "raw", "b", {1: stay_text(1), 2: stay_text(2)}, outcomes + "2,6,1,5,-1,0\n")
+    store = prepared(tmp_path / "raw")
+    assert store.stay_id.tolist() == [1, 2] and store.stays["set"].to_list() == ["a", "b"]
+    assert dropped(store)["repeated_stay"] == 1
+    assert labels(store, "in_hospital_mortality") == {1: 1.0, 2: 0.0}
+
+
+def test_outcomes_by_their_rules(tmp_path: Path) -> None:
+    rows = [
+        "1,6,1,5,-1,0",
+        "2,6,1,-1,20,1",
+        "3,6,1,14,365,7",
+        "4,x,,28,366,0",
+        "4,1,1,3,3,1",
+        "5,1",
+        "6,1,1,7,-23,",
+        "99,1,1,1,1,1",
+        "x,1,1,1,1,1",
+    ]
+    write_folder(tmp_path / "raw", "c", {n: stay_text(n) for n in range(1, 8)}, OUTCOMES + "\n".join(rows))
+    store = prepared(tmp_path / "raw")
+    assert labels(store, "in_hospital_mortality") == {1: 0.0, 2: 1.0, 4: 0.0}
+    assert labels(store, "length_of_stay") == {1: 5.0, 3: 14.0, 4: 28.0, 6: 7.0}
+    assert labels(store, "length_of_stay_class") == {1: 0.0, 3: 2.0, 4: 3.0, 6: 1.0}
+    assert labels(store, "survival_class") == {1: 2.0, 2: 0.0, 3: 1.0, 4: 2.0}
+    counts = dropped(store)
+    for rule in ("repeated_outcome", "malformed_outcome", "outcome_without_id", "outcome_without_stay"):
+        assert counts[rule] == 1, rule
+    assert (counts["unknown_length_of_stay"], counts["unknown_survival"], counts["unknown_death"]) == (
+        1,
+        1,
+        2,
+    )
+    assert counts["no_outcome"] == 2
+
+
+def test_without_outcomes_stays_are_unlabelled(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw", "c", {1: stay_text(1, "30:00,GCS,5\n")})
+    store = prepared(tmp_path / "raw")
+    assert len(store) == 1 and labels(store, "in_hospital_mortality") == {}
+    assert labels(store, "organ_failure") == {1: 1.0} and dropped(store)["no_outcome"] == 1
+
+
+def test_organ_failures_come_from_the_second_day(tmp_path: Path) -> None:
+    failing = """20:00,FiO2,0.5
+24:00,Creatinine,2
+30:00,PaO2,90
+31:00,MAP,50
+32:00,Platelets,99
+33:00,Bilirubin,2
+34:00,GCS,8
+"""
+    sound = """20:00,FiO2,0.4
+25:00,Creatinine,1
+30:00,PaO2,90
+31:00,NIMAP,70
+32:00,Platelets,100
+33:00,Bilirubin,1.9
+34:00,GCS,9
+"""
+    first_day = failing.replace("24:00", "10:00").replace("3", "1")
+    oliguric = "".join(f"{24 + hour}:00,Urine,30\n" for hour in range(10))
+    write_folder(
+        tmp_path / "raw",
+        "a",
+        {n + 1: stay_text(n + 1, t) for n, t in enumerate((failing, sound, first_day, oliguric))},
+    )
+    table = prepared(tmp_path / "raw").labels("organ_failure")
+    of_stay = {
+        n: dict(rows.select("column", "value").iter_rows()) for (n,), rows in table.group_by("stay_id")
+    }
+    assert of_stay == {1: dict.fromkeys(range(6), 1.0), 2: dict.fromkeys(range(6), 0.0), 4: {0: 1.0}}
+    assert table["prediction_time"].unique().to_list() == [24.0]
+
+
+def make_archive(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with tarfile.open(path, "w:gz") as tar:
+        for number in range(100, 140):
+            text = stay_text(number, "".join(f"01:00,HR,{v}\n" for v in rng.integers(40, 140, 50))).encode()
+            entry = tarfile.TarInfo(f"set-a/{number}.txt")
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+
+
+def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    make_archive(raw / "set-a.tar.gz")
+    whole = (raw / "set-a.tar.gz").read_bytes()
+    for cut in (0, 10, len(whole) // 2, len(whole) - 5):
+        (raw / "set-a.tar.gz").write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"set-a.tar.gz is truncated or damaged.*fetch it again"):
+            prepared(raw)
+    assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda raw: None, FileNotFoundError, "has none of set-a, set-b, set-c: set data.source.raw"),
+        (lambda raw: (raw / "set-a").mkdir(), ValueError, "set-a holds no file like 132539.txt"),
+        (lambda raw: (raw / "set-a.zip").write_text("no"), ValueError, "set-a.zip is truncated or damaged"),
+        (
+            lambda raw: write_folder(raw, "a", {1: stay_text(1)}, ""),
+            ValueError,
+            "Outcomes-a.txt cannot be read",
+        ),
+        (
+            lambda raw: write_folder(raw, "a", {1: stay_text(1)}, "a,b\n1,2\n"),
+            ValueError,
+            "no column RecordID, Length",
+        ),
+        (
+            lambda raw: write_folder(raw, "a", {1: stay_text(1)}, OUTCOMES),
+            ValueError,
+            "Outcomes-a.txt holds no outcome",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_a_remedy(
+    spoil: Any, error: Any, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "raw").mkdir()
+    spoil(tmp_path / "raw")
+    with pytest.raises(error, match=message):
+        prepared(tmp_path / "raw")
+
+
+def test_a_set_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1)})
+    with pytest.raises(FileNotFoundError, match=r"has no set-b \(looked for set-b.tar.gz.*sets found: a\)"):
+        prepared(tmp_path / "raw", sets=["b"])
+
+
+def test_where_the_files_lie_does_not_decide_what_a_dataset_is(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1)})
+    prepared(tmp_path / "raw")
+    moved = build_source({"name": "physionet2012", "raw": "elsewhere"})
+    assert len(prepare_dataset(moved, tmp_path / "dataset")) == 1
+
+
+def test_downloads_are_verified_and_only_what_is_missing(tmp_path: Path) -> None:
+    site, raw = tmp_path / "site", tmp_path / "raw"
+    site.mkdir()
+    make_archive(site / "set-a.tar.gz")
+    (site / "Outcomes-a.txt").write_text(OUTCOMES + "100,6,1,5,-1,0\n")
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}" for path in sorted(site.iterdir())]
+    (site / "SHA256SUMS.txt").write_text("\n".join(sums))
+    address = site.as_uri() + "/"
+    files.download(raw, ("a",), address)
+    assert (raw / "set-a.tar.gz").read_bytes() == (site / "set-a.tar.gz").read_bytes()
+    os.remove(site / "SHA256SUMS.txt")
+    files.download(raw, ("a",), address)  # nothing is missing, nothing is asked for
+    with pytest.raises(OSError, match=r"cannot download .*SHA256SUMS.txt.*by hand into data.source.raw"):
+        files.download(raw, ("b",), address)
+    (site / "SHA256SUMS.txt").write_text("0" * 64 + " set-a.tar.gz\n")
+    os.remove(raw / "set-a.tar.gz")
+    with pytest.raises(ValueError, match="does not match its published SHA-256"):
+        files.download(raw, ("a",), address)
+    assert [path.name for path in raw.iterdir()] == ["Outcomes-a.txt"]
+
+
+@pytest.mark.slow
+def test_the_real_sets(shared_data: Path, tmp_path: Path) -> None:
+    start = time.process_time()
+    source = build_source(
+        {"name": "physionet2012", "raw": str(shared_data / "physionet2012"), "sets": ["a", "b"]}
+    )
+    store = prepare_dataset(source, tmp_path / "d")
+    assert time.process_time() - start < 40
+    assert store.stays["set"].value_counts().sort("set").rows() == [("a", 4000), ("b", 4000)]
+    deaths = (
+        store.labels("in_hospital_mortality")
+        .join(store.stays, on="stay_id")
+        .group_by("set")
+        .agg(pl.col("value").sum())
+    )
+    assert dict(deaths.iter_rows()) == {"a": 554.0, "b": 568.0}
+    assert store.manifest.drops["pH_times_100"]["by_set"] == {"a": 3}
+    assert store.manifest.drops["unknown_value"]["by_set"]["a"] == 1894 + 326 + 3
+    empty = np.isin(store.stay_id, [140501, 140936, 141264])
+    dynamic = ~np.array([variable.static for variable in store.variables])[store.variable]
+    per_stay = np.add.reduceat(dynamic.astype(int), store.offsets[:-1])
+    assert per_stay[empty].tolist() == [0, 0, 0]

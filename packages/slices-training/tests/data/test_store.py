@@ -1,0 +1,162 @@
+"""The dataset on disk: whole, the one asked for, or an error that says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slices.training.data import Chunk, DatasetError, StayStore, Tally, build_source, prepare_dataset
+
+SMALL = {"name": "synthetic", "n_stays": 20}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return prepare_dataset(build_source(SMALL), tmp_path / "dataset").directory
+
+
+def test_events_come_back_by_stay_and_time(tmp_path: Path, table_source: Any) -> None:
+    stays = [(30, 1, "a", 48.0), (10, 1, "b", 10.0), (20, 2, "b", 48.0)]
+    events = [(10, 9.0, 0, 4.0), (30, 2.0, 1, 1.0), (10, 1.0, 0, 3.0), (30, 2.0, 0, 2.0), (10, 9.0, 0, 5.0)]
+    store = prepare_dataset(table_source(stays, events), tmp_path / "d")
+    assert store.stay_id.tolist() == [30, 10, 20]
+    assert store.offsets.tolist() == [0, 2, 5, 5]
+    assert store.time.tolist() == [2.0, 2.0, 1.0, 9.0, 9.0]
+    assert store.variable.tolist() == [1, 0, 0, 0, 0]
+    assert store.value.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert store.stays["set"].to_list() == ["a", "b", "b"]
+    assert [variable.name for variable in store.variables] == ["hr", "lactate", "never_measured", "age"]
+    assert store.variables == table_source([], []).variables
+
+
+def test_what_cannot_be_used_is_dropped_and_counted_by_rule_and_set(
+    tmp_path: Path, table_source: Any
+) -> None:
+    stays = [(1, 1, "a", 48.0), (2, 2, "b", 10.0)]
+    bad = {
+        "unknown_stay": [(9, 1.0, 0, 80.0)],
+        "not_finite": [(1, 1.0, 0, float("nan")), (2, 1.0, 0, float("-inf")), (1, 1.0, 0, None)],
+        "bad_time": [(1, -0.1, 0, 80.0), (2, 10.5, 0, 80.0), (1, float("nan"), 0, 80.0), (1, None, 0, 80.0)],
+        "out_of_range": [(1, 1.0, 0, 301.0), (1, 1.0, 1, -1.0)],
+    }
+    good = [(1, 48.0, 0, 300.0), (2, 10.0, 1, 0.0)]
+    store = prepare_dataset(table_source(stays, [*chain(*bad.values()), *good]), tmp_path / "d")
+    assert store.value.tolist() == [300.0, 0.0]
+    assert {rule: entry["count"] for rule, entry in store.manifest.drops.items()} == {
+        rule: len(rows) for rule, rows in bad.items()
+    }
+    assert store.manifest.drops["bad_time"]["by_set"] == {"a": 3, "b": 1}
+
+
+def test_equal_content_has_an_equal_fingerprint(tmp_path: Path) -> None:
+    one, same = (prepare_dataset(build_source(SMALL), tmp_path / name).manifest for name in ("one", "same"))
+    other = prepare_dataset(build_source(SMALL | {"seed": 1}), tmp_path / "other").manifest
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no dataset at .*nowhere: prepare it first"):
+        StayStore(tmp_path / "nowhere")
+
+
+def truncate(path: Path, drop: int) -> None:
+    path.write_bytes(path.read_bytes()[:-drop])
+
+
+def garble(path: Path) -> None:
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: (d / "manifest.json").unlink(), "not a whole dataset .manifest.json is missing."),
+        (lambda d: (d / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+        (lambda d: (d / "manifest.json").write_text("[1]"), "not the manifest of a SLICES dataset"),
+        (lambda d: edit(d / "manifest.json", format="other"), "not the manifest of a SLICES dataset"),
+        (lambda d: edit(d / "manifest.json", format_version=99), "has format 99, this version reads 1"),
+        (lambda d: edit(d / "manifest.json", variables=[{"nom": "x"}]), "manifest.json lacks or misstates"),
+        (lambda d: edit(d / "manifest.json", files={}), "its manifest says None"),
+        (lambda d: (d / "value.npy").unlink(), "half written or damaged .value.npy is missing."),
+        (lambda d: truncate(d / "value.npy", 4), "value.npy has .* bytes, its manifest says"),
+        (lambda d: truncate(d / "stays.parquet", 9), "stays.parquet has .* bytes, its manifest says"),
+        (lambda d: garble(d / "time.npy"), "time.npy cannot be read"),
+        (lambda d: garble(d / "stays.parquet"), "stays.parquet cannot be read"),
+        (
+            lambda d: shutil.copy(d / "value.npy", d / "time.npy") and garble(d / "offsets.npy"),
+            "offsets.npy cannot",
+        ),
+    ],
+)
+def test_damage_is_named_with_a_remedy(damage: Callable[[Path], Any], message: str, dataset: Path) -> None:
+    damage(dataset)
+    with pytest.raises(
+        DatasetError, match=message + ".*(prepare it again with overwrite=true|another data.dataset_dir)"
+    ):
+        StayStore(dataset)
+
+
+def test_arrays_that_do_not_fit_together(dataset: Path) -> None:
+    offsets = np.load(dataset / "offsets.npy")
+    offsets[-1] += 5
+    np.save(dataset / "offsets.npy", offsets)
+    with pytest.raises(DatasetError, match="do not fit together"):
+        StayStore(dataset)
+
+
+def test_other_options_are_named_and_never_silently_used(dataset: Path) -> None:
+    with pytest.raises(DatasetError, match=r"prepared with seed=0, asked for seed=5.*overwrite=true"):
+        prepare_dataset(build_source(SMALL | {"seed": 5}), dataset)
+    replaced = prepare_dataset(build_source(SMALL | {"seed": 5}), dataset, overwrite=True)
+    assert replaced.manifest.source["options"]["seed"] == 5
+    assert [path.name for path in dataset.parent.iterdir()] == [dataset.name]
+
+
+def test_an_existing_dataset_is_used_as_it_is(dataset: Path) -> None:
+    before = (dataset / "manifest.json").stat().st_mtime_ns
+    prepare_dataset(build_source(SMALL), dataset)
+    assert (dataset / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_overwriting_deletes_nothing_that_is_not_ours(dataset: Path) -> None:
+    (dataset / "thesis.docx").write_text("all of it")
+    with pytest.raises(DatasetError, match=r"also holds thesis.docx.*not overwritten"):
+        prepare_dataset(build_source(SMALL), dataset, overwrite=True)
+    assert (dataset / "thesis.docx").exists()
+
+
+def test_a_source_that_fails_leaves_nothing_behind(tmp_path: Path, table_source: Any) -> None:
+    class Failing(table_source):  # type: ignore[misc, valid-type]
+        def read(self, tally: Tally) -> Iterator[Chunk]:
+            yield from super().read(tally)
+            raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="the disk went away"):
+        prepare_dataset(Failing([(1, 1, "a", 48.0)], []), tmp_path / "d")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stay_given_twice_is_refused(tmp_path: Path, table_source: Any) -> None:
+    with pytest.raises(ValueError, match="gives stay 7 more than once"):
+        prepare_dataset(table_source([(7, 1, "a", 48.0), (7, 2, "a", 48.0)], []), tmp_path / "d")
+
+
+def test_processes_that_prepare_at_once_do_no_harm(tmp_path: Path) -> None:
+    def prepare(_: int) -> str:
+        return prepare_dataset(build_source(SMALL), tmp_path / "d").manifest.fingerprint
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(prepare, range(4)))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
