@@ -154,7 +154,8 @@ def tamper(path: Path, **changes: Any) -> Path:
         ({"weights": {"norm.bias": torch.zeros(9)}}, r"norm.bias has shape \(9,\), not \(8,\)"),
         ({"weights": {"norm.bias": torch.zeros(8).int()}}, "norm.bias is torch.int32, not torch.float32"),
         ({"format_version": 2}, "it has format version 2.*install the slices-encoders that wrote it"),
-        ({"format": "other"}, "its format is 'other'"),
+        ({"format": "other"}, "its format is not 'slices-encoder'"),
+        ({"format_version": None}, "it has format version None"),
     ],
 )
 def test_what_does_not_match_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -162,6 +163,16 @@ def test_what_does_not_match_is_refused(changes: dict[str, Any], message: str, t
     with pytest.raises(ValueError, match=message) as caught:
         load_encoder(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_header_that_lacks_something_is_refused(tmp_path: Path) -> None:
+    path = save_encoder(tmp_path / "e.pt", make())
+    content = torch.load(path, weights_only=True)
+    del content["header"]["card"], content["header"]["config"]
+    torch.save(content, path)
+    for read in (load_encoder, read_card):
+        with pytest.raises(ValueError, match="its header lacks card, config"):
+            read(path)
 
 
 def test_all_that_does_not_match_is_listed(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from slices.encoders import (
     ENCODER_CONFIG_REGISTRY,
+    ENCODER_REGISTRY,
     BaseEncoder,
     SeparableEncoder,
     build_encoder,
     list_encoders,
 )
-from slices.encoders.base import PoolingName
+from slices.encoders.config import PoolingName
 
 Stays = dict[str, Tensor]
 D = 5
@@ -231,9 +232,13 @@ def hide(stays: Stays, keep: Tensor) -> Stays:
     }
 
 
-def test_hidden_tokens_can_be_dropped(encoder: BaseEncoder, stays: Stays) -> None:
-    if not isinstance(encoder, SeparableEncoder):
-        pytest.skip("its tokens are not separable")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [case for case in CASES if issubclass(ENCODER_REGISTRY.find(case[0]), SeparableEncoder)],
+)
+def test_hidden_tokens_can_be_dropped(name: str, options: dict[str, Any], stays: Stays) -> None:
+    encoder = build(name, **options)
+    assert isinstance(encoder, SeparableEncoder)
     keep = (
         torch.tensor([True, False, True, True, False, True])[None, :, None].expand_as(stays["mask"]).clone()
     )

@@ -1,6 +1,6 @@
 """Encoders for sparse, irregular clinical time series."""
 
-from .base import STAY, STEP, BaseEncoder, EncoderConfig, SeparableEncoder, TokenEncoder, Tokens
+from .base import BaseEncoder, EncoderConfig, SeparableEncoder, TokenEncoder, Tokens
 from .checkpoint import EncoderCard, LoadedEncoder, load_encoder, read_card, save_encoder
 from .factory import (
     ENCODER_CONFIG_REGISTRY,
@@ -13,6 +13,7 @@ from .inputs import StayInputs
 from .linear import LinearConfig, LinearEncoder
 from .normalizer import Normalizer
 from .rnn import GRUEncoder, LSTMEncoder, RNNConfig
+from .tokens import STAY, STEP
 from .transformer import TransformerConfig, TransformerEncoder
 
 __all__ = [

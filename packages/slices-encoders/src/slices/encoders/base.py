@@ -1,4 +1,4 @@
-"""The contract of an encoder: its config, its two shapes, its tokens.
+"""The contract of an encoder: its two shapes and its tokens; and the registries.
 
 Letters: ``B`` stays in a batch, ``T`` time steps, ``D`` variables, ``N`` tokens, ``H`` embedding
 width. Masks: True means there. Times are hours since admission.
@@ -9,95 +9,28 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, TypeVar, get_args
+from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .config import EncoderConfig
 from .inputs import StayInputs, complete, spread_statics
 from .layers.pooling import make_pooling
 from .registry import Registry
+from .tokens import Tokens, stay_token, step_tokens
 
-PoolingName = Literal["none", "mean", "max", "cls", "last", "attention"]
-
-STEP = -1
-"""``Tokens.variable`` of a token that stands for a whole time step."""
-STAY = -2
-"""``Tokens.variable`` of a token that stands for the whole stay."""
-
-
-@dataclass(kw_only=True)
-class EncoderConfig:
-    """What every encoder's config holds. Subclass it with ``@dataclass`` and add fields.
-
-    Attributes:
-        d_input: number of variables D; training fills it in from the data, building needs it.
-        d_model: embedding width H.
-        n_layers: depth.
-        dropout: probability of dropping an activation in training, in [0, 1).
-        pooling: how tokens become one embedding per stay; "none" gives one embedding per step.
-        static_columns: the variables that are observed only at the first real step (age, sex ...).
-
-    Raises:
-        ValueError: a value out of range, or a pooling that the architecture does not offer.
-    """
-
-    d_input: int | None = None
-    d_model: int = 64
-    n_layers: int = 2
-    dropout: float = 0.1
-    pooling: PoolingName = "mean"
-    static_columns: tuple[int, ...] = ()
-
-    refused_poolings: ClassVar[dict[str, str]] = {}
-    """Poolings that an architecture does not offer, each with the reason."""
-
-    def __post_init__(self) -> None:
-        self.static_columns = tuple(self.static_columns)
-        for name in ("d_input", "d_model", "n_layers"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
-        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
-        offered = [name for name in get_args(PoolingName) if name not in self.refused_poolings]
-        reason = self.refused_poolings.get(self.pooling, "there is no such pooling")
-        require(
-            self.pooling in offered,
-            f"pooling {self.pooling!r} is not offered: {reason}; choose from {', '.join(offered)}",
-        )
-        limit = self.d_input or max(self.static_columns, default=0) + 1
-        require(
-            all(0 <= column < limit for column in self.static_columns),
-            f"static_columns must be in [0, d_input={self.d_input}), got {self.static_columns}",
-        )
-        require(
-            len(set(self.static_columns)) == len(self.static_columns),
-            f"static_columns must not repeat, got {self.static_columns}",
-        )
-
-
-def require(condition: bool, message: str) -> None:
-    """Raises ``ValueError(message)`` unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
-
-
-class Tokens(NamedTuple):
-    """What an encoder knows of a batch of stays before pooling.
-
-    Attributes:
-        embedding: exactly 0 where not valid.
-        valid: a real token, not padding and not hidden.
-        time: hours since admission; of no meaning where ``variable`` is ``STAY``.
-        variable: the variable's column, ``STEP`` (-1) for a whole step, ``STAY`` (-2) for the whole
-            stay (a CLS token, or the one token of an encoder that only gives a pooled embedding).
-    """
-
-    embedding: Float[Tensor, "B N H"]
-    valid: Bool[Tensor, "B N"]
-    time: Float[Tensor, "B N"]
-    variable: Int[Tensor, "B N"]
+__all__ = [
+    "ENCODER_CONFIG_REGISTRY",
+    "ENCODER_REGISTRY",
+    "BaseEncoder",
+    "EncoderConfig",
+    "SeparableEncoder",
+    "TokenEncoder",
+    "Tokens",
+    "register_encoder",
+]
 
 
 class BaseEncoder(nn.Module, ABC):
@@ -170,10 +103,7 @@ class BaseEncoder(nn.Module, ABC):
             )
         if embedding.ndim == 3:
             return step_tokens(embedding, stay)
-        valid = stay.padding_mask.any(1, keepdim=True)
-        embedding = embedding.unsqueeze(1).masked_fill(~valid.unsqueeze(-1), 0.0)
-        time = torch.zeros_like(stay.times[:, :1])
-        return Tokens(embedding, valid, time, torch.full_like(valid, STAY, dtype=torch.int64))
+        return stay_token(embedding, stay)
 
 
 class TokenEncoder(BaseEncoder):
@@ -263,13 +193,6 @@ class SeparableEncoder(TokenEncoder):
     ) -> Tokens:
         """``encode_tokens(tokenize(...))``."""
         return self.encode_tokens(self.tokenize(x, mask, padding_mask, times, counts))
-
-
-def step_tokens(embedding: Float[Tensor, "B T H"], stay: StayInputs) -> Tokens:
-    """One token a time step, 0 where the step is padding."""
-    valid = stay.padding_mask
-    embedding = embedding.masked_fill(~valid.unsqueeze(-1), 0.0)
-    return Tokens(embedding, valid, stay.times, torch.full_like(valid, STEP, dtype=torch.int64))
 
 
 ENCODER_REGISTRY: Registry[type[BaseEncoder]] = Registry("encoder", "slices.encoders")

@@ -8,7 +8,6 @@ through the checks of its dataclass.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 from collections.abc import Mapping
@@ -18,28 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from .base import ENCODER_REGISTRY, BaseEncoder, require
+from .base import ENCODER_REGISTRY, BaseEncoder
+from .config import require
 from .factory import build_encoder
+from .files import FORMAT, Header, Weights, checked_path, read_file, write_file
 from .normalizer import Normalizer
 from .registry import make_config
 
-FORMAT = "slices-encoder"
 FORMAT_VERSION = 1
-_SAFETENSORS_DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 
 
 @dataclass(kw_only=True)
@@ -94,7 +81,7 @@ def save_encoder(
             for another number of variables than the encoder's.
         TypeError: a config or card with something in it that is not a plain value.
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     card = card or EncoderCard()
     _check_widths(encoder, normalizer, card)
     header = _plain(
@@ -112,16 +99,7 @@ def save_encoder(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in encoder.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if path.suffix == ".pt":
-            torch.save({"header": header, "weights": weights}, part)
-        else:
-            _write_safetensors(part, header, weights)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_file(path, header, weights)
     return path
 
 
@@ -139,7 +117,7 @@ def load_encoder(path: str | os.PathLike[str]) -> LoadedEncoder:
     ...     load_encoder(path).encoder.config.d_input
     4
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     header, weights = _read(path)
     try:
         encoder = build_encoder(header["name"], header["config"])
@@ -148,26 +126,20 @@ def load_encoder(path: str | os.PathLike[str]) -> LoadedEncoder:
         _check_widths(encoder, normalizer, card)
         _check_weights(encoder, weights)
         encoder.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
     return LoadedEncoder(encoder.eval(), normalizer, card)
 
 
 def read_card(path: str | os.PathLike[str]) -> EncoderCard:
     """The card alone, also of an encoder that is not registered here. Raises as ``load_encoder`` does."""
-    path = _checked_path(path)
+    path = checked_path(path)
     header, _ = _read(path)
     try:
         card: EncoderCard = make_config(EncoderCard, header["card"], "card")
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
     return card
-
-
-def _checked_path(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    require(path.suffix in (".pt", ".safetensors"), f"{path} must end in .pt or .safetensors")
-    return path
 
 
 def _versions() -> dict[str, str]:
@@ -183,58 +155,18 @@ def _plain(header: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    """Header and weights, known to be ours and whole, but not yet checked against an encoder."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no encoder at {path}")
-    try:
-        header, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
-    except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
-        raise ValueError(
-            f"cannot read {path}: it is damaged, cut short or was not written by save_encoder; "
-            f"save or download it again ({type(error).__name__}: {error})"
-        ) from error
-    if header["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"cannot load {path}: it has format version {header['format_version']}, this is "
-            f"slices-encoders {version('slices-encoders')} with version {FORMAT_VERSION}; "
-            "install the slices-encoders that wrote it"
-        )
-    return header, weights
-
-
-def _read_pt(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    header, weights = content["header"], content["weights"]
-    require(header["format"] == FORMAT, f"its format is {header['format']!r}, not {FORMAT!r}")
+def _read(path: Path) -> tuple[Header, Weights]:
+    """Header and weights of this version, whole, but not yet checked against an encoder."""
+    header, weights = read_file(path)
+    written = header.get("format_version")
     require(
-        all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()),
-        "its weights are not named tensors",
+        written == FORMAT_VERSION,
+        f"cannot load {path}: it has format version {written}, slices-encoders {version('slices-encoders')} "
+        f"reads version {FORMAT_VERSION}; install the slices-encoders that wrote it",
     )
-    return header, dict(weights)
-
-
-def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    with safe_open(path, framework="pt", device="cpu") as file:
-        header = json.loads((file.metadata() or {})[FORMAT])
-        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def _write_safetensors(path: Path, header: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """The format is short, and the library's own writer needs numpy, which torch does not bring along."""
-    entries: dict[str, Any] = {"__metadata__": {FORMAT: json.dumps(header)}}
-    end = 0
-    for name, tensor in weights.items():
-        dtype = _SAFETENSORS_DTYPES.get(tensor.dtype)
-        require(dtype is not None, f"{name} is {tensor.dtype}, which .safetensors cannot hold; save a .pt")
-        start, end = end, end + tensor.nbytes
-        entries[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
-    head = json.dumps(entries).encode()
-    head += b" " * (-len(head) % 8)
-    with path.open("wb") as file:
-        file.write(len(head).to_bytes(8, "little") + head)
-        for tensor in weights.values():
-            file.write(ctypes.string_at(tensor.data_ptr(), tensor.nbytes))
+    missing = {"name", "config", "normalizer", "card"} - header.keys()
+    require(not missing, f"cannot load {path}: its header lacks {', '.join(sorted(missing))}")
+    return header, weights
 
 
 def _check_widths(encoder: BaseEncoder, normalizer: Normalizer | None, card: EncoderCard) -> None:

@@ -8,9 +8,11 @@ from typing import ClassVar
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .base import EncoderConfig, SeparableEncoder, Tokens, register_encoder, require, step_tokens
+from .base import SeparableEncoder, register_encoder
+from .config import EncoderConfig, require
 from .inputs import step_features
 from .layers import TimeEmbedding
+from .tokens import Tokens, step_tokens
 
 
 @dataclass(kw_only=True)

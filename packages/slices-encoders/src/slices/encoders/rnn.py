@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .base import EncoderConfig, PoolingName, TokenEncoder, Tokens, register_encoder, step_tokens
+from .base import TokenEncoder, register_encoder
+from .config import EncoderConfig, PoolingName
 from .inputs import StayInputs, hours_since_previous_step, log_days, step_features, take
+from .tokens import Tokens, step_tokens
 
 
 @dataclass(kw_only=True)

@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .base import STAY, EncoderConfig, SeparableEncoder, Tokens, register_encoder, require, step_tokens
-from .inputs import step_features
+from .base import SeparableEncoder, register_encoder
+from .config import EncoderConfig, require
+from .inputs import StayInputs, step_features
 from .layers import TimeEmbedding, TransformerBlock, attention_mask
+from .tokens import Tokens, stay_token, step_tokens
 
 
 @dataclass(kw_only=True)
@@ -84,7 +86,7 @@ class TransformerEncoder(SeparableEncoder):
         """One token a step, N = T; a CLS token before them with pooling "cls", N = T + 1."""
         stay = self.inputs(x, mask, padding_mask, times, counts)
         steps = step_tokens(self.embed(step_features(stay)) + self.embed_time(stay.times), stay)
-        return self._with_cls(steps) if self.config.pooling == "cls" else steps
+        return self._with_cls(steps, stay) if self.config.pooling == "cls" else steps
 
     def encode_tokens(self, tokens: Tokens) -> Tokens:
         """Every valid token, having attended to the valid ones (if causal, to those not later)."""
@@ -95,13 +97,7 @@ class TransformerEncoder(SeparableEncoder):
         embedding = self.norm(embedding).masked_fill(~tokens.valid.unsqueeze(-1), 0.0)
         return tokens._replace(embedding=embedding)
 
-    def _with_cls(self, steps: Tokens) -> Tokens:
-        valid = steps.valid.any(1, keepdim=True)
-        embedding = torch.where(valid.unsqueeze(-1), self.cls.to(steps.embedding.dtype), 0.0)
-        cls = Tokens(
-            embedding,
-            valid,
-            torch.zeros_like(steps.time[:, :1]),
-            torch.full_like(valid, STAY, dtype=torch.int64),
-        )
+    def _with_cls(self, steps: Tokens, stay: StayInputs) -> Tokens:
+        embedding = self.cls.to(steps.embedding.dtype).expand(stay.x.shape[0], -1)
+        cls = stay_token(embedding, stay)
         return Tokens(*(torch.cat(pair, dim=1) for pair in zip(cls, steps, strict=True)))

@@ -1,0 +1,63 @@
+"""The config that every encoder's config derives from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+PoolingName = Literal["none", "mean", "max", "cls", "last", "attention"]
+
+
+@dataclass(kw_only=True)
+class EncoderConfig:
+    """What every encoder's config holds. Subclass it with ``@dataclass`` and add fields.
+
+    Attributes:
+        d_input: number of variables D; training fills it in from the data, building needs it.
+        d_model: embedding width H.
+        n_layers: depth.
+        dropout: probability of dropping an activation in training, in [0, 1).
+        pooling: how tokens become one embedding per stay; "none" gives one embedding per step.
+        static_columns: the variables that are observed only at the first real step (age, sex ...).
+
+    Raises:
+        ValueError: a value out of range, or a pooling that the architecture does not offer.
+    """
+
+    d_input: int | None = None
+    d_model: int = 64
+    n_layers: int = 2
+    dropout: float = 0.1
+    pooling: PoolingName = "mean"
+    static_columns: tuple[int, ...] = ()
+
+    refused_poolings: ClassVar[dict[str, str]] = {}
+    """Poolings that an architecture does not offer, each with the reason."""
+
+    def __post_init__(self) -> None:
+        self.static_columns = tuple(self.static_columns)
+        for name in ("d_input", "d_model", "n_layers"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
+        offered = [name for name in get_args(PoolingName) if name not in self.refused_poolings]
+        reason = self.refused_poolings.get(self.pooling, "there is no such pooling")
+        require(
+            self.pooling in offered,
+            f"pooling {self.pooling!r} is not offered: {reason}; choose from {', '.join(offered)}",
+        )
+        limit = self.d_input or max(self.static_columns, default=0) + 1
+        require(
+            all(0 <= column < limit for column in self.static_columns),
+            f"static_columns must be in [0, d_input={self.d_input}), got {self.static_columns}",
+        )
+        require(
+            len(set(self.static_columns)) == len(self.static_columns),
+            f"static_columns must not repeat, got {self.static_columns}",
+        )
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ``ValueError(message)`` unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
