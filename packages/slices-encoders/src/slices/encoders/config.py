@@ -36,9 +36,9 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         self.static_columns = tuple(self.static_columns)
-        for name in ("d_input", "d_model", "n_layers"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"{name} must be at least 1, got {value}")
+        require(self.d_input is None or self.d_input >= 1, f"d_input must be at least 1, got {self.d_input}")
+        require(self.d_model >= 1, f"d_model must be at least 1, got {self.d_model}")
+        require(self.n_layers >= 1, f"n_layers must be at least 1, got {self.n_layers}")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         offered = [name for name in get_args(PoolingName) if name not in self.refused_poolings]
         reason = self.refused_poolings.get(self.pooling, "there is no such pooling")
