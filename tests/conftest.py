@@ -7,6 +7,8 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from cli import CommandLine
+
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 N_STAYS = 120
 
@@ -47,3 +49,22 @@ def finetune_config(tiny: dict[str, Any]) -> DictConfig:
     assert isinstance(config, DictConfig)
     config.data = tiny
     return config
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
+    """The apps' command line, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(monkeypatch, capfd)
+
+
+@pytest.fixture
+def on_tiny(dataset_dir: Path) -> list[str]:
+    """The overrides that put an app on the tests' stays."""
+    return [
+        f"data.dataset_dir={dataset_dir}",
+        f"data.source.n_stays={N_STAYS}",
+        "data.resolution=4",
+        "training.max_epochs=1",
+        "training.batch_size=32",
+    ]

@@ -63,14 +63,14 @@ class Registry(dict[str, T]):
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> str:
-    """What to say of a name that is not among the allowed ones.
+    """What to say of a name that is not among the allowed ones: the nearest, and all.
 
     >>> unknown("option", "mask_ration", ["mask_ratio", "name"])
     "unknown option 'mask_ration': did you mean 'mask_ratio'? There are: mask_ratio, name"
     """
     allowed = sorted(allowed)
-    near = difflib.get_close_matches(str(name), allowed, n=2)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    near = difflib.get_close_matches(str(name), allowed, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {name!r}: {hint}There are: {', '.join(allowed) or 'none'}"
 
 

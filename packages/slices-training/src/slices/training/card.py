@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from slices.encoders import BaseEncoder, EncoderCard, Normalizer
+from slices.encoders.registry import unknown
 from slices.ssl.encoding import accepted_inputs
 from slices.training.config import NamedEncoder, TaskConfig
 from slices.training.data.config import DataConfig
@@ -34,11 +35,17 @@ def shaped(encoder: NamedEncoder, data: DataConfig | None) -> NamedEncoder:
 
 
 def with_classes(task: TaskConfig, data: DataConfig | None) -> TaskConfig:
-    """The task with its number of classes from the data, where not given and known there."""
-    if task.n_classes is not None or data is None:
+    """The task with its number of classes from the data, where it needs one and none is given.
+
+    Raises:
+        ValueError: the data has no such task.
+    """
+    if task.n_classes is not None or data is None or task.task_type in ("binary", "regression"):
         return task
-    known = dataset_info(data).tasks.get(task.task_name)
-    return dataclasses.replace(task, n_classes=known.n_classes) if known else task
+    tasks = dataset_info(data).tasks
+    if task.task_name not in tasks:
+        raise ValueError(f"{unknown('task', task.task_name, tasks)} (in the data), or give task.n_classes")
+    return dataclasses.replace(task, n_classes=tasks[task.task_name].n_classes)
 
 
 def data_card(

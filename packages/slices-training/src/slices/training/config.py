@@ -124,7 +124,7 @@ class PrepareConfig:
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> PrepareConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
         given = composed(config, "prepare")
-        _refuse_unknown(given, cls, "prepare")
+        refuse_unknown(given, cls, "prepare")
         return make_config(cls, given, "prepare")
 
 
@@ -148,7 +148,7 @@ class PretrainConfig:
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> PretrainConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
         given = composed(config, "pretrain")
-        _refuse_unknown(given, cls, "pretrain")
+        refuse_unknown(given, cls, "pretrain")
         for section in ("encoder", "ssl"):
             if not given.get(section):
                 raise ValueError(f"pretrain: section {section!r} is missing")
@@ -182,7 +182,7 @@ class FineTuneConfig:
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> FineTuneConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
         given = composed(config, "finetune")
-        _refuse_unknown(given, cls, "finetune")
+        refuse_unknown(given, cls, "finetune")
         given["encoder"] = NamedEncoder.parse(given["encoder"]) if given.get("encoder") else None
         given |= _shared_sections(given)
         return make_config(cls, given, "finetune")
@@ -197,7 +197,8 @@ def _shared_sections(given: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def _refuse_unknown(given: Mapping[str, Any], cls: type, where: str) -> None:
+def refuse_unknown(given: Mapping[str, Any], cls: type, where: str) -> None:
+    """Raises ``ValueError`` for a section that the dataclass does not have, with the nearest one."""
     allowed = [part.name for part in dataclasses.fields(cls)]
     for key in given:
         if key not in allowed:

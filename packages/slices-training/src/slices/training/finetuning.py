@@ -106,9 +106,17 @@ class FineTuneModule(L.LightningModule):
         given = {"mask": mask, "padding_mask": padding_mask, "times": times, "counts": counts}
         return self._predict({"timeseries": timeseries, **given})
 
+    @torch.no_grad()
+    def embed(self, batch: Mapping[str, Any]) -> Tensor:
+        """The encoder's embeddings (B, H), or (B, T, H), of a batch."""
+        return self._embed(batch)
+
+    def _embed(self, batch: Mapping[str, Any]) -> Tensor:
+        embedding: Tensor = self.encoder(batch["timeseries"], **keywords(batch, self._accepts))
+        return embedding
+
     def _predict(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        embedding = self.encoder(batch["timeseries"], **keywords(batch, self._accepts))
-        outputs: dict[str, Tensor] = self.head(embedding)
+        outputs: dict[str, Tensor] = self.head(self._embed(batch))
         return outputs
 
     def setup(self, stage: str) -> None:

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -39,7 +40,7 @@ def checking_what_was_asked() -> Iterator[None]:
 def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
     """Runs ``run`` on the config ``<app>.yaml`` and the command line's overrides."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole
-    OmegaConf.register_new_resolver("slices.run_dir", lambda resume, fresh: resume or fresh, replace=True)
+    OmegaConf.register_new_resolver("slices.run_dir", _run_dir, replace=True)
 
     @functools.wraps(run)
     def job(config: DictConfig) -> float | None:
@@ -52,6 +53,11 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=app)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain(error, app))
+
+
+def _run_dir(resume: str | None, fresh: str) -> str:
+    """The folder of the run to resume; where there is none, the error is written to a fresh one."""
+    return resume if resume and Path(resume).is_dir() else fresh
 
 
 def _stop(message: str) -> NoReturn:
@@ -75,7 +81,7 @@ def _nearest(message: str, app: str) -> str | None:
     if found := re.search(r"Could not find '(\w+)/([\w-]+)'", message):
         group, option = found.groups()
         return _suggest(f"{group}=", option, [path.stem for path in (config_dir() / group).glob("*.yaml")])
-    if found := re.search(r"Could not override '([\w./@]+)'", message):
+    if found := re.search(r"full_key: ([\w.]+)", message) or re.search(r"override '([\w./@]+)'", message):
         *parents, key = re.split(r"[./]", found.group(1))
         node = _keys_under(app, parents)
         return _suggest("".join(f"{parent}." for parent in parents), key, node)
@@ -94,5 +100,5 @@ def _keys_under(app: str, parents: list[str]) -> list[str]:
 
 
 def _suggest(prefix: str, word: str, allowed: list[str]) -> str | None:
-    near = difflib.get_close_matches(word, allowed, n=2)
-    return f"Did you mean {' or '.join(f'`{prefix}{name}`' for name in near)}?" if near else None
+    near = difflib.get_close_matches(word, allowed, n=1)
+    return f"Did you mean `{prefix}{near[0]}`?" if near else None

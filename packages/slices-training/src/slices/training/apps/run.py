@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -21,9 +19,11 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
+from slices.encoders.registry import unknown
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
 from slices.training.pretrained import n_parameters
+from slices.training.quiet import quiet_lightning
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Run:
         Raises:
             ValueError, FileNotFoundError: there is nothing to resume, or more is asked than to resume.
         """
-        _quiet_lightning()
+        quiet_lightning()
         if config.get("resume"):
             return cls(Path(config.resume), _config_of_run(Path(config.resume)), resumed=True)
         folder = Path(HydraConfig.get().runtime.output_dir)
@@ -68,20 +68,6 @@ class Run:
     def last_checkpoint(self) -> Path | None:
         """Where a resumed run goes on."""
         return self.folder / "checkpoints" / "last.ckpt" if self.resumed else None
-
-
-def _quiet_lightning() -> None:
-    """Its tips and its notes on hardware: what was decided, we say ourselves."""
-    for noisy in ("lightning.pytorch", "lightning.fabric"):
-        logger = logging.getLogger(noisy)
-        logger.setLevel(logging.WARNING)
-        logger.propagate = False  # it has a handler of its own, Hydra's would repeat it
-    for known in (
-        ".*isinstance.treespec, LeafSpec.*",
-        "Found .* module.* in eval mode",
-        ".*exists and is not empty.*",
-    ):
-        warnings.filterwarnings("ignore", message=known)
 
 
 def _config_of_run(folder: Path) -> DictConfig:
@@ -116,9 +102,7 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     allowed = set(inspect.signature(Trainer.__init__).parameters) - {"self", "callbacks", "logger", "plugins"}
     for name in options:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else "see lightning.pytorch.Trainer"
-            raise ValueError(f"trainer: unknown option {name!r}: {hint}")
+            raise ValueError(f"trainer: {unknown('option', name, allowed)}")
     options = dict(options)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive

@@ -1,0 +1,57 @@
+"""``slices-benchmark``: a league table of encoders, objectives and ways to adapt."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from slices.training.apps.launch import checking_what_was_asked, launch
+
+if TYPE_CHECKING:
+    pass
+
+log = logging.getLogger(__name__)
+
+
+def benchmark(config: DictConfig) -> float:
+    """Does the cells that are still to do, writes the table. Returns the best row's first metric."""
+    from slices.training.apps.run import Cost
+    from slices.training.benchmark.cells import BenchmarkConfig, units
+    from slices.training.benchmark.recipe import same_recipe
+    from slices.training.benchmark.table import league, write_league
+    from slices.training.benchmark.work import do_unit
+    from slices.training.data.prepare import prepare_dataset
+
+    cost = Cost()
+    with checking_what_was_asked():
+        parsed = BenchmarkConfig.parse(config)
+        folder = Path(parsed.folder)
+        same_recipe(parsed)
+        prepare_dataset(parsed.data.build_source(), parsed.data.dataset_dir)
+    todo = list(units(parsed))
+    threads = max(1, (os.cpu_count() or 1) // parsed.jobs)
+    log.info("%d units of work, %d at a time with %d threads each", len(todo), parsed.jobs, threads)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(parsed.jobs, mp_context=spawn) as pool:
+        running = [pool.submit(do_unit, parsed, unit, threads) for unit in todo]
+        for done, future in enumerate(as_completed(running), start=1):
+            log.info("%d/%d  %s", done, len(todo), future.result().key)
+    table = league(parsed)
+    log.info("\n%s", write_league(table, folder))
+    log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)
+    first_metric = table.columns[table.columns.index("shared_minutes") + 1]
+    return float(table[first_metric].max())  # type: ignore[arg-type]
+
+
+def main() -> None:
+    launch("benchmark", benchmark)
+
+
+if __name__ == "__main__":
+    main()

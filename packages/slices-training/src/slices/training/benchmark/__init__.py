@@ -1,0 +1,1 @@
+"""Encoders, objectives, ways to adapt and baselines, compared on the same stays."""

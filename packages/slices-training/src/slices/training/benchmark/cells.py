@@ -1,0 +1,132 @@
+"""What a benchmark consists of: one cell a trained and tested model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from slices.encoders.registry import make_config
+from slices.training.compose import composed
+from slices.training.config import TaskConfig, refuse_unknown
+from slices.training.data.config import DataConfig
+
+BASELINE = "baseline"  # the objective of a row that has no encoder
+NONE = "none"  # the objective of an encoder that nobody pretrained
+
+Adaptation = Literal["probe", "finetune"]
+
+
+@dataclass(kw_only=True)
+class BenchmarkConfig:
+    """Everything that ``configs/benchmark.yaml`` says.
+
+    ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
+    are made; all rows get the same ones. ``pretrain`` and ``finetune`` hold overrides of the two apps'
+    configs, under ``all``, an encoder, an objective (``none``: from scratch) or a fraction of labels;
+    later ones win.
+    """
+
+    data: DataConfig
+    task: TaskConfig
+    folder: str = "outputs/benchmark"
+    encoders: tuple[str, ...] = ("transformer",)
+    objectives: tuple[str, ...] = (NONE, "mae")
+    adaptations: tuple[Adaptation, ...] = ("probe", "finetune")
+    baselines: tuple[Literal["logistic_regression", "lightgbm"], ...] = ()
+    label_fractions: tuple[float, ...] = (1.0,)
+    draws: tuple[int, ...] = (1,)
+    seeds: tuple[int, ...] = (0,)
+    pretrain: dict[str, list[str]] = field(default_factory=dict)
+    finetune: dict[str, list[str]] = field(default_factory=dict)
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.draws) != len(self.label_fractions):
+            raise ValueError(
+                f"draws has {len(self.draws)} numbers, label_fractions {len(self.label_fractions)}: "
+                "give one number of draws for each fraction"
+            )
+        if self.data.label_fraction < 1:
+            raise ValueError("data.label_fraction belongs into label_fractions")
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> BenchmarkConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "benchmark")
+        refuse_unknown(given, cls, "benchmark")
+        return make_config(cls, given, "benchmark")
+
+    @property
+    def folds(self) -> range:
+        """The folds that are run: all, or the one split there is."""
+        return range(self.data.splits.n_folds or 1)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Cells that share one encoder, pretrained once, or one baseline's features."""
+
+    encoder: str
+    objective: str
+    seed: int
+    fold: int
+
+    @property
+    def key(self) -> str:
+        """A file name."""
+        return f"{self.encoder}-{self.objective}-seed{self.seed}-fold{self.fold}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model: trained on a draw of labels, tested on a fold."""
+
+    unit: Unit
+    adaptation: str
+    fraction: float
+    draw: int
+
+    @property
+    def key(self) -> str:
+        """A file name."""
+        return f"{self.unit.key}-{self.adaptation}-labels{self.fraction:g}-draw{self.draw}"
+
+    @property
+    def row(self) -> tuple[float, str, str, str]:
+        """The row of the table that averages over draws, seeds and folds."""
+        return self.fraction, self.unit.encoder, self.unit.objective, self.adaptation
+
+
+def units(config: BenchmarkConfig) -> Iterator[Unit]:
+    """All pretrainings, and all baselines (which have no seed)."""
+    for name, fold in product(config.baselines, config.folds):
+        yield Unit(name, BASELINE, 0, fold)
+    for fold, seed, encoder, objective in product(
+        config.folds, config.seeds, config.encoders, config.objectives
+    ):
+        yield Unit(encoder, objective, seed, fold)
+
+
+def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
+    """All models of one unit."""
+    adaptations = (BASELINE,) if unit.objective == BASELINE else config.adaptations
+    for fraction, draws in zip(config.label_fractions, config.draws, strict=True):
+        for adaptation, draw in product(adaptations, range(draws)):
+            yield Cell(unit, adaptation, fraction, draw)
+
+
+def overrides_for(section: Mapping[str, list[str]], unit: Unit, fraction: float | None = None) -> list[str]:
+    """The overrides of a section that concern a cell, the most general first.
+
+    >>> section = {"all": ["seed=1"], "gru": ["training.max_epochs=5"], "jepa": ["training.max_epochs=9"]}
+    >>> overrides_for(section, Unit("gru", "mae", seed=0, fold=0))
+    ['seed=1', 'training.max_epochs=5']
+    """
+    names = ["all", unit.encoder, unit.objective]
+    if fraction is not None:
+        names += [f"{fraction:g}"]
+    return [override for name in names for override in section.get(name, [])]

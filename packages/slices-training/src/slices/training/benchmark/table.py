@@ -1,0 +1,130 @@
+"""From cells to a table: means over draws, seeds and folds, with intervals by patient."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, cells, units
+from slices.training.benchmark.work import read_cell
+from slices.training.evaluation import weighted
+from slices.training.evaluation.bootstrap import Interval, Predictions, bootstrap_interval, paired_interval
+
+Metric = Callable[..., Any]
+RowKey = tuple[float, str, str, str]
+SCORES: dict[str, dict[str, Metric]] = {
+    "binary": {"auroc": weighted.auroc, "auprc": weighted.auprc},
+    "multiclass": {"auroc": weighted.auroc, "auprc": weighted.auprc},
+    "multilabel": {"auroc": weighted.auroc, "auprc": weighted.auprc},
+    "regression": {"mae": weighted.mae, "r2": weighted.r2},
+}
+
+
+class Row(NamedTuple):
+    """The runs that one row of the table averages over, in the same order in every row."""
+
+    runs: list[Predictions]
+    seconds: float
+    shared: float
+
+
+def league(config: BenchmarkConfig) -> pl.DataFrame:
+    """A line per fraction, encoder, objective and adaptation.
+
+    Each metric comes with its 95 % interval, and with paired differences on the same stays and labels:
+    to the same encoder trained from scratch (``_vs_scratch``) and to the best baseline of the same
+    fraction by the first metric (``_vs_baseline``). Times are processor minutes per cell, pretraining
+    apart.
+    """
+    rows = _rows(config)
+    scores = SCORES[config.task.task_type]
+    lines = []
+    for key in sorted(rows, key=lambda key: (-key[0], *key[1:])):
+        fraction, encoder, objective, adaptation = key
+        row = rows[key]
+        line: dict[str, Any] = {
+            "labels": fraction,
+            "encoder": encoder,
+            "objective": objective,
+            "adaptation": adaptation,
+            "runs": len(row.runs),
+            "minutes": row.seconds / 60,
+            "shared_minutes": row.shared / 60,
+        }
+        scratch = rows.get((fraction, encoder, NONE, "finetune"))
+        baseline = _best_baseline(rows, fraction, next(iter(scores.values())))
+        for name, metric in scores.items():
+            line |= _columns(name, bootstrap_interval(metric, row.runs))
+            for suffix, other in (("scratch", scratch), ("baseline", baseline)):
+                if other is not None and other is not row and len(other.runs) == len(row.runs):
+                    line |= _columns(f"{name}_vs_{suffix}", paired_interval(metric, row.runs, other.runs))
+        lines.append(line)
+    return pl.DataFrame(lines, infer_schema_length=None)
+
+
+def _rows(config: BenchmarkConfig) -> dict[RowKey, Row]:
+    members: dict[RowKey, list[Cell]] = defaultdict(list)
+    for unit in units(config):
+        for cell in cells(config, unit):
+            members[cell.row].append(cell)
+    return {key: _row(config, of_row) for key, of_row in members.items()}
+
+
+def _row(config: BenchmarkConfig, members: list[Cell]) -> Row:
+    """Baselines have no seed: their runs stand for every seed, so that all rows pair up."""
+    ordered = sorted(members, key=lambda cell: (cell.unit.seed, cell.unit.fold, cell.draw))
+    read = [read_cell(config, cell) for cell in ordered]
+    repeats = len(config.seeds) if members[0].unit.objective == BASELINE else 1
+    runs = [predictions for predictions, _, _ in read] * repeats
+    seconds, shared = (float(np.mean([times[i] for times in read])) for i in (1, 2))
+    return Row(runs, seconds, shared)
+
+
+def _best_baseline(rows: dict[RowKey, Row], fraction: float, metric: Metric) -> Row | None:
+    found = [row for key, row in rows.items() if key[0] == fraction and key[2] == BASELINE]
+    return max(found, key=lambda row: _mean(metric, row), default=None)
+
+
+def _mean(metric: Metric, row: Row) -> float:
+    values = [metric(run.prediction, run.label, np.ones((1, len(run.label)))) for run in row.runs]
+    return float(np.mean(values))
+
+
+def _columns(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def write_league(table: pl.DataFrame, folder: Path) -> str:
+    """``league.csv`` with every number and ``league.md`` for people; gives the latter's text."""
+    table.write_csv(folder / "league.csv")
+    text = markdown(table)
+    (folder / "league.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def markdown(table: pl.DataFrame) -> str:
+    """The table with intervals in brackets; a difference whose interval leaves out 0 is bold."""
+    metrics = [name.removesuffix("_low") for name in table.columns if name.endswith("_low")]
+    head = ["labels", "encoder", "objective", "adaptation", "runs", "CPU-min", *metrics]
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    for row in table.iter_rows(named=True):
+        minutes = f"{row['minutes']:.2f} + {row['shared_minutes']:.1f}"
+        cells_ = [f"{100 * row['labels']:g} %", row["encoder"], row["objective"], row["adaptation"]]
+        cells_ += [str(row["runs"]), minutes, *(_shown(row, metric) for metric in metrics)]
+        lines.append(" | ".join(cells_))
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
+def _shown(row: dict[str, Any], metric: str) -> str:
+    value, low, high = row[metric], row[f"{metric}_low"], row[f"{metric}_high"]
+    if value is None:
+        return ""
+    if "_vs_" not in metric:
+        return f"{value:.4f} [{low:.3f}, {high:.3f}]"
+    text = f"{value:+.4f} [{low:+.3f}, {high:+.3f}]"
+    return f"**{text}**" if low > 0 or high < 0 else text

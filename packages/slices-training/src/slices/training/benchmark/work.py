@@ -1,0 +1,207 @@
+"""Training and testing the cells of one unit. Whatever is on disk already is not done again."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, overrides_for
+from slices.training.compose import config_dir
+from slices.training.config import FineTuneConfig, PretrainConfig, plain
+from slices.training.data.config import DataConfig
+from slices.training.data.datamodule import StayDataModule
+from slices.training.data.labels import label_subset
+from slices.training.evaluation.baselines import fit_baseline
+from slices.training.evaluation.bootstrap import Predictions
+from slices.training.evaluation.probe import fit_probe
+from slices.training.evaluation.summary_features import summary_features
+from slices.training.finetuning import FineTuneModule
+from slices.training.pretraining import SSLPretrainModule
+from slices.training.quiet import quiet_lightning
+
+AT_ONCE = 512  # stays cut and encoded together
+
+
+def do_unit(config: BenchmarkConfig, unit: Unit, threads: int) -> Unit:
+    """Pretrains (or not), then adapts and tests every cell of the unit that is still to do."""
+    torch.set_num_threads(threads)
+    quiet_lightning()
+    todo = [cell for cell in cells(config, unit) if not cell_file(config, cell).exists()]
+    if todo and unit.objective == BASELINE:
+        _do_baseline(config, unit, todo)
+    elif todo:
+        _do_encoder(config, unit, todo)
+    return unit
+
+
+def cell_file(config: BenchmarkConfig, cell: Cell) -> Path:
+    """Where the predictions of a cell are kept."""
+    return Path(config.folder) / "cells" / f"{cell.key}.npz"
+
+
+def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
+    began = time.process_time()
+    data = StayDataModule(data_of(config, unit), task=config.task.task_name)
+    data.setup()
+    features = {split: _per_chunk(data, split, _summary, raw=True) for split in ("train", "test")}
+    shared = time.process_time() - began
+    for cell in todo:
+        began = time.process_time()
+        rows, labels = _training_labels(data, cell)
+        model = fit_baseline(unit.encoder, features["train"][rows], **labels)
+        probs = torch.as_tensor(model.predict(features["test"]))
+        _save(config, cell, data, probs, time.process_time() - began, shared)
+
+
+def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
+    path, shared = (None, 0.0) if unit.objective == NONE else pretrained(config, unit)
+    module, data = _to_adapt(config, unit, path)
+    embedded: dict[str, Tensor] = {}
+    for cell in todo:
+        began = time.process_time()
+        if cell.adaptation == "probe":
+            embed = module.eval().embed
+            embedded = embedded or {split: _per_chunk(data, split, embed) for split in ("train", "test")}
+            rows, labels = _training_labels(data, cell)
+            probs = fit_probe(embedded["train"][rows], **labels).predict(embedded["test"])
+        else:
+            probs = _finetuned(config, cell, path)
+        _save(config, cell, data, probs, time.process_time() - began, shared)
+
+
+def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
+    """The unit's pretrained encoder, and the processor seconds it took."""
+    path = Path(config.folder) / "encoders" / f"{unit.key}.pt"
+    cost = path.with_suffix(".seconds")
+    if not cost.exists():
+        began = time.process_time()
+        groups = [f"encoder={unit.encoder}", f"ssl={unit.objective}"]
+        composed = _composed("pretrain", config, unit, groups + overrides_for(config.pretrain, unit))
+        parsed = PretrainConfig.parse(composed)
+        assert parsed.data is not None
+        torch.manual_seed(unit.seed)
+        module = SSLPretrainModule(composed)
+        _trainer(parsed.trainer).fit(module, datamodule=StayDataModule(parsed.data, seed=unit.seed))
+        module.save_encoder(path)
+        cost.write_text(f"{time.process_time() - began:.3f}")
+    return path, float(cost.read_text())
+
+
+def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Tensor:
+    module, data = _to_adapt(config, cell.unit, path, cell.fraction, cell.draw)
+    trainer = _trainer(module.config.trainer)
+    trainer.fit(module, datamodule=data)
+    batches: Any = trainer.predict(module, data.test_dataloader())
+    return torch.cat([batch["probs"] for batch in batches])
+
+
+def _to_adapt(
+    config: BenchmarkConfig, unit: Unit, path: Path | None, fraction: float = 1.0, draw: int = 0
+) -> tuple[FineTuneModule, StayDataModule]:
+    """An encoder with a fresh head, and the data it is trained and tested on."""
+    groups = [f"encoder={'checkpoint' if path else unit.encoder}"]
+    composed = _composed("finetune", config, unit, groups + overrides_for(config.finetune, unit, fraction))
+    composed.data |= {"label_fraction": fraction, "label_seed": draw}
+    composed.task = plain(config.task)
+    parsed = FineTuneConfig.parse(composed)
+    assert parsed.data is not None
+    torch.manual_seed(unit.seed)
+    module = FineTuneModule(composed, checkpoint_path=path)
+    data = StayDataModule(
+        parsed.data, task=config.task.task_name, normalizer=module.normalizer, seed=unit.seed
+    )
+    data.setup()
+    return module, data
+
+
+def _composed(app: str, config: BenchmarkConfig, unit: Unit, overrides: list[str]) -> DictConfig:
+    """The config of an app, on the benchmark's data in the unit's fold."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        composed = compose(app, overrides=[f"seed={unit.seed}", *overrides])
+    OmegaConf.set_struct(composed, False)
+    composed.data = plain(data_of(config, unit)) | {"batch_size": composed.training.batch_size}
+    return composed
+
+
+def data_of(config: BenchmarkConfig, unit: Unit) -> DataConfig:
+    """The data section, in the unit's fold."""
+    return dataclasses.replace(config.data, splits=dataclasses.replace(config.data.splits, fold=unit.fold))
+
+
+def _trainer(options: dict[str, Any]) -> L.Trainer:
+    """One that trains for its epochs, and leaves nothing behind but the weights."""
+    silent = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    return L.Trainer(**options | silent, limit_val_batches=0, num_sanity_val_steps=0)
+
+
+def _training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str, Any]]:
+    """The rows of the training split whose labels the cell gets to see, and these labels."""
+    assert data.labels is not None and data.task is not None
+    train = data.splits["train"]
+    labels = data.labels.take(train)
+    rows = label_subset(labels, data.task, data.store.stay_id[train], cell.fraction, cell.draw)
+    return torch.from_numpy(rows), {
+        "label": torch.from_numpy(labels.label[rows]),
+        "label_mask": torch.from_numpy(labels.mask[rows]),
+        "task_type": data.task.task_type,
+        "n_classes": data.task.n_classes or 1,
+    }
+
+
+def _summary(batch: dict[str, Tensor], static_columns: tuple[int, ...]) -> Tensor:
+    inputs = {name: batch[name] for name in ("timeseries", "mask", "counts", "times", "padding_mask")}
+    return torch.from_numpy(summary_features(**inputs, static_columns=static_columns))
+
+
+def _per_chunk(data: StayDataModule, split: str, function: Any, raw: bool = False) -> Tensor:
+    """A function of batches, over all stays of a split."""
+    stays = data.splits[split]
+    chunks = np.array_split(stays, max(1, len(stays) // AT_ONCE))
+    extra = (data.static_columns,) if raw else ()
+    return torch.cat([function(data.cut(chunk, normalize=not raw), *extra) for chunk in chunks])
+
+
+def _save(
+    config: BenchmarkConfig, cell: Cell, data: StayDataModule, probs: Tensor, seconds: float, shared: float
+) -> None:
+    """The test stays' labels and predictions, as metrics take them, and the processor time."""
+    assert data.labels is not None
+    test = data.splits["test"]
+    label, mask = data.labels.label[test], data.labels.mask[test]
+    prediction = probs.double().numpy()
+    if config.task.task_type == "binary":
+        prediction = prediction[:, 1]
+    elif config.task.task_type == "regression" and label.ndim == 1:
+        prediction = prediction[:, 0]
+    path = cell_file(config, cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez(
+            file,
+            row_id=data.store.stay_id[test],
+            patient_id=data.store.patient_id[test],
+            label=np.where(mask, label, np.nan) if config.task.task_type == "multilabel" else label,
+            prediction=prediction,
+            seconds=np.array([seconds, shared]),
+        )
+    partial.replace(path)
+
+
+def read_cell(config: BenchmarkConfig, cell: Cell) -> tuple[Predictions, float, float]:
+    """Predictions of a cell, its own processor seconds, and those of the pretraining it shares."""
+    with np.load(cell_file(config, cell), allow_pickle=False) as saved:
+        predictions = Predictions(*(saved[name] for name in Predictions._fields))
+        seconds, shared = saved["seconds"]
+    return predictions, float(seconds), float(shared)

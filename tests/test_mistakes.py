@@ -1,0 +1,189 @@
+"""Likely mistakes: each is answered before any work is lost, with what, where and what to type."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cli import CommandLine
+from slices.encoders import EncoderCard, Normalizer, build_encoder, save_encoder
+from slices.training.data.config import DataConfig
+from slices.training.data.datamodule import dataset_info
+
+# app, what is typed, what the answer must hold
+SCRATCH = ["checkpoint_path=null", "training.freeze_encoder=false"]
+TYPED = [
+    ("pretrain", ["ssl.mask_ration=0.3"], ["Did you mean `ssl.mask_ratio`?"]),
+    ("pretrain", ["+ssl.mask_ration=0.3"], ["unknown option 'mask_ration'", "did you mean 'mask_ratio'?"]),
+    ("pretrain", ["encoder.d_modl=32"], ["Did you mean `encoder.d_model`?"]),
+    ("pretrain", ["encoder=gru", "encoder.d_modl=32"], ["Did you mean `encoder.d_model`?"]),
+    ("pretrain", ["traning.max_epochs=2"], ["Did you mean `training"]),
+    ("pretrain", ["+sed=2"], ["unknown section 'sed'", "did you mean 'seed'?"]),
+    ("pretrain", ["encoder=transfomer"], ["Did you mean `encoder=transformer`?"]),
+    (
+        "pretrain",
+        ["encoder.name=transfomer"],
+        ["unknown encoder 'transfomer'", "did you mean 'transformer'?"],
+    ),
+    ("pretrain", ["ssl=jepaa"], ["Did you mean `ssl=jepa`?"]),
+    ("pretrain", ["optimizer=adan"], ["Did you mean `optimizer=adam`"]),
+    ("pretrain", ["encoder.d_model=wide"], ["encoder", "d_model", "expected int", "'wide'"]),
+    ("pretrain", ["ssl.mask_ratio=1.5"], ["ssl", "mask_ratio", "1.5"]),
+    ("pretrain", ["optimizer.lr=0"], ["lr must be above 0"]),
+    ("pretrain", ["encoder.d_model=30", "encoder.n_heads=4"], ["d_model", "n_heads"]),
+    ("pretrain", ["+trainer.max_epoch=3"], ["unknown option 'max_epoch'", "did you mean 'max_epochs'"]),
+    ("pretrain", ["resume=nowhere"], ["nothing to resume", "nowhere"]),
+    ("finetune", [], ["no encoder at outputs/encoder.pt", "hatch run train:pretrain"]),
+    ("finetune", ["checkpoint_path=null"], ["training.freeze_encoder=false"]),
+    (
+        "finetune",
+        [*SCRATCH, "training.unfreeze_epoch=2"],
+        ["unfreeze"],
+    ),
+    ("finetune", ["task=in_hospital_mortalty"], ["Did you mean `task=in_hospital_mortality`?"]),
+    (
+        "finetune",
+        ["task.head_type=mpl", "checkpoint_path=null", "training.freeze_encoder=false"],
+        ["did you mean 'mlp'"],
+    ),
+    (
+        "finetune",
+        ["task=survival_class", "checkpoint_path=null", "training.freeze_encoder=false"],
+        ["survival_class"],
+    ),
+    ("prepare", ["data=physionet2012", "data.source.raw=nowhere"], ["nowhere"]),
+    ("pretrain", ["data.splits.train_sets=[z]"], ["'z'"]),
+    ("pretrain", ["data.splits.val_fraction=0.999"], ["train"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("app", "typed", "answer"), TYPED, ids=[" ".join([app, *typed]) for app, typed, _ in TYPED]
+)
+def test_a_mistake_is_named_with_its_remedy(
+    app: str, typed: list[str], answer: list[str], cli: CommandLine, on_tiny: list[str]
+) -> None:
+    own = [] if app == "prepare" or typed == ["resume=nowhere"] else on_tiny
+    done = cli(app, *own, *typed)
+    assert done.status == 2, done.err
+    assert all(part in done.err for part in answer), done.err
+    assert "Traceback" not in done.err
+
+
+def test_nothing_is_trained_or_written_before_a_mistake_is_found(
+    cli: CommandLine, on_tiny: list[str], tmp_path: Path
+) -> None:
+    cli("pretrain", *on_tiny, "+ssl.mask_ration=0.3")
+    assert not list(tmp_path.rglob("*.ckpt")) and not list(tmp_path.rglob("encoder.pt"))
+
+
+def test_a_real_process_exits_with_status_two(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "slices.training.apps.pretrain", "encoder.d_modl=32"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def scratch(*typed: str) -> list[str]:
+    return [
+        "checkpoint_path=null",
+        "training.freeze_encoder=false",
+        "encoder=linear",
+        "encoder.d_model=8",
+        *typed,
+    ]
+
+
+@pytest.fixture
+def own_dataset(
+    dataset_dir: Path, cli: CommandLine, on_tiny: list[str], tmp_path: Path
+) -> tuple[Path, list[str]]:
+    """A copy of the tests' dataset to damage, and the overrides that use it."""
+    if not dataset_dir.exists():
+        assert cli("prepare", f"data.dataset_dir={dataset_dir}", "data.source.n_stays=120").status == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset_dir, copy)
+    return copy, [f"data.dataset_dir={copy}", *on_tiny[1:]]
+
+
+@pytest.mark.parametrize("missing", ["manifest.json", "value.npy", "stays.parquet", "labels.parquet"])
+def test_a_half_written_dataset(missing: str, own_dataset: tuple[Path, list[str]], cli: CommandLine) -> None:
+    folder, arguments = own_dataset
+    (folder / missing).unlink()
+    done = cli("finetune", *arguments, *scratch())
+    assert done.status == 2, done.err
+    assert str(folder) in done.err and "overwrite=true" in done.err
+
+
+def test_a_dataset_cut_short(own_dataset: tuple[Path, list[str]], cli: CommandLine) -> None:
+    folder, arguments = own_dataset
+    whole = (folder / "value.npy").read_bytes()
+    (folder / "value.npy").write_bytes(whole[: len(whole) // 2])
+    done = cli("finetune", *arguments, *scratch())
+    assert done.status == 2 and "value.npy" in done.err, done.err
+
+
+def test_labels_that_are_not_numbers(own_dataset: tuple[Path, list[str]], cli: CommandLine) -> None:
+    folder, arguments = own_dataset
+    labels = pl.read_parquet(folder / "labels.parquet")
+    spoilt = labels.with_columns(
+        value=pl.when(pl.col("task") == "in_hospital_mortality").then(float("nan")).otherwise(pl.col("value"))
+    )
+    spoilt.write_parquet(folder / "labels.parquet")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["labels.parquet"]["bytes"] = (folder / "labels.parquet").stat().st_size
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    done = cli("finetune", *arguments, *scratch())
+    assert done.status == 2, done.err
+    assert "in_hospital_mortality" in done.err and "nan" in done.err
+
+
+def checkpoint(folder: Path, variables: tuple[str, ...]) -> Path:
+    encoder = build_encoder("gru", {"d_input": len(variables), "d_model": 8})
+    plain = Normalizer(["identity"] * len(variables), [0.0] * len(variables), [1.0] * len(variables))
+    return save_encoder(folder / "encoder.pt", encoder, plain, EncoderCard(variables=variables))
+
+
+def test_a_checkpoint_of_other_variables(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, ("heart_rate", "moon_phase"))
+    done = cli("finetune", *on_tiny, f"checkpoint_path={path}")
+    assert done.status == 2, done.err
+    assert "missing: moon_phase" in done.err and "adapt_variables=true" in done.err
+    assert cli("finetune", *on_tiny, f"checkpoint_path={path}", "training.adapt_variables=true").status == 0
+
+
+def test_the_same_variables_in_another_order_just_work(
+    cli: CommandLine, on_tiny: list[str], tmp_path: Path, tiny: dict[str, object]
+) -> None:
+    info = dataset_info(DataConfig(source={"name": "synthetic"}, dataset_dir=str(tmp_path / "none")))
+    path = checkpoint(tmp_path, tuple(reversed(info.variables)))
+    done = cli("finetune", *on_tiny, f"checkpoint_path={path}")
+    assert done.status == 0, done.err
+
+
+def test_a_checkpoint_of_another_encoder(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> None:
+    info = dataset_info(DataConfig(source={"name": "synthetic"}, dataset_dir=str(tmp_path / "none")))
+    path = checkpoint(tmp_path, info.variables)
+    done = cli("finetune", *on_tiny, f"checkpoint_path={path}", "encoder=transformer")
+    assert done.status == 2, done.err
+    assert "'gru' in the file, 'transformer' asked for" in done.err and "encoder=checkpoint" in done.err
+
+
+@pytest.mark.parametrize("ending", [".pt", ".safetensors", ".ckpt"])
+def test_a_checkpoint_that_is_none(ending: str, cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> None:
+    path = tmp_path / f"encoder{ending}"
+    path.write_bytes(b"not a checkpoint")
+    done = cli("finetune", *on_tiny, f"checkpoint_path={path}")
+    assert done.status == 2, done.err
+    assert str(path) in done.err
+
+
+def test_resume_takes_no_other_settings(cli: CommandLine, on_tiny: list[str]) -> None:
+    done = cli("pretrain", "resume=somewhere", *on_tiny)
+    assert done.status == 2 and "drop" in done.err and "training.max_epochs=1" in done.err
