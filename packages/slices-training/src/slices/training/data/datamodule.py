@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from slices.encoders import Normalizer
+from slices.training.data.columns import match_columns
 from slices.training.data.config import DataConfig
 from slices.training.data.labels import TaskLabels, label_subset, task_labels
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
 from slices.training.data.prepare import open_dataset, prepare_dataset
-from slices.training.data.schema import TaskInfo, Variable
+from slices.training.data.schema import TaskInfo
 from slices.training.data.splits import refuse_empty, split_stays
 from slices.training.data.statistics import fit_normalizer
 from slices.training.data.store import Manifest
@@ -42,13 +43,9 @@ def dataset_info(config: DataConfig) -> DatasetInfo:
     """Variables and tasks: from the manifest where the dataset is prepared, else from its source."""
     directory, source = Path(config.dataset_dir), config.build_source()
     prepared = Manifest.read(directory) if directory.exists() else None
-    variables = prepared.variables if prepared else source.variables
-    return DatasetInfo(
-        tuple(variable.name for variable in variables),
-        tuple(variable.unit for variable in variables),
-        tuple(i for i, variable in enumerate(variables) if variable.static),
-        prepared.tasks if prepared else source.task_infos(),
-    )
+    columns = match_columns(prepared.variables if prepared else source.variables)
+    tasks = prepared.tasks if prepared else source.task_infos()
+    return DatasetInfo(columns.names, columns.units, columns.static, tasks)
 
 
 class StayDataModule(L.LightningDataModule):
@@ -104,7 +101,16 @@ class StayDataModule(L.LightningDataModule):
             return
         config = self.config
         self.store = open_dataset(config.build_source(), config.dataset_dir)
-        self.view = self._match_variables()
+        columns = match_columns(self.store.variables, self.wanted, self.adapt_variables)
+        self.variables, self.units, self.static_columns = columns.names, columns.units, columns.static
+        self.view = View(
+            column=columns.of_variable,
+            static=columns.is_static,
+            resolution=config.bin_width,
+            horizon=config.horizon,
+            max_steps=config.max_steps,
+            aggregate=config.aggregate,
+        )
         self.splits = split_stays(self.store.patient_id, self.store.stays["set"].to_list(), config.splits)
         refuse_empty(self.splits, config.splits, "stays")
         self.normalizer = (
@@ -119,33 +125,6 @@ class StayDataModule(L.LightningDataModule):
         if self.task_name is not None:
             self._take_labels(self.task_name)
         self._ready = True
-
-    def _match_variables(self) -> View:
-        has = {variable.name: variable for variable in self.store.variables}
-        wanted = tuple(has) if self.wanted is None else self.wanted
-        missing = [name for name in wanted if name not in has]
-        extra = [name for name in has if name not in wanted]
-        if (missing or extra) and not self.adapt_variables:
-            raise ValueError(
-                f"the variables of {self.store.directory} are not those expected "
-                f"(missing: {', '.join(missing) or 'none'}; extra: {', '.join(extra) or 'none'}): use the "
-                "dataset they come from, or adapt_variables=true (missing: unobserved; extra: dropped)"
-            )
-        if missing or extra:
-            log.warning("variables unobserved here: %s; dropped: %s", missing or "none", extra or "none")
-        self.variables = wanted
-        of_column = [has.get(name, Variable(name=name)) for name in wanted]
-        self.units = tuple(variable.unit for variable in of_column)
-        self.static_columns = tuple(i for i, variable in enumerate(of_column) if variable.static)
-        position = {name: i for i, name in enumerate(wanted)}
-        return View(
-            column=np.array([position.get(name, -1) for name in has], dtype=np.int64),
-            static=np.array([variable.static for variable in of_column], dtype=bool),
-            resolution=self.config.bin_width,
-            horizon=self.config.horizon,
-            max_steps=self.config.max_steps,
-            aggregate=self.config.aggregate,
-        )
 
     def _take_labels(self, name: str) -> None:
         config = self.config

@@ -53,6 +53,7 @@ def uniform_hash(ids: npt.NDArray[np.int64], seed: int, stream: int = 0) -> npt.
     """A number in [0, 1) for each id, the same on every machine (splitmix64, Steele et al. 2014).
 
     >>> uniform_hash(np.array([1, 2, 3]), seed=0).round(3)
+    array([0.034, 0.843, 0.781])
     """
     with np.errstate(over="ignore"):
         state = _mix(

@@ -20,7 +20,7 @@ from slices.training.data.sources.base import Source, register_source
 
 HOURS = 48
 LOOK_AHEAD = 6  # hours: how far ahead deterioration is asked for
-CHUNK = 1000  # stays; the first chunks stay the same when more are asked for
+CHUNK = 250  # stays made at a time; they stay the same when more are asked for
 FACTORS = ("circulatory", "respiratory", "renal", "hepatic", "neurological", "inflammatory")
 UNITS = ("medical", "surgical", "cardiac", "neurological")
 LOS_EDGES = (4.0, 7.0, 14.0)  # days

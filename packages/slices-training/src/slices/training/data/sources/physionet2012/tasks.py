@@ -153,7 +153,7 @@ def organ_failures(events: pl.DataFrame) -> pl.DataFrame:
     )
     failing = (
         (measured("Creatinine").with_columns(bad=value >= 2.0), urine.with_columns(bad=value < 500)),
-        (_oxygenation(events, measured("PaO2")).with_columns(bad=value < 200),),
+        (_oxygenation(events).filter(pl.col("time") >= 24).with_columns(bad=value < 200),),
         (measured("MAP", "NIMAP").with_columns(bad=value < 55),),
         (measured("Platelets").with_columns(bad=value < 100),),
         (measured("Bilirubin").with_columns(bad=value >= 2.0),),
@@ -173,13 +173,13 @@ def organ_failures(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _oxygenation(events: pl.DataFrame, oxygen: pl.DataFrame) -> pl.DataFrame:
-    """PaO2 per unit of the FiO2 last known."""
-    inspired = events.filter(pl.col("variable") == POSITION["FiO2"]).select("stay_id", "time", fio2="value")
-    paired = oxygen.sort("time").join_asof(
-        inspired.sort("time"), on="time", by="stay_id", check_sortedness=False
-    )
-    return paired.drop_nulls("fio2").with_columns(value=pl.col("value") / pl.col("fio2"))
+def _oxygenation(events: pl.DataFrame) -> pl.DataFrame:
+    """PaO2 per unit of the FiO2 last known, that of the same minute included."""
+    is_oxygen, is_inspired = (pl.col("variable") == POSITION[name] for name in ("PaO2", "FiO2"))
+    gases = events.filter(is_oxygen | is_inspired).sort("stay_id", "time", is_oxygen)
+    fio2 = pl.when(is_inspired).then(pl.col("value")).forward_fill().over("stay_id")
+    gases = gases.with_columns(fio2=fio2).filter(is_oxygen & pl.col("fio2").is_not_null())
+    return gases.with_columns(value=pl.col("value") / pl.col("fio2"))
 
 
 def _labels(
