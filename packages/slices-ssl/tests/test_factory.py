@@ -52,7 +52,7 @@ def test_wrong_types_are_refused(make):
         build_ssl_objective(make("OnlyX"), {"name": "mae", "mask_ratio": "half"})
     with pytest.raises(TypeError, match="expected a mapping or MAEConfig, got JEPAConfig"):
         build_ssl_objective(make("OnlyX"), JEPAConfig(name="mae"))
-    with pytest.raises(TypeError, match="Linear cannot be pretrained: it needs .*`output_dim`"):
+    with pytest.raises(TypeError, match=r"Linear cannot be pretrained: it needs .*`output_dim`"):
         build_ssl_objective(nn.Linear(5, 8), {"name": "mae"})
 
 

@@ -108,9 +108,14 @@ def test_optional_inputs_may_be_left_out(objective, batch):
     assert loss.isfinite()
 
 
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [("StepTokens", name) for name in CONFIGS] + [(encoder, "mae") for encoder in ENCODERS[1:]],
+)
 @torch._dynamo.config.patch(allow_rnn=True)
-def test_it_compiles_in_one_graph(objective, batch):
+def test_it_compiles_in_one_graph(encoder, name, make, batch):
     torch.compiler.reset()
+    objective = build_ssl_objective(make(encoder), {**SHARED, **CONFIGS[name]})
     draw = objective.draw(*batch[:4])
     compiled = torch.compile(objective, fullgraph=True, backend="eager")
     loss, metrics = compiled(*batch, draw=draw)
@@ -137,6 +142,7 @@ def test_the_encoder_is_shown_nothing_hidden_and_all_statics(mode, make, batch):
     visible = observed & (draw.keep | (torch.arange(5) == 0))
     assert torch.equal(encoder.shown["mask"], visible)
     assert torch.equal(encoder.shown["x"], torch.where(visible, batch.x, 0.0))
+    assert not encoder.shown["times"][~encoder.shown["padding_mask"]].any()
     assert torch.equal(encoder.shown["counts"], torch.where(visible, batch.counts, 0.0))
     assert not (encoder.shown["padding_mask"] & ~visible.any(-1) & observed.any(-1)).any()
 
@@ -205,6 +211,18 @@ def test_views_show_their_share_of_steps_in_a_row(make, batch):
     edges = (shown[:, 1:] & ~shown[:, :-1]).sum(-1) + shown[:, 0]
     assert edges.eq(1).all()
     assert not torch.equal(shown[:20], shown[20:])
+
+
+def test_views_are_moved_in_time_as_a_whole(make):
+    encoder = make("Spy")
+    objective = build_ssl_objective(encoder, {"name": "contrastive", "time_shift": 6.0})
+    inputs = complete(torch.ones(20, 12, 5), torch.ones(20, 12, 5, dtype=torch.bool))
+    objective(*inputs)
+    real = encoder.shown["padding_mask"]
+    shift = torch.where(real, encoder.shown["times"] - torch.arange(12.0), torch.nan)
+    assert shift.nan_to_num(-9).amax(-1).allclose(shift.nan_to_num(9).amin(-1), atol=1e-5)
+    assert 5 < shift.nan_to_num(0).abs().max() <= 6
+    assert not shift[:20].nanmean(-1).allclose(shift[20:].nanmean(-1))
 
 
 def test_every_view_of_a_stay_with_an_observation_shows_one(make, batch):

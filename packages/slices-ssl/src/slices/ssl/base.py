@@ -33,6 +33,7 @@ class SSLConfig:
     d_input: int | None = None
 
     def __post_init__(self) -> None:
+        self.static_columns = tuple(self.static_columns)
         require(self, "static_columns", min(self.static_columns, default=0) >= 0, "counted from 0")
         require_at_least(self, 1, "d_input")
 

@@ -33,6 +33,7 @@ class ContrastiveConfig(SSLConfig):
             ``"temporal"``, where the views must overlap.
         drop_ratio: the share of observed cells that a view leaves out.
         jitter: standard deviation of the noise on values, which are normalised.
+        time_shift: hours by which a view is moved at most; else a step is known by its time alone.
         projector_hidden, projector_dim: widths of the projector.
     """
 
@@ -42,6 +43,7 @@ class ContrastiveConfig(SSLConfig):
     crop_ratio: float = 0.6
     drop_ratio: float = 0.2
     jitter: float = 0.1
+    time_shift: float = 12.0
     projector_hidden: int = 128
     projector_dim: int = 64
 
@@ -51,7 +53,7 @@ class ContrastiveConfig(SSLConfig):
         require(self, "temperature", self.temperature > 0, "above 0")
         require_fraction(self, "crop_ratio")
         require(self, "drop_ratio", 0 <= self.drop_ratio < 1, "at least 0 and below 1")
-        require_at_least(self, 0, "jitter")
+        require_at_least(self, 0, "jitter", "time_shift")
         require_at_least(self, 1, "projector_hidden", "projector_dim")
         overlap = self.mode == "instance" or self.crop_ratio > 0.5
         require(self, "crop_ratio", overlap, 'above 0.5 for mode="temporal", or views need not overlap')
@@ -61,10 +63,10 @@ class ContrastiveConfig(SSLConfig):
 class Contrastive(BaseSSLObjective):
     """SimCLR on stays (Chen et al., 2020, "A Simple Framework for Contrastive Learning", equation 1).
 
-    Two views of each stay (a crop of consecutive steps, cells dropped from it, values jittered) are
-    encoded, averaged over tokens and projected; see :func:`~slices.ssl.losses.nt_xent`. In the
-    temporal mode the steps of a stay are told apart instead, as in TS2Vec (Yue et al., 2022, equation
-    1); see :func:`~slices.ssl.losses.temporal_nt_xent`.
+    Two views of each stay (a crop of consecutive steps, cells dropped from it, values jittered, times
+    moved) are encoded, averaged over tokens and projected; see :func:`~slices.ssl.losses.nt_xent`. In
+    the temporal mode the steps of a stay are told apart instead, as in TS2Vec (Yue et al., 2022,
+    equation 1); see :func:`~slices.ssl.losses.temporal_nt_xent`.
 
     Metrics: ``alignment`` the mean cosine similarity of two views, ``accuracy`` how often the other
     view is the nearest of all.
@@ -100,7 +102,7 @@ class Contrastive(BaseSSLObjective):
         generator: torch.Generator | None = None,
     ) -> ViewDraw:
         config, (observed, real) = self.config, presence(mask, padding_mask)
-        options = (config.crop_ratio, config.drop_ratio, config.jitter)
+        options = (config.crop_ratio, config.drop_ratio, config.jitter, config.time_shift)
         return ViewDraw(*(draw_view(observed, real, self.dynamic, *options, generator) for _ in range(2)))
 
     def forward(

@@ -93,16 +93,16 @@ def presence(
 def hide(inputs: StayInputs, keep: Bool[Tensor, "B #T #D"], dynamic: Bool[Tensor, "#D"]) -> StayInputs:
     """Hide at the input what is not kept: value 0, unobserved, count 0.
 
-    A step of which nothing is left also stops being real, since a time stamp alone betrays that
+    A step of which nothing is left also stops being real and loses its time, which alone betrays that
     something was measured. Static columns (not ``dynamic``) always stay.
     """
     visible = inputs.mask & (keep | ~dynamic)
-    left = torch.where(inputs.mask.any(-1), visible.any(-1), keep.any(-1))
+    left = torch.where(inputs.mask.any(-1), visible.any(-1), keep.any(-1)) & inputs.padding_mask
     return StayInputs(
         torch.where(visible, inputs.x, 0.0),
         visible,
-        inputs.padding_mask & left,
-        inputs.times,
+        left,
+        torch.where(left, inputs.times, 0.0),
         torch.where(visible, inputs.counts, 0.0),
     )
 
@@ -176,7 +176,8 @@ def check_encoder(encoder: object) -> None:
         missing.append("a method `forward(x, ...)`")
     else:
         parameters = list(inspect.signature(forward).parameters.values())[1:]
-        needed = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind not in variadic]
         missing += [f"a default for `{name}` in its forward" for name in needed if name not in INPUTS]
     if missing:
         raise TypeError(

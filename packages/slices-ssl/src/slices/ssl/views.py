@@ -16,10 +16,11 @@ from .encoding import StayInputs, hide
 
 
 class View(NamedTuple):
-    """What one look keeps, and the noise it adds to the values (in the values' own unit)."""
+    """What one look keeps, the noise it adds to values, and the hours by which it moves times."""
 
     keep: Bool[Tensor, "B T D"]
     noise: Float[Tensor, "B T D"]
+    shift: Float[Tensor, "B 1"]
 
 
 class ViewDraw(NamedTuple):
@@ -36,27 +37,30 @@ def draw_view(
     crop_ratio: float,
     drop_ratio: float,
     jitter: float,
+    time_shift: float,
     generator: torch.Generator | None = None,
 ) -> View:
-    """Draw a crop of consecutive real steps, drop cells from it, and jitter its values.
+    """Draw a crop of consecutive real steps, drop cells from it, jitter its values and move it in time.
 
     Each stay keeps a share ``crop_ratio`` of its real steps, of these each cell with probability
-    1 - ``drop_ratio``, and gets normal noise of standard deviation ``jitter``. One usable step, in the
-    crop where there is one in it, is kept whole, so that a stay with an observation shows some.
+    1 - ``drop_ratio``, gets normal noise of standard deviation ``jitter``, and is moved as a whole by up
+    to ``time_shift`` hours either way. One usable step, in the crop where there is one in it, is kept
+    whole, so that a stay with an observation shows some.
     """
     batch, steps, width = mask.shape
     device = mask.device
-    chance = uniform((batch, steps + 1), device, generator)
+    chance = uniform((batch, steps + 2), device, generator)
     n_real = padding_mask.sum(-1, keepdim=True)
     length = share(n_real, crop_ratio)
     start = (chance[:, :1] * (n_real - length + 1)).long()
     position = padding_mask.cumsum(-1) - 1
     inside = (position >= start) & (position < start + length) & padding_mask
     usable = (mask & dynamic).any(-1)
-    anchor = (chance[:, 1:] + usable + (usable & inside)).argmax(-1, keepdim=True)
+    anchor = (chance[:, 2:] + usable + (usable & inside)).argmax(-1, keepdim=True)
     kept = uniform(mask.shape, device, generator) >= drop_ratio
     keep = (kept & inside.unsqueeze(-1)).scatter(1, anchor.unsqueeze(-1).expand(-1, -1, width), True)
-    return View(keep, jitter * normal(mask.shape, device, generator))
+    shift = time_shift * (2 * chance[:, 1:2] - 1)
+    return View(keep, jitter * normal(mask.shape, device, generator), shift)
 
 
 def max_view_steps(crop_ratio: float, n_steps: int) -> int:
@@ -66,5 +70,5 @@ def max_view_steps(crop_ratio: float, n_steps: int) -> int:
 
 def look(inputs: StayInputs, view: View, dynamic: Bool[Tensor, "#D"]) -> StayInputs:
     """What ``view`` shows of a batch."""
-    noisy = inputs._replace(x=inputs.x + view.noise * dynamic)
-    return hide(noisy, view.keep, dynamic)
+    moved = inputs._replace(x=inputs.x + view.noise * dynamic, times=inputs.times + view.shift)
+    return hide(moved, view.keep, dynamic)
