@@ -29,6 +29,12 @@ def sift(table: pl.DataFrame, rules: Mapping[str, tuple[str, pl.Expr]], tally: T
     return table.filter(rule["rule"].is_null())
 
 
+def row_of(stays: pl.DataFrame) -> pl.Expr:
+    """The row of each ``stay_id`` in the table of stays, or null; unlike a join it keeps the order."""
+    rows = pl.int_range(len(stays), eager=True)
+    return pl.col("stay_id").replace_strict(stays["stay_id"], rows, default=None, return_dtype=pl.Int64)
+
+
 def clean_events(
     events: pl.DataFrame, stays: pl.DataFrame, variables: Sequence[Variable], tally: Tally
 ) -> pl.DataFrame:
@@ -36,7 +42,8 @@ def clean_events(
     low, high = (pl.Series([getattr(v, end) for v in variables], dtype=pl.Float64) for end in ("low", "high"))
     value, time = pl.col("value"), pl.col("time")
     position = events["variable"]
-    known = events.join(stays.select("stay_id", "set", "length_hours"), on="stay_id", how="left")
+    row = events.select(row_of(stays)).to_series()
+    known = events.with_columns(stays["set"].gather(row), stays["length_hours"].gather(row))
     in_range = value.is_between(low.gather(position), high.gather(position))
     in_stay = time.is_between(0, pl.col("length_hours")) & time.is_not_nan()
     rules = {

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from slices.training.data.cleaning import clean_events
+from slices.training.data.cleaning import clean_events, row_of
 from slices.training.data.labels import check_labels
 from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, STAY_SCHEMA, Chunk, Tally
 from slices.training.data.sources.base import Source
@@ -148,23 +148,29 @@ def _tables(source: Source, tally: Tally) -> Chunk:
     if not chunks:
         raise ValueError(f"the source {source.name!r} holds no stay")
     stays, events, labels = (pl.concat(tables) for tables in zip(*chunks, strict=True))
-    if stays["stay_id"].is_duplicated().any():
-        twice = stays.filter(pl.col("stay_id").is_duplicated())["stay_id"][0]
-        raise ValueError(f"the source {source.name!r} gives stay {twice} more than once")
-    rows = stays.select("stay_id").with_row_index("row")
-    events = events.join(rows, on="stay_id").sort("row", "time", maintain_order=True)
+    _refuse_repeated(stays, source)
+    labels = labels.sort("task", "stay_id", "prediction_time", "column")
+    events = events.with_columns(row=row_of(stays)).sort("row", "time", maintain_order=True)
     return Chunk(stays, events, labels)
+
+
+def _refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
+    repeated = stays.filter(pl.col("stay_id").is_duplicated())["stay_id"]
+    if len(repeated):
+        raise ValueError(f"the source {source.name!r} gives stay {repeated[0]} more than once")
 
 
 def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
     stays = chunk.stays.select(STAY_SCHEMA.keys()).cast(STAY_SCHEMA)
+    _refuse_repeated(stays, source)
     events = chunk.events.select(EVENT_SCHEMA.keys()).cast(EVENT_SCHEMA)
     labels = chunk.labels.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA)
     events = clean_events(events, stays, source.variables, tally)
-    known = labels.join(stays, on="stay_id", how="semi")
-    if len(known) < len(labels):
-        lost = labels.join(stays, on="stay_id", how="anti")["stay_id"][0]
-        raise ValueError(f"the source {source.name!r} labels stay {lost}, which it does not have")
+    stray = labels.filter(row_of(stays).is_null())
+    if len(stray):
+        raise ValueError(
+            f"the source {source.name!r} labels stay {stray['stay_id'][0]}, which it does not have"
+        )
     return Chunk(stays, events, labels)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 
 from slices.encoders.registry import unknown
-from slices.training.data.cleaning import sift
+from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import Chunk, Tally
 from slices.training.data.sources.base import Source, register_source
 
 from .files import SETS, download, find_sets, read_stays
-from .parsing import parse_stays
+from .parsing import parse_set
 from .tasks import TASKS, organ_failures, read_outcomes
 from .variables import VARIABLES
 
@@ -53,12 +53,12 @@ class PhysioNet2012Source(Source):
             tally.add(
                 "ignored_file", "a file that is no stay, or a second one of the same number", {name: ignored}
             )
-            stays, events = parse_stays(texts, name, tally)
+            stays, events = parse_set(texts, name, tally)
             rule = {
                 "repeated_stay": ("a stay of an earlier set; that one counts", pl.col("stay_id").is_in(seen))
             }
             stays = sift(stays, rule, tally)
-            events = events.join(stays, on="stay_id", how="semi")
+            events = events.filter(row_of(stays).is_not_null())
             seen += stays["stay_id"].to_list()
             yield Chunk(stays, events, _labels(raw / f"Outcomes-{name}.txt", stays, events, tally))
 

@@ -12,12 +12,22 @@ from .variables import ALIASES, DESCRIPTORS, ICU_TYPES, POSITION, REPAIRS, VARIA
 HEADER = "Time,Parameter,Value"
 HOURS = 48.0
 UNKNOWN = -1.0
+CLOCK = (r"(\d{1,3}):[0-5]\d", r"\d{1,3}:([0-5]\d)")  # hours, minutes
+PORTION = 1000  # stays parsed at a time, which bounds memory
 CODES = {name: i for i, name in enumerate((*POSITION, *DESCRIPTORS))} | POSITION
 NAMES = CODES | {alias: CODES[name] for alias, name in ALIASES.items()}
 
 
-def parse_stays(texts: dict[int, bytes], name: str, tally: Tally) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parse_set(texts: dict[int, bytes], name: str, tally: Tally) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Stays and events of one set, from the bytes of its files by record number."""
+    files = list(texts.items())
+    portions = [dict(files[start : start + PORTION]) for start in range(0, len(files), PORTION)]
+    parsed = [_parse(portion, name, tally) for portion in portions]
+    stays, events = (pl.concat(tables) for tables in zip(*parsed, strict=True))
+    return stays, events
+
+
+def _parse(texts: dict[int, bytes], name: str, tally: Tally) -> tuple[pl.DataFrame, pl.DataFrame]:
     stays = pl.DataFrame({"stay_id": list(texts)}, schema={"stay_id": pl.Int64}).with_columns(
         patient_id="stay_id", set=pl.lit(name), length_hours=pl.lit(HOURS, pl.Float32)
     )
@@ -68,12 +78,10 @@ def _rows(lines: pl.DataFrame, tally: Tally) -> pl.DataFrame:
     fields = pl.col("line").str.split_exact(",", 2).struct.rename_fields(["clock", "parameter", "text"])
     rows = lines.select("stay_id", "set", fields).unnest("line")
     rows = rows.with_columns(pl.col("clock", "parameter", "text").str.strip_chars())
-    clock = rows.select(pl.col("clock").unique()).with_columns(
-        hour=pl.col("clock").str.extract(r"^(\d{1,3}):[0-5]\d$").cast(pl.Float64),
-        minute=pl.col("clock").str.extract(r"^\d{1,3}:([0-5]\d)$").cast(pl.Float64),
-    )
-    clock = clock.select("clock", time=pl.col("hour") + pl.col("minute") / 60)
-    rows = rows.join(clock, on="clock", how="left").with_columns(
+    clock = rows.select(pl.col("clock").unique()).to_series()
+    hour, minute = (clock.str.extract(rf"^{part}$").cast(pl.Float64) for part in CLOCK)
+    rows = rows.with_columns(
+        time=pl.col("clock").replace_strict(clock, hour + minute / 60, default=None),
         code=pl.col("parameter").replace_strict(NAMES, default=None, return_dtype=pl.Int16),
         value=pl.col("text").cast(pl.Float64, strict=False),
     )

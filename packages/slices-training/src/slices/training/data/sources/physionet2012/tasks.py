@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from slices.training.data.cleaning import sift
+from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import LABEL_SCHEMA, Tally, TaskInfo
 
 from .files import URL
@@ -66,7 +66,7 @@ def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame
     tally.add(
         "no_outcome",
         "a stay without an outcome; unlabelled",
-        {name: len(stays.join(table, on="stay_id", how="anti"))},
+        {name: len(stays.filter(row_of(table).is_null()))},
     )
     late = (survival > 365) | (survival == UNKNOWN)
     return pl.concat(
