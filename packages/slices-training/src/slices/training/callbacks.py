@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 class EpochLine(Callback):
     """One plain line an epoch, where there is no terminal for a progress bar."""
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = time.perf_counter()  # an epoch that is resumed in its middle has no start
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began = time.perf_counter()
 

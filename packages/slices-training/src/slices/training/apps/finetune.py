@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 def finetune(config: DictConfig) -> float:
     """Trains, tests the best epoch, writes its predictions. Returns the best validation score."""
+    from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
     from slices.training.apps.predictions import show_predictions, write_predictions
@@ -28,6 +29,7 @@ def finetune(config: DictConfig) -> float:
     with checking_what_was_asked():
         run = Run.start(config)
         parsed = FineTuneConfig.parse(run.config)
+        seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run.config)
         monitor, mode = ("val/loss", "min") if parsed.task.task_type == "regression" else ("val/auroc", "max")
         checkpoints = ModelCheckpoint(

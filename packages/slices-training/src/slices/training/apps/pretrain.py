@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 def pretrain(config: DictConfig) -> float:
     """Pretrains, writes the encoder, says what to do next. Returns the validation loss."""
+    from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     from slices.training import SSLPretrainModule, StayDataModule
@@ -29,6 +30,7 @@ def pretrain(config: DictConfig) -> float:
         datamodule = StayDataModule(parsed.data, seed=parsed.seed)
         datamodule.prepare_data()
         datamodule.setup("fit")
+        seed_everything(parsed.seed, verbose=False)
         module = SSLPretrainModule(run.config)
         checkpoints = ModelCheckpoint(
             dirpath=run.folder / "checkpoints",

@@ -1,0 +1,69 @@
+"""A run that is killed and resumed ends with the weights of one that was not, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cli import CommandLine
+
+NARROW = ["encoder.d_model=16", "encoder.n_layers=1", "training.checkpoint_every_n_steps=2"]
+
+
+def start(folder: Path, run: str, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "slices.training.apps.pretrain", f"hydra.run.dir={run}", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=environment)
+
+
+def kill_in_mid_epoch(process: subprocess.Popen[bytes], checkpoint: Path, step: int) -> None:
+    """SIGKILL once a checkpoint of at least this step is written; no handler can run."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if checkpoint.exists() and torch.load(checkpoint, weights_only=True)["global_step"] >= step:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return
+        time.sleep(0.005)
+    raise AssertionError("the run ended, or hung, before it could be killed")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    optimizer = checkpoint["optimizer_states"][0]["state"]
+    moments = {f"{i}.{name}": value for i, state in optimizer.items() for name, value in state.items()}
+    return checkpoint["state_dict"] | moments | {"step": torch.tensor(checkpoint["global_step"])}
+
+
+@pytest.mark.parametrize("ssl", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
+def test_killed_in_mid_epoch_and_resumed(
+    ssl: str, on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    # 84 stays in batches of 4: 20 or so steps an epoch, three epochs
+    settings = [*on_tiny, *NARROW, f"ssl={ssl}", "training.batch_size=4", "training.max_epochs=3"]
+    assert start(tmp_path, "undisturbed", *settings).wait() == 0
+
+    killed = tmp_path / "killed"
+    kill_in_mid_epoch(start(tmp_path, "killed", *settings), killed / "checkpoints" / "last.ckpt", step=25)
+    steps = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    total = int(weights(tmp_path / "undisturbed")["step"])
+    assert 25 <= steps < total and steps % (total // 3) != 0  # in the middle of an epoch
+
+    done = cli("pretrain", "resume=killed")
+    assert done.status == 0, done.err
+    expected, found = weights(tmp_path / "undisturbed"), weights(killed)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(found[name])), name
+    ours, theirs = (
+        torch.load(tmp_path / run / "encoder.pt", weights_only=True) for run in ("killed", "undisturbed")
+    )
+    for name, value in theirs["weights"].items():
+        assert torch.equal(value, ours["weights"][name]), name
