@@ -21,18 +21,23 @@ def config_dir() -> Path:
 
 
 def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]:
-    """The config as a plain, resolved dict.
+    """The config as a plain, resolved dict of sections.
 
     One that was only loaded from ``configs/<app>.yaml``, and so still has its ``defaults`` list, is
     composed first: the list chooses the groups, and what was changed after loading wins.
     """
-    given = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
-    if "defaults" in given:
-        given = _compose_loaded(given, app)
-    resolved = OmegaConf.to_container(given, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
-    resolved.pop("hydra", None)
-    return {str(key): value for key, value in resolved.items()}
+    if "defaults" in config:
+        loaded = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+        config = _compose_loaded(loaded, app)
+    if isinstance(config, DictConfig):
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        assert isinstance(resolved, dict)
+        config = {str(key): value for key, value in resolved.items()}
+    return {key: _plain(value) for key, value in config.items() if key != "hydra"}
+
+
+def _plain(section: Any) -> Any:
+    return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section
 
 
 def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:

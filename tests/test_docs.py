@@ -1,0 +1,61 @@
+"""What README and docs say is run: Python as it stands, commands as far as composing their config."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from slices.encoders.factory import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY
+from slices.training.compose import config_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("packages/*/README.md")),
+]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example.py").write_text("\n".join(blocks(page, "python")))
+    try:
+        runpy.run_path("example.py", run_name="example")
+    finally:
+        ENCODER_REGISTRY.pop("my_encoder", None)
+        ENCODER_CONFIG_REGISTRY.pop("my_encoder", None)
+
+
+def commands() -> list[tuple[str, str, list[str]]]:
+    found = []
+    for page in PAGES:
+        for app, arguments in re.findall(r"hatch run train:(\w+)([^\n`]*)", page.read_text()):
+            arguments = arguments.replace("<time>", "then")
+            words = [word for word in shlex.split(arguments, comments=True) if not word.startswith("--")]
+            found.append((page.name, app, words))
+    return found
+
+
+@pytest.mark.parametrize(("page", "app", "words"), commands(), ids=lambda value: str(value))
+def test_commands_compose(page: str, app: str, words: list[str]) -> None:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        compose(app, overrides=words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
