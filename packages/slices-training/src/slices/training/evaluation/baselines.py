@@ -135,15 +135,17 @@ def _lightgbm() -> Any:
 class Lines:
     """Logistic or ridge regression (``fit_probe``) on features made harmless to a linear model.
 
-    Values go to a signed logarithmic scale and are cut at the training rows' 1st and 99th percentile; what
-    was not observed becomes their mean.
+    Values go to a signed logarithmic scale and are cut at the training rows' 1st and 99th percentile; each
+    comes with its distance to their median, since too low and too high are both bad; what was not
+    observed becomes their mean.
     """
 
     def __init__(self, features: Array, label: Array, task_type: TaskType, n_classes: int, seed: int) -> None:
+        never = ~np.isfinite(features).any(0)
+        features = np.where(never, 0.0, features)  # a constant says nothing either
         logs = _signed_log(features)
-        logs[:, np.isnan(logs).all(0)] = 0.0  # never observed: the same for everybody
-        self.low, self.high = np.nanquantile(logs, [0.01, 0.99], axis=0)
-        self.mean = np.nanmean(np.clip(logs, self.low, self.high), axis=0)
+        self.low, self.median, self.high = np.nanquantile(logs, [0.01, 0.5, 0.99], axis=0)
+        self.mean = np.nanmean(self._scaled(features), axis=0)
         target = torch.from_numpy(label if task_type in ("multilabel", "regression") else label[:, 0])
         self.probe = fit_probe(
             self._prepared(features),
@@ -159,12 +161,18 @@ class Lines:
         return self.probe.predict(self._prepared(np.asarray(features, dtype=np.float64))).numpy()
 
     def _prepared(self, features: Array) -> Tensor:
+        scaled = self._scaled(features)
+        return torch.from_numpy(np.where(np.isnan(scaled), self.mean, scaled))
+
+    def _scaled(self, features: Array) -> Array:
         cut = np.clip(_signed_log(features), self.low, self.high)
-        return torch.from_numpy(np.where(np.isnan(cut), self.mean, cut))
+        return np.concatenate([cut, np.abs(cut - self.median)], axis=1)
 
 
 def _signed_log(x: Array) -> Array:
-    logs: Array = np.sign(x) * np.log1p(np.abs(x))
+    """NaN where the value is not finite."""
+    finite = np.where(np.isfinite(x), x, np.nan)
+    logs: Array = np.sign(finite) * np.log1p(np.abs(finite))
     return logs
 
 
