@@ -145,6 +145,8 @@ def test_a_class_without_a_label_gets_probability_zero():
         ({"features": torch.zeros(19, 2)}, "19 rows"),
         ({"label": torch.zeros(20, 2)}, "one label a row"),
         ({"label_mask": torch.zeros(20).bool()}, "no label"),
+        ({"strengths": [1.0, 0.0]}, "above 0"),
+        ({"strengths": []}, "at least one"),
     ],
 )
 def test_bad_input_is_refused(change, said):
@@ -180,3 +182,9 @@ def test_folds_keep_groups_whole():
     fold = stratified_folds(strata, group, 5, seed=0).view(10, 4)
     assert torch.equal(fold, fold[:, :1].expand_as(fold))
     assert torch.equal(torch.bincount(fold[::2, 0], minlength=5), torch.ones(5).long())
+
+
+def test_groups_that_all_reach_the_highest_stratum_are_folded_all_the_same():
+    """One label a step, and every patient has a positive step."""
+    fold = stratified_folds(torch.arange(40) % 4 == 3, torch.arange(40) // 4, 5, seed=0)
+    assert torch.equal(torch.bincount(fold), torch.full((5,), 8))

@@ -22,6 +22,7 @@ def stratified_folds(
     _, row_stratum = torch.unique(strata, return_inverse=True)
     stratum = torch.zeros_like(groups).scatter_reduce(0, row_group, row_stratum, "amax")
     sizes = torch.bincount(stratum)
+    sizes = sizes[sizes > 0]
     usable = sizes[sizes >= 2]
     if len(usable) < min(len(sizes), 2):
         return None

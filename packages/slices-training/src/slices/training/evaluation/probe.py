@@ -74,7 +74,8 @@ def fit_probe(
         seed: of the folds.
 
     Raises:
-        ValueError: no label at all, a feature that is not finite, or a shape that does not fit.
+        ValueError: no label at all, a feature that is not finite, a strength that is not positive, or a
+            shape that does not fit.
 
     >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     >>> probe = fit_probe(x, torch.tensor([1.0, 3.0, 5.0, 7.0]), "regression", strengths=[1e-9])
@@ -93,6 +94,8 @@ def fit_probe(
     else:
         n_classes = n_classes if task_type == "multiclass" else 2
         problem = Problem(partial(logistic_path, n_classes=n_classes), log_losses)
+    if not strengths or min(strengths) <= 0:
+        raise ValueError(f"strengths={tuple(strengths)}: give at least one, all above 0")
     strongest_first = sorted(strengths, reverse=True)
     fits = []
     for column, rows in zip(label.T, there.T, strict=True):

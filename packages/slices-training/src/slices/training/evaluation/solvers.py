@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MAX_STEPS = 100
-CONVERGED = 1e-10  # of the loss, in what one more step would gain
+CONVERGED = 1e-12  # what the next step would gain, as a share of the loss
 
 
 class Line(NamedTuple):
@@ -90,7 +90,7 @@ def _minimise_log_loss(design: Tensor, truth: Tensor, theta: Tensor, penalty: Te
 
         step = _conjugate_gradient(curvature, -gradient)
         descent = float((gradient * step).sum())
-        if -descent < CONVERGED:
+        if -descent < CONVERGED * (1 + float(loss)):
             return theta + step
         size, before = 1.0, loss
         loss, prob = loss_and_prob(theta + step)
