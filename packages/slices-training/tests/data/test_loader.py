@@ -172,3 +172,12 @@ def test_lightning_resumes_with_exactly_the_remaining_batches(
             resumed_from.append(path.stem)
     assert {"batch-2", f"batch-{n_steps}", f"epoch-{n_steps}"} <= set(resumed_from)
     assert any(stem.startswith("validation") for stem in resumed_from)
+
+
+def test_even_evaluation_gives_every_rank_batches_of_the_same_size() -> None:
+    stays = np.arange(23)
+    ranks = [StaySampler(stays, 4, shuffle=False, even=True, rank=rank, world_size=3) for rank in range(3)]
+    sizes = [[len(batch) for batch in sampler.batches()] for sampler in ranks]
+    assert sizes[0] == sizes[1] == sizes[2]
+    seen = np.concatenate([batch for sampler in ranks for batch in sampler.batches()])
+    assert sorted(seen) == list(range(21))  # each once; two, fewer than the ranks, are left out

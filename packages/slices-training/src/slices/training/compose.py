@@ -33,7 +33,7 @@ def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(resolved, dict)
         config = {str(key): value for key, value in resolved.items()}
-    return {key: _plain(value) for key, value in config.items() if key != "hydra"}
+    return {str(key): _plain(value) for key, value in config.items() if key != "hydra"}
 
 
 def _plain(section: Any) -> Any:

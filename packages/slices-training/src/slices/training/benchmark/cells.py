@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from slices.encoders.registry import make_config
 from slices.training.compose import composed
@@ -18,6 +19,7 @@ BASELINE = "baseline"  # the objective of a row that has no encoder
 NONE = "none"  # the objective of an encoder that nobody pretrained
 
 Adaptation = Literal["probe", "finetune"]
+Section = dict[str, dict[str, Any]]
 
 
 @dataclass(kw_only=True)
@@ -25,9 +27,8 @@ class BenchmarkConfig:
     """Everything that ``configs/benchmark.yaml`` says.
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
-    are made; all rows get the same ones. ``pretrain`` and ``finetune`` hold overrides of the two apps'
-    configs, under ``all``, an encoder, an objective (``none``: from scratch) or a fraction of labels;
-    later ones win.
+    are made; all rows get the same ones. ``pretrain`` and ``finetune`` hold what differs from the two apps'
+    configs, under ``all``, an encoder, an objective (``none``: from scratch) or a fraction of labels.
     """
 
     data: DataConfig
@@ -40,8 +41,8 @@ class BenchmarkConfig:
     label_fractions: tuple[float, ...] = (1.0,)
     draws: tuple[int, ...] = (1,)
     seeds: tuple[int, ...] = (0,)
-    pretrain: dict[str, list[str]] = field(default_factory=dict)
-    finetune: dict[str, list[str]] = field(default_factory=dict)
+    pretrain: Section = field(default_factory=dict)
+    finetune: Section = field(default_factory=dict)
     jobs: int = 1
 
     def __post_init__(self) -> None:
@@ -119,14 +120,23 @@ def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
             yield Cell(unit, adaptation, fraction, draw)
 
 
-def overrides_for(section: Mapping[str, list[str]], unit: Unit, fraction: float | None = None) -> list[str]:
-    """The overrides of a section that concern a cell, the most general first.
+def overrides_for(section: Section, unit: Unit, fraction: float | None = None) -> list[str]:
+    """The settings of a section that concern a cell, as overrides; the more special ones win.
 
-    >>> section = {"all": ["seed=1"], "gru": ["training.max_epochs=5"], "jepa": ["training.max_epochs=9"]}
+    >>> section = {"all": {"training": {"max_epochs": 9}, "seed": 1}, "gru": {"training": {"max_epochs": 5}}}
     >>> overrides_for(section, Unit("gru", "mae", seed=0, fold=0))
-    ['seed=1', 'training.max_epochs=5']
+    ['training.max_epochs=5', 'seed=1']
     """
     names = ["all", unit.encoder, unit.objective]
     if fraction is not None:
         names += [f"{fraction:g}"]
-    return [override for name in names for override in section.get(name, [])]
+    merged = OmegaConf.merge(*(OmegaConf.create(section.get(name) or {}) for name in names))
+    return list(_flat(OmegaConf.to_container(merged)))
+
+
+def _flat(settings: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"

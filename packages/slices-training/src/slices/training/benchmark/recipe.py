@@ -33,7 +33,8 @@ def same_recipe(config: BenchmarkConfig) -> None:
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
+    if isinstance(before, dict) or isinstance(now, dict):
+        before, now = before or {}, now or {}
         keys = sorted(before.keys() | now.keys())
         parts = [_differences(before.get(key), now.get(key), f"{where}.{key}".strip(".")) for key in keys]
         return [line for part in parts for line in part]

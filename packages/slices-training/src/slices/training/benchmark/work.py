@@ -72,7 +72,9 @@ def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
             embed = module.eval().embed
             embedded = embedded or {split: _per_chunk(data, split, embed) for split in ("train", "test")}
             rows, labels = _training_labels(data, cell)
-            probs = fit_probe(embedded["train"][rows], **labels).predict(embedded["test"])
+            patients = torch.from_numpy(data.store.patient_id[data.splits["train"]])[rows]
+            probe = fit_probe(embedded["train"][rows], **labels, group=patients)
+            probs = probe.predict(embedded["test"])
         else:
             probs = _finetuned(config, cell, path)
         _save(config, cell, data, probs, time.process_time() - began, shared)
@@ -110,7 +112,7 @@ def _to_adapt(
     """An encoder with a fresh head, and the data it is trained and tested on."""
     groups = [f"encoder={'checkpoint' if path else unit.encoder}"]
     composed = _composed("finetune", config, unit, groups + overrides_for(config.finetune, unit, fraction))
-    composed.data |= {"label_fraction": fraction, "label_seed": draw}
+    composed.data.label_fraction, composed.data.label_seed = fraction, draw
     composed.task = plain(config.task)
     parsed = FineTuneConfig.parse(composed)
     assert parsed.data is not None

@@ -188,6 +188,7 @@ class StayDataModule(L.LightningDataModule):
             self.splits[split],
             self.config.batch_size,
             shuffle=shuffle,
+            even=not shuffle and self.labels is None,
             seed=self.seed,
             rank=rank,
             world_size=world_size,

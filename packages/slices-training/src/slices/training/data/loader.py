@@ -22,7 +22,8 @@ class StaySampler:
     of the ranks, dealt out batch by batch, so that every rank has batches of equal size; the last ones
     may be smaller, and none is dropped. Evaluation: every stay once, dealt out in turn, and cut into
     the same number of batches on every rank; with several ranks a batch may hold one stay more than
-    ``batch_size``.
+    ``batch_size``, and one more than on another rank. Where ranks exchange embeddings that cannot be
+    (``even=True``): then the last few stays, fewer than there are ranks, are left out.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class StaySampler:
         batch_size: int,
         *,
         shuffle: bool,
+        even: bool = False,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -39,7 +41,7 @@ class StaySampler:
             raise ValueError(
                 f"{len(stays)} stays cannot be dealt out to {world_size} ranks: use fewer, or more stays"
             )
-        self.stays = stays
+        self.stays = stays[: len(stays) // world_size * world_size] if even else stays
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed

@@ -1,0 +1,98 @@
+"""The league table: every cell once, resumed where it was left, every row on the same stays and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cli import CommandLine
+from slices.training.benchmark.cells import BenchmarkConfig, cells, units
+from slices.training.benchmark.table import league
+from slices.training.benchmark.work import cell_file, do_unit, read_cell
+from slices.training.compose import composed
+
+
+@pytest.fixture
+def arguments(on_tiny: list[str]) -> list[str]:
+    own = [word for word in on_tiny if not word.startswith("training.")]
+    return [
+        *own,
+        *("folder=league", "encoders=[linear]", "data.splits.n_folds=2", "seeds=[0,1]"),
+        *("baselines=[logistic_regression]", "label_fractions=[0.3,1.0]", "draws=[2,1]"),
+        *("+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"),
+    ]
+
+
+def config_of(arguments: list[str]) -> BenchmarkConfig:
+    from hydra import compose, initialize_config_dir
+
+    from slices.training.compose import config_dir
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return BenchmarkConfig.parse(composed(compose("benchmark", overrides=arguments), "benchmark"))
+
+
+def test_a_league_from_the_command_line_and_again(
+    cli: CommandLine, arguments: list[str], dataset_dir: Path, tmp_path: Path
+) -> None:
+    done = cli("benchmark", *arguments)
+    assert done.status == 0, done.err
+    table = pl.read_csv(tmp_path / "league" / "league.csv")
+    rows = table.select("labels", "encoder", "objective", "adaptation", "runs").rows()
+    encoder_rows = [("linear", o, a) for o in ("mae", "none") for a in ("finetune", "probe")]
+    for labels, draws in ((0.3, 2), (1.0, 1)):
+        named = [row[1:4] for row in rows if row[0] == labels]
+        assert sorted(named) == sorted([*encoder_rows, ("logistic_regression", "baseline", "baseline")])
+        # two folds, two seeds, and a baseline that stands for both seeds
+        assert {row[4] for row in rows if row[0] == labels} == {4 * draws}
+    text = (tmp_path / "league" / "league.md").read_text()
+    assert text in done.out and "auroc_vs_scratch" in text
+
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "league" / "cells").iterdir()}
+    victim = sorted(kept)[0]
+    victim.unlink()
+    assert cli("benchmark", *arguments).status == 0
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "league" / "cells").iterdir()}
+    assert again.keys() == kept.keys()
+    assert {path for path in kept if again[path] != kept[path]} == {victim}  # only what was missing
+
+    other = cli("benchmark", *arguments, "+pretrain.all.optimizer.lr=0.1")
+    assert other.status == 2 and "another recipe" in other.err and "pretrain.all.optimizer.lr" in other.err
+
+
+def test_rows_are_paired_and_draws_are_nested(cli: CommandLine, arguments: list[str], tmp_path: Path) -> None:
+    config = config_of([*arguments, "objectives=[none]", "seeds=[0]", "baselines=[logistic_regression]"])
+    assert (
+        cli(
+            "prepare", *[word for word in arguments if word.startswith("data.") and "splits" not in word]
+        ).status
+        == 0
+    )
+    for unit in units(config):
+        do_unit(config, unit, threads=1)
+    by_fold: dict[int, list[np.ndarray]] = {}
+    for unit in units(config):
+        for cell in cells(config, unit):
+            predictions, seconds, _ = read_cell(config, cell)
+            assert seconds > 0 and np.isfinite(predictions.prediction).all()
+            by_fold.setdefault(unit.fold, []).append(np.sort(predictions.row_id))
+    for ids in by_fold.values():
+        assert all(np.array_equal(ids[0], other) for other in ids)  # the same test stays for every row
+    assert not set(by_fold[0][0]) & set(by_fold[1][0])
+    table = league(config)
+    scratch = table.filter(adaptation="finetune", labels=1.0)
+    assert scratch["auroc_vs_baseline"].is_not_null().all()
+
+
+def test_the_cells_of_a_table_have_files_of_their_own(arguments: list[str]) -> None:
+    config = config_of(arguments)
+    files = [cell_file(config, cell) for unit in units(config) for cell in cells(config, unit)]
+    assert len(set(files)) == len(files) == 2 * 3 + 2 * 2 * 2 * (2 * 3)
+
+
+def test_a_fraction_needs_its_number_of_draws(cli: CommandLine, arguments: list[str]) -> None:
+    done = cli("benchmark", *arguments, "draws=[1]")
+    assert done.status == 2 and "one number of draws for each fraction" in done.err
