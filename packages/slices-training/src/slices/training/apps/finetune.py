@@ -12,6 +12,7 @@ from slices.training.apps.launch import checking_what_was_asked, launch
 
 if TYPE_CHECKING:
     from slices.training import FineTuneModule, StayDataModule
+    from slices.training.apps.run import Run
     from slices.training.config import FineTuneConfig
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def finetune(config: DictConfig) -> float:
     from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-    from slices.training.apps.predictions import show_predictions, write_predictions
+    from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
     from slices.training.apps.run import Run, announce, make_trainer
     from slices.training.config import FineTuneConfig
 
@@ -30,13 +31,15 @@ def finetune(config: DictConfig) -> float:
         run = Run.start(config)
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)
-        module, datamodule = _module_and_data(parsed, run.config)
+        module, datamodule = _module_and_data(parsed, run)
         monitor, mode = ("val/loss", "min") if parsed.task.task_type == "regression" else ("val/auroc", "max")
         checkpoints = ModelCheckpoint(
             dirpath=run.folder / "checkpoints", filename="best", monitor=monitor, mode=mode, save_last=True
         )
         patience = parsed.training.patience
-        stopping = [] if patience is None else [EarlyStopping(monitor, mode=mode, patience=patience)]
+        stopping = []
+        if patience is not None:
+            stopping.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
         trainer = make_trainer(run, parsed.trainer, parsed.wandb, [checkpoints, *stopping])
 
     announce(trainer, module, datamodule.sizes)
@@ -44,6 +47,7 @@ def finetune(config: DictConfig) -> float:
     best = checkpoints.best_model_path
     (scores,) = trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
     batches = trainer.predict(module, datamodule.test_dataloader(), ckpt_path=best, weights_only=True)
+    batches = of_all_ranks(batches)
     if trainer.is_global_zero:
         file = write_predictions(run.folder / "predictions.parquet", batches, parsed.task.task_name)
         log.info("%s", show_predictions(file, datamodule.task))
@@ -54,12 +58,15 @@ def finetune(config: DictConfig) -> float:
     return float(checkpoints.best_model_score)
 
 
-def _module_and_data(parsed: FineTuneConfig, config: DictConfig) -> tuple[FineTuneModule, StayDataModule]:
+def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, StayDataModule]:
     from slices.training import FineTuneModule, StayDataModule
 
     if parsed.data is None:
         raise ValueError("section 'data' is missing: choose one, as in data=synthetic")
-    module = FineTuneModule(config, **_checkpoint(parsed))
+    if run.last_checkpoint is not None:  # the file it started from may have changed since
+        module = FineTuneModule.load_from_checkpoint(run.last_checkpoint, weights_only=True)
+    else:
+        module = FineTuneModule(run.config, **_checkpoint(parsed))
     trained_on = module.card.variables if module.card else ()
     datamodule = StayDataModule(
         parsed.data,
@@ -72,6 +79,11 @@ def _module_and_data(parsed: FineTuneConfig, config: DictConfig) -> tuple[FineTu
     datamodule.prepare_data()
     datamodule.setup("fit")
     module.check_data(datamodule)
+    for split in ("val", "test"):
+        if datamodule.sizes[split] == 0:
+            raise ValueError(
+                f"no {split} stays: set data.splits so that there are some (val chooses the epoch)"
+            )
     return module, datamodule
 
 

@@ -13,13 +13,23 @@ import torch
 from slices.training.data.schema import TaskInfo
 
 
-def write_predictions(path: Path, batches: Sequence[Any] | None, task: str) -> Path:
+def of_all_ranks(batches: Sequence[Any] | None) -> list[Any]:
+    """The batches of every rank, on every rank."""
+    mine = list(batches or [])
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mine
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, mine)
+    return [batch for part in gathered for batch in part]
+
+
+def write_predictions(path: Path, batches: Sequence[Any], task: str) -> Path:
     """Parquet with ``stay_id, patient_id, task, step, output, prediction, label``.
 
     ``output`` counts the classes, labels or targets; ``step`` is 0 where a stay has one prediction; a label
     that is not known is null. For binary and multiclass tasks ``label`` is 1 in the row of the true class.
     """
-    rows = [_rows(batch) for batch in batches or []]
+    rows = [_rows(batch) for batch in batches]
     pl.concat(rows).with_columns(task=pl.lit(task)).write_parquet(path)
     return path
 

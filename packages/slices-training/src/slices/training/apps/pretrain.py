@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from pathlib import Path
+import shlex
 
 from omegaconf import DictConfig
 
@@ -14,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def pretrain(config: DictConfig) -> float:
-    """Pretrains, writes the encoder, says what to do next. Returns the validation loss."""
+    """Pretrains, writes the encoder, says what to do next. Returns the validation loss, if there is one."""
     from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -45,16 +44,12 @@ def pretrain(config: DictConfig) -> float:
     if trainer.is_global_zero:
         encoder = module.save_encoder(run.folder / "encoder.pt")
         log.info("encoder: %s, after %s", encoder, run.cost)
-        _say_what_next(encoder, parsed.encoder_path, run.config)
-    return float(trainer.callback_metrics["val/loss"])
-
-
-def _say_what_next(encoder: Path, copy: str | None, config: DictConfig) -> None:
-    if copy is not None:
-        Path(copy).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(encoder, copy)
-    data = "" if config.data.source.name == "synthetic" else f" data={config.data.source.name}"
-    log.info("next: hatch run train:finetune%s checkpoint_path=%s", data, copy or encoder)
+        if parsed.encoder_path is not None:
+            encoder = module.save_encoder(parsed.encoder_path)
+        same_data = [shlex.quote(word) for word in run.overrides if word.startswith(("data=", "data."))]
+        log.info("next: hatch run train:finetune %s", " ".join([*same_data, f"checkpoint_path={encoder}"]))
+    metrics = trainer.callback_metrics
+    return float(metrics["val/loss" if "val/loss" in metrics else "train/loss"])
 
 
 def main() -> None:

@@ -65,6 +65,11 @@ class Run:
         return cls(folder, config)
 
     @property
+    def overrides(self) -> list[str]:
+        """What was typed behind the command."""
+        return list(HydraConfig.get().overrides.task)
+
+    @property
     def last_checkpoint(self) -> Path | None:
         """Where a resumed run goes on."""
         return self.folder / "checkpoints" / "last.ckpt" if self.resumed else None
