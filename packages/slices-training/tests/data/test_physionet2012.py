@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 import time
@@ -15,7 +16,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from slices.training.data import StayStore, build_source, prepare_dataset
+from slices.training.data import (
+    DataConfig,
+    DatasetError,
+    SplitConfig,
+    StayDataModule,
+    StayStore,
+    build_source,
+    prepare_dataset,
+)
 from slices.training.data.sources.physionet2012 import files
 
 DESCRIPTORS = """Time,Parameter,Value
@@ -175,6 +184,54 @@ def test_two_values_in_one_minute_become_their_mean(tmp_path: Path) -> None:
         (1.0167, "MAP", 70.0),
     ]
     assert dropped(store)["same_minute"] == 1 and dropped(store)["out_of_range"] == 1
+
+
+def test_two_amounts_in_one_minute_add_up(tmp_path: Path) -> None:
+    lines = "01:00,Urine,80\n01:00,Urine,90\n02:00,Urine,30\n03:00,Urine,4000\n03:00,Urine,3000\n"
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1, lines)})
+    store = prepared(tmp_path / "raw")
+    urine = [event for event in events(store, 1) if event[1] == "Urine"]
+    assert urine == [(1.0, "Urine", 170.0), (2.0, "Urine", 30.0)]
+    assert dropped(store)["same_minute"] == 2
+    assert dropped(store)["out_of_range"] == 1  # 7 litres in a minute are none, however they are charted
+    assert [v.name for v in store.variables if v.aggregate == "sum"] == ["Urine"]
+
+
+@pytest.mark.parametrize(("aggregate", "map_of_an_hour"), [("mean", 80.0), ("last", 70.0)])
+def test_hourly_cells_hold_the_urine_of_the_hour(
+    tmp_path: Path, aggregate: Any, map_of_an_hour: float
+) -> None:
+    lines = "01:00,Urine,80\n01:00,Urine,90\n01:30,Urine,30\n01:00,MAP,90\n01:30,MAP,70\n02:00,Urine,5\n"
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1, lines)})
+    config = DataConfig(
+        source={"name": "physionet2012", "raw": str(tmp_path / "raw")},
+        dataset_dir=str(tmp_path / "dataset"),
+        aggregate=aggregate,
+        splits=SplitConfig(val_fraction=0, test_fraction=0),
+    )
+    names = [variable.name for variable in build_source(config.source).variables]
+    for order in (names, names[::-1]):
+        data = StayDataModule(config, variables=order)
+        data.prepare_data()
+        data.setup()
+        batch = data.cut(np.array([0]), normalize=False)
+        urine, pressure = (order.index(name) for name in ("Urine", "MAP"))
+        assert batch["timeseries"][0, :4, urine].tolist() == [0.0, 200.0, 5.0, 0.0]
+        assert batch["counts"][0, :4, urine].tolist() == [0.0, 2.0, 1.0, 0.0]
+        assert batch["timeseries"][0, 1, pressure] == map_of_an_hour
+
+
+def test_a_dataset_of_an_earlier_version_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1)})
+    manifest = prepared(tmp_path / "raw").directory / "manifest.json"
+    plain = json.loads(manifest.read_text())
+    assert plain["source"]["version"] > 1
+    plain["source"]["version"] = 1
+    for variable in plain["variables"]:
+        del variable["aggregate"]
+    manifest.write_text(json.dumps(plain))
+    with pytest.raises(DatasetError, match=r"prepared with version=1, asked for version=.*overwrite=true"):
+        prepared(tmp_path / "raw")
 
 
 def test_descriptors_that_are_unknown_or_wrong(tmp_path: Path) -> None:

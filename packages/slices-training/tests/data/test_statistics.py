@@ -21,6 +21,11 @@ VARIABLES = (
 )
 
 
+def view_until(horizon: float) -> View:
+    static, summed = np.arange(6) == 4, np.zeros(6, dtype=bool)
+    return View(column=np.arange(6), static=static, summed=summed, resolution=1.0, horizon=horizon)
+
+
 @pytest.fixture
 def fitted(tmp_path: Path, table_source: Any, stays_of_48_hours: Any) -> Any:
     rng = np.random.default_rng(0)
@@ -33,7 +38,7 @@ def fitted(tmp_path: Path, table_source: Any, stays_of_48_hours: Any) -> Any:
     events += [(1, 40.0, 0, 1e9)] * 200  # beyond the horizon
     events += [(2, 2.0, 0, 1e6)]  # an outlier
     store = prepare_dataset(table_source(stays_of_48_hours(200), events, variables=VARIABLES), tmp_path / "d")
-    view = View(column=np.arange(6), static=np.arange(6) == 4, resolution=1.0, horizon=24.0)
+    view = view_until(24.0)
     return store, fit_normalizer(store, view, np.arange(140))
 
 
@@ -57,7 +62,7 @@ def test_constants_one_hots_and_the_unobserved_keep_a_sane_scale(fitted: Any) ->
 
 def test_nothing_explodes(fitted: Any) -> None:
     store, normalizer = fitted
-    view = View(column=np.arange(6), static=np.arange(6) == 4, resolution=1.0, horizon=48.0)
+    view = view_until(48.0)
     batch = view.cut(store, np.arange(200))
     x = normalizer(batch["timeseries"], batch["mask"])
     assert torch.isfinite(x).all() and x.abs().max() <= 5

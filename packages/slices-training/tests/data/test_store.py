@@ -88,6 +88,10 @@ def edit(path: Path, **changes: Any) -> None:
         (lambda d: edit(d / "manifest.json", format="other"), "not the manifest of a SLICES dataset"),
         (lambda d: edit(d / "manifest.json", format_version=99), "has format 99, this version reads 1"),
         (lambda d: edit(d / "manifest.json", variables=[{"nom": "x"}]), "manifest.json lacks or misstates"),
+        (
+            lambda d: edit(d / "manifest.json", variables=[{"name": "x", "aggregate": "average"}]),
+            "manifest.json lacks or misstates .*variable 'x': aggregate='average': allowed is value or sum",
+        ),
         (lambda d: edit(d / "manifest.json", files={}), "its manifest says None"),
         (lambda d: (d / "value.npy").unlink(), "half written or damaged .value.npy is missing."),
         (lambda d: truncate(d / "value.npy", 4), "value.npy has .* bytes, its manifest says"),
@@ -122,6 +126,15 @@ def test_other_options_are_named_and_never_silently_used(dataset: Path) -> None:
     replaced = prepare_dataset(build_source(SMALL | {"seed": 5}), dataset, overwrite=True)
     assert replaced.manifest.source["options"]["seed"] == 5
     assert [path.name for path in dataset.parent.iterdir()] == [dataset.name]
+
+
+def test_a_manifest_from_before_amounts_were_declared_is_read_as_having_none(dataset: Path) -> None:
+    plain = json.loads((dataset / "manifest.json").read_text())
+    for variable in plain["variables"]:
+        del variable["aggregate"]
+    edit(dataset / "manifest.json", variables=plain["variables"])
+    store = prepare_dataset(build_source(SMALL), dataset)
+    assert {variable.aggregate for variable in store.variables} == {"value"}
 
 
 def test_an_existing_dataset_is_used_as_it_is(dataset: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from slices.training.data import StayStore, prepare_dataset
 from slices.training.data.views import View
 
-N_COLUMNS, STATIC = 4, 3
+N_COLUMNS, AMOUNT, STATIC = 4, 1, 3
 
 # Minutes, so that edges of bins, the very end and equal times come up often.
 times = st.one_of(
@@ -44,8 +44,9 @@ def store_of(cohort: list[Any], table_source: Any, directory: Path) -> StayStore
 
 
 def view(**changes: Any) -> View:
-    static = np.array([False, False, False, True])
-    return View(**({"column": np.arange(4), "static": static, "resolution": 1.0, "horizon": 48.0} | changes))
+    static, summed = np.arange(4) == STATIC, np.arange(4) == AMOUNT
+    options = {"column": np.arange(4), "static": static, "summed": summed, "resolution": 1.0, "horizon": 48.0}
+    return View(**(options | changes))
 
 
 def seen_events(store: StayStore, stay: int, view: View, until: float) -> list[tuple[float, int, float]]:
@@ -101,6 +102,7 @@ def check(batch: dict[str, torch.Tensor], store: StayStore, view: View, until: l
         assert observed == set(expected["cells"])
         for (step, column), values in expected["cells"].items():
             value = np.mean(values) if view.aggregate == "mean" else values[-1]
+            value = np.sum(values) if column == AMOUNT else value
             np.testing.assert_allclose(batch["timeseries"][row, step, column], value, rtol=1e-4, atol=1e-4)
             assert batch["counts"][row, step, column] == len(values)
         assert not batch["timeseries"][row][~batch["mask"][row]].any()
@@ -171,7 +173,8 @@ def test_what_lies_at_or_after_the_prediction_time_cannot_be_seen(tmp_path: Path
 
 def test_the_order_of_stays_in_a_batch_is_the_one_asked_for(synthetic: StayStore) -> None:
     n = len(synthetic.variables)
-    cut = View(column=np.arange(n), static=np.zeros(n, dtype=bool), resolution=1.0, horizon=48.0)
+    none = np.zeros(n, dtype=bool)
+    cut = View(column=np.arange(n), static=none, summed=none, resolution=1.0, horizon=48.0)
     order = np.array([7, 2, 299, 0])
     together = cut.cut(synthetic, order)
     assert together["stay_id"].tolist() == synthetic.stay_id[order].tolist()
@@ -185,7 +188,9 @@ def test_columns_are_chosen_and_ordered(tmp_path: Path, table_source: Any) -> No
         table_source([(1, 1, "a", 48.0)], [(1, 1.0, 0, 80.0), (1, 1.0, 1, 2.0), (1, 0.0, 3, 60.0)]),
         tmp_path / "d",
     )
-    chosen = view(column=np.array([1, -1, -1, 0]), static=np.array([True, False]))
+    chosen = view(
+        column=np.array([1, -1, -1, 0]), static=np.array([True, False]), summed=np.zeros(2, dtype=bool)
+    )
     batch = chosen.cut(store, np.array([0]))
     assert batch["timeseries"].shape == (1, 48, 2)
     assert batch["timeseries"][0, 0, 0] == 60.0 and batch["timeseries"][0, 1, 1] == 80.0

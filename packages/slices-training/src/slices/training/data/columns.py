@@ -15,17 +15,26 @@ log = logging.getLogger(__name__)
 
 
 class Columns(NamedTuple):
-    """The D columns of a batch, and for each variable of the dataset its column, or -1."""
+    """The D columns of a batch, and for each variable of the dataset its column, or -1.
+
+    ``static`` and ``summed`` list the columns of static variables and of amounts.
+    """
 
     names: tuple[str, ...]
     units: tuple[str, ...]
     static: tuple[int, ...]
+    summed: tuple[int, ...]
     of_variable: npt.NDArray[np.int64]
 
     @property
     def is_static(self) -> npt.NDArray[np.bool_]:
         """(D,)"""
         return np.isin(np.arange(len(self.names)), self.static)
+
+    @property
+    def is_summed(self) -> npt.NDArray[np.bool_]:
+        """(D,)"""
+        return np.isin(np.arange(len(self.names)), self.summed)
 
 
 def match_columns(
@@ -55,5 +64,6 @@ def match_columns(
         names=names,
         units=tuple(has[name].unit if name in has else "" for name in names),
         static=tuple(i for i, name in enumerate(names) if name in has and has[name].static),
+        summed=tuple(i for i, name in enumerate(names) if name in has and has[name].aggregate == "sum"),
         of_variable=np.array([column.get(name, -1) for name in has], dtype=np.int64),
     )

@@ -17,7 +17,8 @@ class DataConfig:
     ``source`` names a registered source and its options. ``resolution`` is the width of a time bin in
     hours, or "timestamps" for the measured times (of which the ``max_steps`` most recent are kept).
     ``horizon``: hours since admission that are seen. ``aggregate``: of several values in one bin, their
-    mean or the last. ``label_fraction`` of the training labels are used, drawn by ``label_seed``.
+    mean or the last; amounts (variables declared so, like urine) are always summed. ``label_fraction`` of
+    the training labels are used, drawn by ``label_seed``.
     """
 
     source: dict[str, Any]

@@ -106,6 +106,7 @@ class StayDataModule(L.LightningDataModule):
         self.view = View(
             column=columns.of_variable,
             static=columns.is_static,
+            summed=columns.is_summed,
             resolution=config.bin_width,
             horizon=config.horizon,
             max_steps=config.max_steps,

@@ -31,6 +31,9 @@ class Variable:
     """One variable: its unit, the range a value can plausibly have, and how it is scaled.
 
     ``transform`` "log" is for heavy tails; a ``static`` variable is measured once, at time 0.
+    ``aggregate`` says what several values in one cell of a batch become: with "value" what
+    ``data.aggregate`` says (their mean or the last), with "sum" their sum, as it must be for amounts
+    such as the urine since the last charting (a rate in mL/h is a "value").
     """
 
     name: str
@@ -39,6 +42,14 @@ class Variable:
     high: float = math.inf
     transform: Literal["identity", "log"] = "identity"
     static: bool = False
+    aggregate: Literal["value", "sum"] = "value"
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("transform", ("identity", "log")), ("aggregate", ("value", "sum"))):
+            if (given := getattr(self, field)) not in allowed:
+                raise ValueError(
+                    f"variable {self.name!r}: {field}={given!r}: allowed is {' or '.join(allowed)}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, which knows no infinity: an open end is None."""

@@ -20,7 +20,8 @@ def fit_normalizer(
 
     Heavy-tailed variables are taken in logarithms first, as they are declared. Location is the median,
     scale the interquartile range / 1.349, or the standard deviation where that is 0, or 1 where that is
-    0 too. Columns that only hold 0 and 1, and columns without an event, are left as they are.
+    0 too. Columns that only hold 0 and 1, and columns without an event, are left as they are. Amounts are
+    taken as charted too: a wide bin's sum lies above them, by the logarithm of how many it adds up.
     """
     transforms = ["identity"] * len(view.static)
     for variable, column in zip(store.variables, view.column, strict=True):

@@ -77,7 +77,7 @@ class Manifest:
                 for name, task in plain["tasks"].items()
             }
             return cls(**plain)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DatasetError(f"{path} lacks or misstates something ({error}): {REMEDY}") from error
 
 

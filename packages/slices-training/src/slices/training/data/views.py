@@ -46,13 +46,15 @@ class View:
     """How stays become tensors.
 
     ``column`` gives each variable of the dataset its column, or -1 to leave it out; ``static`` says of
-    each column (D,) whether it is observed at the first real step only. ``resolution`` is the width of
-    a bin in hours, or None for measured timestamps. Of more than ``max_steps`` timestamps the most
-    recent are kept.
+    each column (D,) whether it is observed at the first real step only, ``summed`` whether it is an
+    amount: its cells hold the sum of their values, those of other columns what ``aggregate`` says.
+    ``resolution`` is the width of a bin in hours, or None for measured timestamps (a cell is then one
+    timestamp). Of more than ``max_steps`` timestamps the most recent are kept.
     """
 
     column: Index
     static: npt.NDArray[np.bool_]
+    summed: npt.NDArray[np.bool_]
     resolution: float | None
     horizon: float
     max_steps: int | None = None
@@ -132,13 +134,14 @@ class View:
             cell, value = cell[steps.step >= 0], value[steps.step >= 0]
         index = torch.from_numpy(cell)
         counts = torch.zeros(math.prod(shape)).scatter_add_(0, index, torch.ones(len(cell)))
-        x = torch.zeros(math.prod(shape))
+        total = torch.zeros(math.prod(shape)).scatter_add_(0, index, torch.from_numpy(value))
         if self.aggregate == "mean":
-            x = x.scatter_add_(0, index, torch.from_numpy(value)) / counts.clamp(min=1)
+            x = total / counts.clamp(min=1)
         else:
+            x = torch.zeros_like(total)
             x.numpy()[cell] = value  # events ascend in time, and of repeated indices numpy keeps the last
         return {
-            "timeseries": x.view(shape),
+            "timeseries": torch.where(torch.from_numpy(self.summed), total.view(shape), x.view(shape)),
             "mask": (counts > 0).view(shape),
             "counts": counts.view(shape),
         }

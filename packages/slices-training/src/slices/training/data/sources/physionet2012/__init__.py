@@ -39,6 +39,7 @@ class PhysioNet2012Config:
 class PhysioNet2012Source(Source):
     """Sets a, b and c as folders, .tar.gz or .zip, each with its ``Outcomes-x.txt`` where there is one."""
 
+    version = 2
     variables = VARIABLES
     tasks = TASKS
     config: PhysioNet2012Config

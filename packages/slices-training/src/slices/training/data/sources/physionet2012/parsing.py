@@ -13,6 +13,7 @@ HEADER = "Time,Parameter,Value"
 HOURS = 48.0
 UNKNOWN = -1.0
 CLOCK = (r"(\d{1,3}):[0-5]\d", r"\d{1,3}:([0-5]\d)")  # hours, minutes
+AMOUNTS = [i for i, variable in enumerate(VARIABLES) if variable.aggregate == "sum"]
 PORTION = 1000  # stays parsed at a time, which bounds memory
 CODES = {name: i for i, name in enumerate((*POSITION, *DESCRIPTORS))} | POSITION
 NAMES = CODES | {alias: CODES[name] for alias, name in ALIASES.items()}
@@ -158,15 +159,17 @@ def _repair(events: pl.DataFrame, tally: Tally) -> pl.DataFrame:
 
 
 def _merge_same_minute(events: pl.DataFrame, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:
-    """Of several values of a variable in one minute, their mean."""
+    """Of several values of a variable in one minute, their mean; of several amounts (urine), the sum."""
     key = ["stay_id", "time", "variable"]
     minute = (pl.col("time") * 60).round().cast(pl.Int64)
     packed = (pl.col("stay_id") * 10_000 + minute) * 100 + pl.col("variable")
     repeated = events.select(packed.is_duplicated()).to_series()
-    merged = events.filter(repeated).group_by(key, maintain_order=True).agg(pl.col("value").mean())
+    value = pl.col("value")
+    one = pl.when(pl.col("variable").is_in(AMOUNTS).first()).then(value.sum()).otherwise(value.mean())
+    merged = events.filter(repeated).group_by(key, maintain_order=True).agg(one)
     tally.add(
         "same_minute",
-        "a further value of one variable in one minute; their mean is kept",
+        "a further value of one variable in one minute; the mean, of amounts the sum, is kept",
         {stays["set"][0]: int(repeated.sum()) - len(merged)},
     )
     return pl.concat([events.filter(~repeated), merged])

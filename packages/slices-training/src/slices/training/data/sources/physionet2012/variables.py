@@ -46,12 +46,12 @@ _LOG = (
     ("Platelets", "10^9/L", 1, 3000),
     ("TroponinI", "ug/L", 0, 1000),
     ("TroponinT", "ug/L", 0, 200),
-    ("Urine", "mL", 0, 5000),
     ("WBC", "10^9/L", 0, 1000),
 )
 DYNAMIC = (
     *(Variable(name=name, unit=unit, low=low, high=high) for name, unit, low, high in _IDENTITY),
     *(Variable(name=name, unit=unit, low=low, high=high, transform="log") for name, unit, low, high in _LOG),
+    Variable(name="Urine", unit="mL", low=0, high=5000, transform="log", aggregate="sum"),
 )
 STATIC = (
     Variable(name="Age", unit="years", low=0, high=120, static=True),
