@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from slices.ssl import TokenReader, Tokens, accepted_inputs, check_encoder
-from slices.ssl.encoding import complete, first_true, hide, pool_stay, pool_steps, step_of, take_steps
+from slices.ssl.encoding import (
+    StayInputs,
+    complete,
+    first_true,
+    hide,
+    pool_stay,
+    pool_steps,
+    step_of,
+    take_steps,
+)
 
 DYNAMIC = torch.tensor([False, True, True, True, True])
 
@@ -26,20 +37,61 @@ def test_padding_is_unobserved(batch):
     assert torch.equal(inputs.mask.any(-1), batch.padding_mask)
 
 
-def test_hiding_leaves_nothing_of_what_is_not_kept(batch):
-    keep = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(0)) < 0.4
-    inputs = complete(*batch)
-    shown = hide(inputs, keep, DYNAMIC)
-    for stay in range(8):
-        for step in range(12):
-            kept = [v for v in range(5) if inputs.mask[stay, step, v] and (v == 0 or keep[stay, step, v])]
-            gone = [v for v in range(5) if v not in kept]
-            assert not shown.mask[stay, step, gone].any()
-            assert not shown.x[stay, step, gone].any() and not shown.counts[stay, step, gone].any()
-            assert torch.equal(shown.x[stay, step, kept], inputs.x[stay, step, kept])
-            assert torch.equal(shown.counts[stay, step, kept], inputs.counts[stay, step, kept])
-            if inputs.mask[stay, step].any():
-                assert shown.padding_mask[stay, step] == bool(kept)
+@st.composite
+def hidings(draw):
+    """(inputs, keep, dynamic), with statics, where there are any, at the first real step."""
+    steps, width = draw(st.integers(1, 8)), draw(st.integers(1, 4))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    dynamic = torch.arange(width) >= draw(st.integers(0, width - 1))
+    padding_mask = torch.rand(6, steps, generator=generator) < draw(st.sampled_from([0.4, 0.8, 1.1]))
+    mask = torch.rand(6, steps, width, generator=generator) < draw(st.sampled_from([0.1, 0.5, 1.1]))
+    mask &= dynamic | (padding_mask.cumsum(-1) == 1).unsqueeze(-1)
+    shape = draw(st.sampled_from([(6, steps, 1), (6, 1, width), (6, steps, width)]))
+    keep = torch.rand(shape, generator=generator) < draw(st.sampled_from([-1, 0.3, 0.7]))
+    x, counts = torch.randn(2, *mask.shape, generator=generator)
+    times = 1 + torch.rand(6, steps, generator=generator).cumsum(-1)
+    everything = torch.ones(1, dtype=torch.bool)
+    return complete(x, mask, padding_mask, times, counts), keep, everything if dynamic.all() else dynamic
+
+
+def hide_slowly(inputs, keep, dynamic):
+    """What :func:`hide` shows, cell by cell."""
+    keep, dynamic = keep.expand(inputs.mask.shape), dynamic.expand(inputs.mask.shape[-1])
+    shown = StayInputs(*(torch.zeros_like(field) for field in inputs))
+    for stay in range(len(inputs.x)):
+        cells, left = [], []  # a cell is (step to show, step it comes from, column)
+        real = inputs.padding_mask[stay].nonzero().flatten().tolist()
+        for step in real:
+            seen = [v for v in range(len(dynamic)) if dynamic[v] and inputs.mask[stay, step, v]]
+            kept = [v for v in seen if keep[stay, step, v]]
+            cells += [(step, step, v) for v in kept]
+            left += [step] if kept or (not seen and keep[stay, step].any()) else []
+        statics = [
+            v for v in range(len(dynamic)) if not dynamic[v] and real and inputs.mask[stay, real[0], v]
+        ]
+        left = left or real[: bool(statics)]
+        cells += [(left[0], real[0], v) for v in statics]
+        shown.padding_mask[stay, left] = True
+        shown.times[stay, left] = inputs.times[stay, left]
+        for there, here, v in cells:
+            for new, old in ((shown.x, inputs.x), (shown.mask, inputs.mask), (shown.counts, inputs.counts)):
+                new[stay, there, v] = old[stay, here, v]
+    return shown
+
+
+@given(hidings())
+def test_hiding_against_a_loop(hiding):
+    for shown, wanted in zip(hide(*hiding), hide_slowly(*hiding), strict=True):
+        assert shown.dtype == wanted.dtype and torch.equal(shown, wanted)
+
+
+def test_a_crop_has_its_statics_at_its_own_first_step(batch):
+    inputs, crop = complete(*batch), torch.arange(12).view(1, 12, 1) >= 5
+    shown = hide(inputs, crop, DYNAMIC)
+    assert not shown.padding_mask[:, :5].any() and not shown.times[:, :5].any()
+    for field in ("x", "mask", "counts"):
+        assert torch.equal(getattr(shown, field)[:3, 5, 0], getattr(inputs, field)[:3, 0, 0])
+    assert not shown.mask[:3, 6:, 0].any()
 
 
 def test_an_empty_step_is_hidden_with_its_time():

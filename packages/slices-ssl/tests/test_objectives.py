@@ -132,19 +132,23 @@ def test_it_runs_in_bfloat16(objective, batch):
     assert torch.allclose(loss, objective(*batch, draw=draw)[0], rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("mode", ["time", "block", "element", "variable"])
-def test_the_encoder_is_shown_nothing_hidden_and_all_statics(mode, make, batch):
+@pytest.mark.parametrize("name", ["mae", "mae-block", "mae-element", "mae-variable", "jepa"])
+def test_the_encoder_is_shown_nothing_hidden_and_all_statics(name, make, batch):
     encoder = make("Spy")
-    objective = build_ssl_objective(encoder, {**SHARED, "name": "mae", "mask_mode": mode})
+    objective = build_ssl_objective(encoder, {**SHARED, **CONFIGS[name]})
     draw = objective.draw(*batch[:4])
     objective(*batch, draw=draw)
-    observed = batch.mask & batch.padding_mask.unsqueeze(-1)
-    visible = observed & (draw.keep | (torch.arange(5) == 0))
-    assert torch.equal(encoder.shown["mask"], visible)
-    assert torch.equal(encoder.shown["x"], torch.where(visible, batch.x, 0.0))
-    assert not encoder.shown["times"][~encoder.shown["padding_mask"]].any()
-    assert torch.equal(encoder.shown["counts"], torch.where(visible, batch.counts, 0.0))
-    assert not (encoder.shown["padding_mask"] & ~visible.any(-1) & observed.any(-1)).any()
+    inputs, shown = complete(*batch), encoder.shown
+    visible = inputs.mask & draw.keep
+    for field in ("x", "mask", "counts"):
+        given, dynamic = getattr(inputs, field), torch.where(visible, getattr(inputs, field), 0)
+        assert torch.equal(shown[field][..., 1:], dynamic[..., 1:].to(given.dtype))
+        assert torch.equal(shown[field][..., 0].sum(-1), given[..., 0].sum(-1))
+    first = (shown["padding_mask"].cumsum(-1) == 1) & shown["padding_mask"]
+    assert not shown["mask"][..., 0][~first].any()
+    assert not shown["times"][~shown["padding_mask"]].any()
+    dynamic = inputs.mask[..., 1:].any(-1)
+    assert not (shown["padding_mask"] & dynamic & ~visible[..., 1:].any(-1)).any()
 
 
 def test_mae_scores_the_hidden_observed_dynamic_values_and_no_others(make, batch):
@@ -164,7 +168,7 @@ def test_mae_encodes_the_visible_steps_only(make, batch):
     encoder = make("StepTokens")
     objective = build_ssl_objective(encoder, {**SHARED, "name": "mae", "mask_ratio": 0.75})
     objective(*batch)
-    assert encoder.lengths == [3 + 1]  # a quarter of 12, and a hidden first step's statics
+    assert encoder.lengths == [3]  # a quarter of 12
 
 
 def test_presence_has_its_weight(make, batch):
@@ -237,3 +241,46 @@ def test_temporal_contrast_refuses_one_embedding_per_stay(make, batch):
     objective = build_ssl_objective(make("PooledGRU"), {"name": "contrastive", "mode": "temporal"})
     with pytest.raises(ValueError, match=r'needs an embedding per step.*PooledGRU.*pooling="none"'):
         objective(*batch)
+
+
+def trained_accuracy(objective, batch, n_steps):
+    """Of contrast, after some steps of training, over the last ten of them."""
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
+    accuracy = []
+    for _ in range(n_steps):
+        loss, metrics = objective(*batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        accuracy.append(metrics["accuracy"])
+    return torch.stack(accuracy[-10:]).mean()
+
+
+def with_statics(x, n_statics):
+    """Stays observed at every step, with a few numbers of their own in their first columns."""
+    mask = torch.ones_like(x, dtype=torch.bool)
+    mask[:, 1:, :n_statics] = False
+    x[:, 0, :n_statics] = torch.randn(len(x), n_statics, generator=torch.Generator().manual_seed(0))
+    return complete(x, mask)
+
+
+def test_statics_do_not_tell_stays_apart(make):
+    config = {"name": "contrastive", "d_input": 5, "static_columns": (0, 1, 2), "jitter": 1.0}
+    objective = build_ssl_objective(make("StepTokens"), config)
+    batch = with_statics(torch.zeros(32, 8, 5), 3)  # the views' values are noise, each view's its own
+    assert trained_accuracy(objective, batch, 80) < 0.1
+
+
+def test_statics_do_not_tell_steps_apart_by_the_hours_since_them(make):
+    config = {"name": "contrastive", "mode": "temporal", "d_input": 2, "static_columns": (0,), "jitter": 0.0}
+    objective = build_ssl_objective(make("StepTokens", d_input=2), config)
+    batch = with_statics(torch.zeros(32, 16, 2), 1)
+    assert trained_accuracy(objective, batch, 150) < 0.5
+
+
+def test_views_show_no_statics(make, batch):
+    encoder = make("Spy")
+    build_ssl_objective(encoder, {**SHARED, "name": "contrastive"})(*batch)
+    for field in ("x", "mask", "counts"):
+        assert not encoder.shown[field][..., 0].any() and encoder.shown[field][..., 1:].any()

@@ -24,7 +24,7 @@ class SSLConfig:
 
     Args:
         name: the name the objective is registered under.
-        static_columns: columns observed once per stay; neither hidden nor scored.
+        static_columns: columns observed once per stay, at its first real step; never scored.
         d_input: D; needed only where the encoder's own ``config.d_input`` does not say it.
     """
 

@@ -68,6 +68,9 @@ class Contrastive(BaseSSLObjective):
     the temporal mode the steps of a stay are told apart instead, as in TS2Vec (Yue et al., 2022,
     equation 1); see :func:`~slices.ssl.losses.temporal_nt_xent`.
 
+    Statics are left out of the views. The same in both, and seldom in two stays, they would by themselves
+    tell most stays of a batch apart and leave nothing to learn; of a stay's steps they say nothing.
+
     Metrics: ``alignment`` the mean cosine similarity of two views, ``accuracy`` how often the other
     view is the nearest of all.
 
@@ -116,13 +119,11 @@ class Contrastive(BaseSSLObjective):
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         if draw is None:
             draw = self.draw(x, mask, padding_mask, times)
-        inputs = complete(x, mask, padding_mask, times, counts)
+        inputs = complete(x, mask.bool() & self.dynamic, padding_mask, times, counts)
         views = (look(inputs, view, self.dynamic) for view in draw)
         both = StayInputs(*(torch.cat(pair) for pair in zip(*views, strict=True)))
-        # A view without the first step keeps that step for its statics.
-        n_visible = max_view_steps(self.config.crop_ratio, x.shape[1]) + bool(self.config.static_columns)
-        tokens = self.encode(both, n_visible)
-        shown = (both.mask & self.dynamic).any(-1)
+        tokens = self.encode(both, max_view_steps(self.config.crop_ratio, x.shape[1]))
+        shown = both.mask.any(-1)
         contrast = self._between_stays if self.config.mode == "instance" else self._between_steps
         guesses = contrast(tokens, both, shown)
         cosine = guesses.positive.detach() * self.config.temperature

@@ -93,18 +93,34 @@ def presence(
 def hide(inputs: StayInputs, keep: Bool[Tensor, "B #T #D"], dynamic: Bool[Tensor, "#D"]) -> StayInputs:
     """Hide at the input what is not kept: value 0, unobserved, count 0.
 
-    A step of which nothing is left also stops being real and loses its time, which alone betrays that
-    something was measured. Static columns (not ``dynamic``) always stay.
+    A step of which no ``dynamic`` column is left also stops being real and loses its time, which alone
+    betrays that something was measured. Statics, the other columns at the first real step, always stay,
+    and move to the first step left, as time since admission would show in their place. Where no step is
+    left they stay with their own.
+
+    >>> mask = torch.tensor([[[True, True], [False, True], [False, True]]])
+    >>> late = torch.tensor([[[False], [True], [True]]])
+    >>> hide(complete(mask.float(), mask), late, torch.tensor([False, True])).mask[..., 0].tolist()
+    [[False, True, False]]
     """
-    visible = inputs.mask & (keep | ~dynamic)
-    left = torch.where(inputs.mask.any(-1), visible.any(-1), keep.any(-1)) & inputs.padding_mask
-    return StayInputs(
-        torch.where(visible, inputs.x, 0.0),
-        visible,
-        left,
-        torch.where(left, inputs.times, 0.0),
-        torch.where(visible, inputs.counts, 0.0),
-    )
+    observed = inputs.mask & dynamic
+    visible = observed & keep
+    left = torch.where(observed.any(-1), visible.any(-1), keep.any(-1)) & inputs.padding_mask
+    has_statics = (inputs.mask & ~dynamic).any(-1)
+    left = left | _only_first(inputs.padding_mask) & has_statics & ~left.any(-1, keepdim=True)
+    source = first_true(inputs.padding_mask, 1)
+    arrives = _only_first(left).unsqueeze(-1) & ~dynamic
+
+    def show(cells: Tensor) -> Tensor:
+        return torch.where(arrives, take_steps(cells, source), cells.masked_fill(~visible, 0))
+
+    times = torch.where(left, inputs.times, 0.0)
+    return StayInputs(show(inputs.x), show(inputs.mask), left, times, show(inputs.counts))
+
+
+def _only_first(where: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Each row's first True entry alone."""
+    return where & (where.cumsum(-1) == 1)
 
 
 def first_true(where: Bool[Tensor, "B T"], k: int) -> Int[Tensor, "B k"]:

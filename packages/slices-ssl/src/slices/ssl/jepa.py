@@ -117,10 +117,8 @@ class JEPA(BaseSSLObjective):
         if draw is None:
             draw = self.draw(x, mask, padding_mask, times)
         inputs = complete(x, mask, padding_mask, times, counts)
-        # A hidden first step keeps its statics, and so its token.
-        statics = bool(self.config.static_columns)
-        n_visible = max_visible_steps("block", self.config.mask_ratio, x.shape[1]) + statics
-        context = self.encode(hide(inputs, draw.keep, self.dynamic), n_visible)
+        shown = hide(inputs, draw.keep, self.dynamic)
+        context = self.encode(shown, max_visible_steps("block", self.config.mask_ratio, x.shape[1]))
         with torch.no_grad():
             target = self.read(self.teacher.model, inputs)
         predicted = self.predictor(context, target.time, target.variable)

@@ -123,9 +123,8 @@ class MAE(BaseSSLObjective):
             draw = self.draw(x, mask, padding_mask, times)
         mode, ratio, n_steps = self.config.mask_mode, self.config.mask_ratio, x.shape[1]
         inputs = complete(x, mask, padding_mask, times, counts)
-        # A hidden first step keeps its statics, and so its token.
-        n_visible = max_visible_steps(mode, ratio, n_steps) + bool(self.config.static_columns)
-        tokens = self.encode(hide(inputs, draw.keep, self.dynamic), n_visible)
+        shown = hide(inputs, draw.keep, self.dynamic)
+        tokens = self.encode(shown, max_visible_steps(mode, ratio, n_steps))
 
         hidden = inputs.padding_mask.unsqueeze(-1) & self.dynamic & ~draw.keep
         index = first_true(hidden.any(-1), max_hidden_steps(mode, ratio, n_steps))

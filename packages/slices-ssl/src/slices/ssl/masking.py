@@ -88,7 +88,7 @@ def max_hidden_steps(mode: MaskMode, ratio: float, n_steps: int) -> int:
 
 
 def max_visible_steps(mode: MaskMode, ratio: float, n_steps: int) -> int:
-    """The most steps of ``n_steps`` that can have something left, statics apart, a Python int."""
+    """The most steps of ``n_steps`` that can be left, a Python int for static shapes."""
     if mode in ("element", "variable"):
         return n_steps
     return max(n_steps - max_hidden_steps(mode, ratio, n_steps), 1)

@@ -64,7 +64,7 @@ def draw_view(
 
 
 def max_view_steps(crop_ratio: float, n_steps: int) -> int:
-    """The most steps of ``n_steps`` that a view can show, statics apart, a Python int for static shapes."""
+    """The most steps of ``n_steps`` that a view can show, a Python int for static shapes."""
     return min(share(n_steps, crop_ratio) + 1, n_steps)
 
 
