@@ -48,6 +48,7 @@ def finetune_config(tiny: dict[str, Any]) -> DictConfig:
     config = OmegaConf.load(CONFIGS / "finetune.yaml")
     assert isinstance(config, DictConfig)
     config.data = tiny
+    config.checkpoint_path = None
     return config
 
 

@@ -175,12 +175,31 @@ def test_freezing_strategies(
     assert encoder_moves(FineTuneModule(config), tiny, tmp_path, epochs=3) == moves
 
 
-def test_a_frozen_encoder_drops_nothing_out() -> None:
-    config = SCRATCH | {"encoder": SCRATCH["encoder"] | {"dropout": 0.5}}
-    module = FineTuneModule(config).train()
-    encoder = module.get_encoder()
-    x = torch.randn(3, 8, 6)
-    assert torch.equal(encoder(x), encoder(x))
+def test_a_frozen_encoder_drops_nothing_out(
+    pretrained: dict[str, Path], finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    module = FineTuneModule(finetune_config, checkpoint_path=pretrained["checkpoint_path"])
+    modes = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+            modes.append((module.get_encoder().training, module.get_task_head().training))
+
+    trainer_for(tmp_path, max_epochs=2, callbacks=[Watch()]).fit(
+        module, datamodule=data_for(tiny, "in_hospital_mortality")
+    )
+    assert set(modes) == {(False, True)}
+
+
+def test_the_checkpoints_columns_and_scale_are_used_whatever_the_data_module_had(
+    pretrained: dict[str, Path], finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    module = FineTuneModule(finetune_config, checkpoint_path=pretrained["checkpoint_path"])
+    assert module.card is not None and module.normalizer is not None
+    datamodule = data_for(tiny, "in_hospital_mortality", variables=tuple(reversed(module.card.variables)))
+    trainer_for(tmp_path).fit(module, datamodule=datamodule)
+    assert datamodule.variables == module.card.variables
+    assert datamodule.normalizer.to_dict() == module.normalizer.to_dict()
 
 
 def test_another_pooling_starts_fresh_and_is_named(
@@ -190,8 +209,10 @@ def test_another_pooling_starts_fresh_and_is_named(
     config.encoder = {"d_model": 16, "pooling": "attention"}
     with caplog.at_level("INFO", logger="slices"):
         module = FineTuneModule(config, checkpoint_path=pretrained["checkpoint_path"])
-    assert module.get_encoder().config.pooling == "attention"  # type: ignore[union-attr]
+    assert module.get_encoder().config.pooling == "attention"
     assert "trained from scratch: pool" in caplog.text
+    trained = [name for name, p in module.get_encoder().named_parameters() if p.requires_grad]
+    assert trained and all(name.startswith("pool") for name in trained)  # frozen but for what is new
 
 
 @pytest.mark.parametrize(
@@ -234,9 +255,9 @@ def test_one_label_a_step_needs_an_encoder_that_cannot_see_the_future(
     datamodule.prepare_data()
     datamodule.setup()
     with pytest.raises(ValueError, match="causal"):
-        FineTuneModule(config).check_data(datamodule)
+        FineTuneModule(config).check_task(datamodule)
     config.encoder = {"d_model": 16, "causal": True}
-    FineTuneModule(config).check_data(datamodule)
+    FineTuneModule(config).check_task(datamodule)
 
 
 def test_a_fine_tuned_checkpoint_loads_safely_and_needs_no_other_file(
@@ -248,7 +269,7 @@ def test_a_fine_tuned_checkpoint_loads_safely_and_needs_no_other_file(
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     pretrained["checkpoint_path"].unlink()
     again = FineTuneModule.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    d_input = again.get_encoder().config.d_input  # type: ignore[union-attr]
+    d_input = again.get_encoder().config.d_input
     x, mask = torch.randn(3, 8, d_input), torch.rand(3, 8, d_input) > 0.5
     assert torch.equal(again.eval()(x, mask)["probs"], module.eval()(x, mask)["probs"])
     assert again.card == module.card

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from slices.encoders import build_encoder, list_encoders
 from slices.ssl import build_ssl_objective, list_objectives
@@ -49,6 +50,41 @@ def stays(seed: int = 0) -> dict[str, Tensor]:
     mask &= padding_mask.unsqueeze(-1)
     times = torch.arange(T, dtype=torch.float32).expand(B, T) * padding_mask
     return {"x": x * mask, "mask": mask, "padding_mask": padding_mask, "times": times, "counts": mask.float()}
+
+
+class NoSync(TorchDispatchMode):
+    """Refuses what would wait for a GPU: reading a number, or a shape that depends on the data."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.name()
+        waits = (
+            "aten::_local_scalar_dense",
+            "aten::nonzero",
+            "aten::masked_select",
+            "aten::item",
+            "aten::equal",
+        )
+        assert not name.startswith(waits), f"{name} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("encoder_name", list_encoders())
+@pytest.mark.parametrize("objective_name", list_objectives())
+def test_no_step_waits_for_the_device(objective_name: str, encoder_name: str) -> None:
+    config = {"name": objective_name, "d_input": D, "static_columns": [D - 1]}
+    objective = build_ssl_objective(encoder_of(encoder_name), config).train()
+    batch = stays()
+    inputs = [batch[name] for name in ("x", "mask", "padding_mask", "times")]
+    generator = torch.Generator().manual_seed(1)
+    with NoSync():
+        loss, _ = objective(**batch, draw=objective.draw(*inputs, generator))
+        loss.backward()
+        objective.on_optimizer_step(1, 10)
+
+
+def test_the_guard_against_waiting_sees_it() -> None:
+    with pytest.raises(AssertionError, match="waits for the device"), NoSync():
+        torch.ones(2).sum().item()
 
 
 @pytest.mark.parametrize("encoder_name", [*list_encoders(), "foreign", "foreign_pooled"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -41,6 +42,15 @@ TYPED = [
     ("pretrain", ["resume=nowhere"], ["nothing to resume", "nowhere"]),
     ("finetune", [], ["no encoder at outputs/encoder.pt", "hatch run train:pretrain"]),
     ("finetune", ["checkpoint_path=null"], ["training.freeze_encoder=false"]),
+    ("finetune", [*SCRATCH, "encoder=gru", "encoder.pooling=none"], ["encoder.pooling=mean"]),
+    (
+        "finetune",
+        [*SCRATCH, "task=length_of_stay", "task.class_weight=balanced"],
+        ["regression has no classes"],
+    ),
+    ("finetune", [*SCRATCH, "task.class_weight=[1,2,3]"], ["3 numbers for 2 classes"]),
+    ("pretrain", ["scheduler.warmup_epochs=50"], ["scheduler.warmup_epochs=50 is longer"]),
+    ("pretrain", ["trainer.accelerator=gpu"], ["gpu"]),
     (
         "finetune",
         [*SCRATCH, "training.unfreeze_epoch=2"],
@@ -159,12 +169,22 @@ def test_a_checkpoint_of_other_variables(cli: CommandLine, on_tiny: list[str], t
 
 
 def test_the_same_variables_in_another_order_just_work(
-    cli: CommandLine, on_tiny: list[str], tmp_path: Path, tiny: dict[str, object]
+    own_dataset: tuple[Path, list[str]], cli: CommandLine, tmp_path: Path
 ) -> None:
-    info = dataset_info(DataConfig(source={"name": "synthetic"}, dataset_dir=str(tmp_path / "none")))
-    path = checkpoint(tmp_path, tuple(reversed(info.variables)))
-    done = cli("finetune", *on_tiny, f"checkpoint_path={path}")
-    assert done.status == 0, done.err
+    """The same stays with their variables in reverse: the same encoder predicts the same of them."""
+    folder, arguments = own_dataset
+    assert cli("pretrain", *arguments, "encoder=gru", "encoder.d_model=8").status == 0
+    assert cli("finetune", *arguments, "hydra.run.dir=straight").status == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["variables"].reverse()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    np.save(folder / "variable.npy", len(manifest["variables"]) - 1 - np.load(folder / "variable.npy"))
+    assert cli("finetune", *arguments, "hydra.run.dir=reversed").status == 0
+    straight, back = (
+        pl.read_parquet(tmp_path / run / "predictions.parquet") for run in ("straight", "reversed")
+    )
+    assert straight.drop("prediction").equals(back.drop("prediction"))
+    assert back["prediction"].to_list() == pytest.approx(straight["prediction"].to_list(), abs=1e-5)
 
 
 def test_a_checkpoint_of_another_encoder(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> None:
@@ -182,6 +202,25 @@ def test_a_checkpoint_that_is_none(ending: str, cli: CommandLine, on_tiny: list[
     done = cli("finetune", *on_tiny, f"checkpoint_path={path}")
     assert done.status == 2, done.err
     assert str(path) in done.err
+
+
+def test_an_encoder_pretrained_on_the_stays_to_be_tested_on(cli: CommandLine, on_tiny: list[str]) -> None:
+    gru = ["encoder=gru", "encoder.d_model=8"]
+    assert cli("pretrain", *on_tiny, *gru, "data.splits.n_folds=3", "data.splits.fold=0").status == 0
+    other = [*on_tiny, "data.splits.n_folds=3", "data.splits.fold=1"]
+    done = cli("finetune", *other)
+    assert done.status == 2 and "another split" in done.err, done.err
+    assert cli("finetune", *other, "training.allow_other_split=true").status == 0
+
+
+def test_a_checkpoint_of_other_units(own_dataset: tuple[Path, list[str]], cli: CommandLine) -> None:
+    folder, arguments = own_dataset
+    assert cli("pretrain", *arguments, "encoder=gru", "encoder.d_model=8").status == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["variables"][0]["unit"] = "furlong"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    done = cli("finetune", *arguments)
+    assert done.status == 2 and "furlong" in done.err, done.err
 
 
 def test_resume_takes_no_other_settings(cli: CommandLine, on_tiny: list[str]) -> None:

@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from quick import choose, data_for, trainer_for
-from slices.encoders import build_encoder, load_encoder
-from slices.ssl import build_ssl_objective
+from slices.encoders import load_encoder
+from slices.ssl import BaseSSLObjective, SSLConfig
+from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
 from slices.training import SSLPretrainModule, StayDataModule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,7 +122,6 @@ class Rates(L.Callback):
 def fit_with(
     schedule: dict[str, Any], datamodule: StayDataModule, pretrain_config: DictConfig, folder: Path
 ) -> Rates:
-    pretrain_config.scheduler = {"warmup_epochs": None} if schedule["name"] == "warmup_cosine" else {}
     choose(pretrain_config, scheduler=schedule["name"])
     pretrain_config.scheduler = schedule
     pretrain_config.optimizer = {"lr": 1.0}
@@ -197,9 +197,9 @@ def test_what_the_objective_does_not_reach_is_frozen_and_named(
     datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pretrain_config.encoder = {"d_model": 16, "pooling": "attention"}
-    module = SSLPretrainModule(pretrain_config)
     with caplog.at_level("INFO", logger="slices"):
-        trainer_for(tmp_path).fit(module, datamodule=datamodule)
+        module = SSLPretrainModule(pretrain_config)
+    trainer_for(tmp_path).fit(module, datamodule=datamodule)
     frozen = [name for name, p in module.get_encoder().named_parameters() if not p.requires_grad]
     assert frozen and all("pool" in name for name in frozen)
     assert all(name in caplog.text for name in frozen)
@@ -243,9 +243,75 @@ def test_a_batch_with_the_least_trains_too(tmp_path: Path) -> None:
     assert module.trainer.global_step == 2
 
 
-def test_encoder_and_objective_are_any_that_are_registered() -> None:
-    module = SSLPretrainModule(MINIMAL)
-    encoder = build_encoder("transformer", module.config.encoder.config)
-    objective = build_ssl_objective(encoder, module.config.ssl)
-    assert type(module.objective) is type(objective)
-    assert type(module.get_encoder()) is type(encoder)
+@pytest.mark.parametrize(
+    ("section", "given"),
+    [
+        ("encoder", {"name": "gru", "d_model": 16}),
+        ("ssl", {"name": "jepa"}),
+        ("optimizer", {"name": "sgd", "lr": 1.0e-2, "weight_decay": 1.0e-4, "momentum": 0.9}),
+        ("scheduler", {"name": "cosine", "T_max": 100, "eta_min": 0.0}),
+    ],
+)
+def test_a_section_of_another_name_replaces_the_composed_one(
+    section: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The specification's sections, put into a config that was only loaded."""
+    monkeypatch.chdir(ROOT)
+    config = OmegaConf.load("configs/pretrain.yaml")
+    config[section] = given  # type: ignore[index]
+    parsed = SSLPretrainModule(config).config  # type: ignore[arg-type]
+    assert getattr(parsed, section).name == given["name"]
+
+
+def test_the_data_modules_normaliser_does_not_move_with_the_module(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    module = SSLPretrainModule(pretrain_config)
+    trainer_for(tmp_path).fit(module, datamodule=datamodule)
+    before = datamodule.normalizer.location.clone()
+    module.to(torch.bfloat16)
+    assert torch.equal(datamodule.normalizer.location, before)
+    assert datamodule.normalizer.location.dtype == before.dtype
+    assert not any("normalizer" in name for name in module.state_dict())
+
+
+def test_validating_on_other_data_keeps_what_is_known(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    module = SSLPretrainModule(pretrain_config)
+    trainer_for(tmp_path).fit(module, datamodule=datamodule)
+    card = module.card
+    trainer_for(tmp_path).validate(module, datamodule.val_dataloader(), verbose=False)
+    assert module.card == card and module.normalizer is not None
+
+
+def test_a_schedule_knows_a_limit_of_steps(
+    datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path
+) -> None:
+    """Warm-up lasts its epoch of three steps, however many epochs are allowed."""
+    pretrain_config.scheduler = {"warmup_epochs": 1, "interval": "step"}
+    rates = Rates()
+    trainer = trainer_for(tmp_path, max_epochs=40, max_steps=12, callbacks=[rates])
+    trainer.fit(SSLPretrainModule(pretrain_config), datamodule=datamodule)
+    assert rates.by_step.index(max(rates.by_step)) == 3
+    assert rates.by_step[-1] < 0.1 * max(rates.by_step)  # and the cosine is over with the run
+
+
+def test_an_objective_that_names_labels_gets_them(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    seen = []
+
+    class Labelled(BaseSSLObjective):
+        def forward(self, x, mask, label=None):  # type: ignore[no-untyped-def, override]
+            seen.append(label)
+            return self.encoder(x, mask).square().mean(), {}
+
+    SSL_REGISTRY["labelled"], CONFIG_REGISTRY["labelled"] = Labelled, SSLConfig
+    try:
+        config = MINIMAL | {"ssl": {"name": "labelled"}, "encoder": {"name": "gru"}, "data": tiny}
+        trainer_for(tmp_path).fit(
+            SSLPretrainModule(config), datamodule=data_for(tiny, "in_hospital_mortality")
+        )
+    finally:
+        del SSL_REGISTRY["labelled"], CONFIG_REGISTRY["labelled"]
+    assert seen[0] is None  # the look at what the objective reaches has none
+    assert all(isinstance(label, torch.Tensor) for label in seen[1:]) and len(seen) > 3

@@ -2,7 +2,7 @@
 
 From a checkout the files are taken from ``<repo>/configs``; from an unpacked sdist, where that
 directory does not exist, they already lie at ``src/slices/training/conf``. An editable install
-gets none: ``slices.training.config.config_dir()`` then reads ``<repo>/configs``.
+gets none: ``slices.training.compose.config_dir()`` then reads ``<repo>/configs``.
 """
 
 from __future__ import annotations

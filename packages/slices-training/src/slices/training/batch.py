@@ -11,5 +11,6 @@ from slices.ssl.encoding import INPUTS
 
 
 def keywords(batch: Mapping[str, Any], accepted: frozenset[str]) -> dict[str, Tensor]:
-    """What a batch has, besides ``timeseries``, of the inputs that a ``forward`` names."""
-    return {name: batch[name] for name in INPUTS if name in accepted and batch.get(name) is not None}
+    """What a batch has, besides ``timeseries``, of the inputs and labels that a ``forward`` names."""
+    known = (*INPUTS, "label", "label_mask")
+    return {name: batch[name] for name in known if name in accepted and batch.get(name) is not None}

@@ -43,7 +43,7 @@ def _plain(section: Any) -> Any:
 def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:
     from hydra import compose, initialize_config_dir
 
-    choices = [f"{group}={choice}" for group, choice in _groups(loaded)]
+    choices = [f"{group}={_choice(loaded, group, choice)}" for group, choice in _groups(loaded)]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         base = compose(app, overrides=choices)
     changes = OmegaConf.masked_copy(loaded, [str(key) for key in loaded if key not in ("defaults", "hydra")])
@@ -51,6 +51,13 @@ def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:
     merged = OmegaConf.merge(base, changes)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _choice(loaded: DictConfig, group: str, choice: str) -> str:
+    """The option whose name a section that was set after loading has; else that of the defaults list."""
+    section = loaded.get(group)
+    name = section.get("name") if isinstance(section, DictConfig) else None
+    return name if name and (config_dir() / group / f"{name}.yaml").is_file() else choice
 
 
 def _groups(loaded: DictConfig) -> list[tuple[str, str]]:

@@ -70,6 +70,10 @@ class TaskConfig:
     class_weight: Literal["balanced"] | tuple[float, ...] | None = None
     label_smoothing: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.task_type == "regression" and self.class_weight is not None:
+            raise ValueError("class_weight: a regression has no classes; leave it out")
+
     def head(self, input_dim: int) -> TaskHeadConfig:
         """The head's own config, for embeddings ``input_dim`` wide."""
         return TaskHeadConfig(
@@ -107,6 +111,7 @@ class FineTuningConfig:
     patience: int | None = 8
     refit_normalizer: bool = False
     adapt_variables: bool = False
+    allow_other_split: bool = False
 
     def __post_init__(self) -> None:
         if self.unfreeze_epoch is not None and not self.freeze_encoder:
@@ -167,9 +172,7 @@ class FineTuneConfig:
     encoder: NamedEncoder | None = None
     task: TaskConfig = field(default_factory=TaskConfig)
     training: FineTuningConfig = field(default_factory=FineTuningConfig)
-    optimizer: OptimizerConfig = field(
-        default_factory=lambda: optimizer_config({"name": "adamw", "lr": 1e-4})
-    )
+    optimizer: OptimizerConfig = field(default_factory=lambda: optimizer_config({"name": "adamw"}))
     scheduler: SchedulerConfig | None = None
     seed: int = 0
     data: DataConfig | None = None

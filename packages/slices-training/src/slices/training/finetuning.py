@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
@@ -14,7 +14,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from slices.encoders import ENCODER_REGISTRY, BaseEncoder, EncoderCard, Normalizer, build_encoder
+from slices.encoders import (
+    ENCODER_REGISTRY,
+    BaseEncoder,
+    EncoderCard,
+    LoadedEncoder,
+    Normalizer,
+    build_encoder,
+)
 from slices.heads import (
     BaseTaskHead,
     TaskLoss,
@@ -23,10 +30,19 @@ from slices.heads import (
 )
 from slices.ssl.encoding import accepted_inputs
 from slices.training.batch import keywords
-from slices.training.card import data_card, pack_card, shaped, unpack_card, with_classes
+from slices.training.card import (
+    as_normalizer,
+    check_shape,
+    data_card,
+    pack_card,
+    shaped,
+    unpack_card,
+    with_classes,
+)
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
 from slices.training.data.datamodule import StayDataModule
-from slices.training.evaluation.metrics import task_metrics
+from slices.training.errors import UserError
+from slices.training.evaluation.metrics import TaskMetrics, task_metrics
 from slices.training.pretrained import adapted, read_pretrained
 from slices.training.pretraining import optimizer_and_schedule
 from slices.training.seeding import seed_of
@@ -41,7 +57,8 @@ class FineTuneModule(L.LightningModule):
         config: sections ``task``, ``training``, ``optimizer`` and optionally ``encoder`` and ``scheduler``; a
             whole ``configs/finetune.yaml``, composed or only loaded, will do. Without an ``encoder`` section
             the encoder is the checkpoint's.
-        checkpoint_path: an encoder file (``.pt``, ``.safetensors``) from pretraining.
+        checkpoint_path: an encoder file (``.pt``, ``.safetensors``) from pretraining. By default what the
+            config says.
         pretrain_checkpoint_path: a Lightning checkpoint (``.ckpt``) of pretraining.
 
     Raises:
@@ -65,29 +82,55 @@ class FineTuneModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.config = FineTuneConfig.parse(config)
+        if pretrain_checkpoint_path is None:
+            checkpoint_path = checkpoint_path or self.config.checkpoint_path
         loaded = read_pretrained(checkpoint_path, pretrain_checkpoint_path)
         self.card: EncoderCard | None = loaded.card if loaded else None
-        self.normalizer: Normalizer | None = loaded.normalizer if loaded else None
-        self.encoder: BaseEncoder
-        if loaded is not None:
-            name = ENCODER_REGISTRY.name_of(type(loaded.encoder))
-            self.encoder = adapted(loaded, self.config.encoder, name, per_step=self.config.task.per_step)
-            built = NamedEncoder(name=name, config=self.encoder.config)
-        else:
-            built = encoder_from_scratch(self.config)
-            self.encoder = build_encoder(built.name, built.config)
+        normalizer = loaded.normalizer if loaded else None
+        self._normalizer = normalizer.to_dict() if normalizer else None
+        self._fresh: list[str] = []
+        self.encoder: BaseEncoder = self._make_encoder(loaded)
         task = with_classes(self.config.task, self.config.data)
-        self.config = dataclasses.replace(self.config, encoder=built, task=task)
+        self.config = dataclasses.replace(self.config, task=task)
         self.save_hyperparameters({"config": self._portable_config()})
 
         self.head: BaseTaskHead = build_task_head(task.head(self.encoder.output_dim))
-        self.task_loss = TaskLoss(task.task_type, label_smoothing=task.label_smoothing)
-        if isinstance(task.class_weight, tuple):
-            self.task_loss.class_weight = torch.tensor(task.class_weight)
+        self.task_loss = self._make_loss(task.class_weight)
         stages = ("train", "val", "test")
         self.metrics = nn.ModuleDict({f"of_{stage}": task_metrics(task.task_type) for stage in stages})
         self._accepts = accepted_inputs(self.encoder)
         self._set_frozen(self.config.training.freeze_encoder)
+
+    @property
+    def normalizer(self) -> Normalizer | None:
+        """A copy of the normaliser that the encoder's inputs went through."""
+        return as_normalizer(self._normalizer)
+
+    def _make_encoder(self, loaded: LoadedEncoder | None) -> BaseEncoder:
+        if loaded is None:
+            named = encoder_from_scratch(self.config)
+            encoder = build_encoder(named.name, named.config)
+            if self.config.training.freeze_encoder:
+                log.warning("the encoder is frozen and was never trained: there is no checkpoint")
+        else:
+            name = ENCODER_REGISTRY.name_of(type(loaded.encoder))
+            per_step = self.config.task.per_step
+            encoder, self._fresh = adapted(loaded, self.config.encoder, name, per_step=per_step)
+            named = NamedEncoder(name=name, config=encoder.config)
+        if encoder.config.pooling == "none" and not self.config.task.per_step:
+            raise UserError(
+                f"task {self.config.task.task_name!r} has one label a stay, but encoder.pooling=none gives "
+                "one embedding a step: use encoder.pooling=mean, or task.per_step=true"
+            )
+        self.config = dataclasses.replace(self.config, encoder=named)
+        return encoder
+
+    def _make_loss(self, class_weight: object) -> TaskLoss:
+        task = self.config.task
+        weight = torch.tensor(class_weight) if isinstance(class_weight, tuple) else None
+        if weight is not None and len(weight) != self.head.output_dim:
+            raise UserError(f"task.class_weight has {len(weight)} numbers for {self.head.output_dim} classes")
+        return TaskLoss(task.task_type, class_weight=weight, label_smoothing=task.label_smoothing)
 
     def _portable_config(self) -> dict[str, Any]:
         """What rebuilds this module anywhere: plain values, and no file or data to look at."""
@@ -121,30 +164,57 @@ class FineTuneModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         datamodule = getattr(self.trainer, "datamodule", None)
-        card, normalizer = data_card(datamodule, self.encoder, self.card.objective if self.card else None)
-        if self.card is None or self.config.training.refit_normalizer:
-            self.card, self.normalizer = card, normalizer
         if isinstance(datamodule, StayDataModule):
-            self.check_data(datamodule)
+            self.follow(datamodule)
+            if stage != "predict":
+                self.check_task(datamodule)
         if stage == "fit":
             self._prepare_fit(datamodule)
 
-    def check_data(self, datamodule: StayDataModule) -> None:
+    def follow(self, datamodule: StayDataModule) -> None:
+        """Agrees with the data on variables and scale: the checkpoint's, where there is one.
+
+        Raises:
+            UserError: the data cannot be fed to this encoder, or holds stays to be tested on that it may have
+                been pretrained on.
+        """
+        training = self.config.training
+        if self.card is not None and self.card.variables:
+            datamodule.feed(self.card.variables, self.card.units, adapt=training.adapt_variables)
+        if self._normalizer is not None and not training.refit_normalizer:
+            datamodule.normalizer = Normalizer.from_dict(self._normalizer)
+        check_shape(datamodule, self.encoder, self._accepts)
+        if self.card is None or not self.card.variables:
+            objective = self.card.objective if self.card else None
+            self.card = data_card(datamodule, objective)
+        elif not training.allow_other_split:
+            self._refuse_other_split(self.card.data, datamodule.fingerprint())
+        self._normalizer = datamodule.normalizer.to_dict()
+
+    def _refuse_other_split(self, pretrained: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        if pretrained.get("dataset") == now["dataset"] and pretrained.get("splits") != now["splits"]:
+            raise UserError(
+                f"the encoder was pretrained on another split of this dataset ({pretrained.get('splits')} "
+                f"then, {now['splits']} now), so that it may have seen the stays it would be tested on: use "
+                "the same data.splits, or training.allow_other_split=true"
+            )
+
+    def check_task(self, datamodule: StayDataModule) -> None:
         """Refuses data whose labels are not of the kind that this module was built for."""
         task, data = self.config.task, datamodule.task
         if data is None:
-            raise ValueError(f"the data module gives no labels: build it with task={task.task_name!r}")
+            raise UserError(f"the data module gives no labels: build it with task={task.task_name!r}")
         if data.task_type != task.task_type or (data.n_classes or None) not in (None, self.head.output_dim):
-            raise ValueError(
+            raise UserError(
                 f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
                 f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"
             )
         if data.per_step != task.per_step:
-            raise ValueError(
+            raise UserError(
                 f"task {data.name!r}: per_step is {data.per_step} in the data: choose task={data.name}"
             )
         if data.per_step and not self.encoder.causal:
-            raise ValueError(
+            raise UserError(
                 f"task {data.name!r} has one label a step: it needs an encoder that cannot see the future "
                 "(encoder=gru, or encoder.causal=true where that is an option; in pretraining too)"
             )
@@ -152,21 +222,27 @@ class FineTuneModule(L.LightningModule):
     def _prepare_fit(self, datamodule: object) -> None:
         training, task = self.config.training, self.config.task
         if training.unfreeze_epoch is not None and self.trainer.world_size > 1:
-            raise ValueError(
+            raise UserError(
                 "training.unfreeze_epoch works on one device: use devices=1, or null to train all"
             )
-        if task.class_weight == "balanced":
-            if not isinstance(datamodule, StayDataModule):
-                raise ValueError(
-                    "task.class_weight=balanced needs our data module: give one number a class instead"
-                )
-            label, label_mask = map(torch.from_numpy, datamodule.train_labels())
-            weight = balanced_class_weights(label, label_mask, task.task_type, self.head.output_dim)
-            self.task_loss.class_weight = weight.to(self.device)
+        if task.class_weight != "balanced":
+            return
+        if not isinstance(datamodule, StayDataModule):
+            raise UserError(
+                "task.class_weight=balanced needs our data module: give one number a class instead"
+            )
+        label, label_mask = map(torch.from_numpy, datamodule.train_labels())
+        weight = balanced_class_weights(label, label_mask, task.task_type, self.head.output_dim)
+        self.task_loss.class_weight = weight.to(self.device)
+        # a checkpoint then holds the numbers, not the word
+        self.hparams["config"]["task"]["class_weight"] = weight.tolist()
 
     def _set_frozen(self, frozen: bool) -> None:
-        self.encoder.requires_grad_(not frozen)
+        """What the checkpoint did not hold, or pretraining did not train, is trained in any case."""
+        for name, parameter in self.encoder.named_parameters():
+            parameter.requires_grad_(not frozen or name in self._fresh)
         self._frozen = frozen
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> FineTuneModule:
         """A frozen encoder stays in eval mode: no dropout, no moving statistics."""
@@ -175,12 +251,17 @@ class FineTuneModule(L.LightningModule):
             self.encoder.eval()
         return self
 
+    def on_train_start(self) -> None:
+        self._unfreeze_in_time()  # a run that is resumed in mid-epoch starts no epoch
+
     def on_train_epoch_start(self) -> None:
         """Unfreezes the encoder when its epoch has come."""
+        self._unfreeze_in_time()
+
+    def _unfreeze_in_time(self) -> None:
         epoch = self.config.training.unfreeze_epoch
         if self._frozen and epoch is not None and self.current_epoch >= epoch:
             self._set_frozen(False)
-            self.train()
             log.info("epoch %d: the encoder is trained from here on", self.current_epoch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -209,16 +290,9 @@ class FineTuneModule(L.LightningModule):
         outputs = self._predict(batch)
         label, label_mask = batch["label"], batch.get("label_mask")
         loss: Tensor = self.task_loss(outputs["logits"], label, label_mask)
-        size, training = len(label), stage == "train"
-        self.log(
-            f"{stage}/loss",
-            loss,
-            on_step=training,
-            on_epoch=True,
-            prog_bar=True,
-            sync_dist=not training,
-            batch_size=size,
-        )
+        if stage == "train":
+            self.log("train/loss_step", loss, prog_bar=True)
+        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(label))
         self.metrics[f"of_{stage}"].update(outputs["probs"].detach(), label, label_mask)  # type: ignore[operator]
         return loss
 
@@ -232,9 +306,10 @@ class FineTuneModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        metrics = self.metrics[f"of_{stage}"]
-        self.log_dict({f"{stage}/{name}": value for name, value in metrics.compute().items()})  # type: ignore[operator]
-        metrics.reset()  # type: ignore[operator]
+        metrics = cast(TaskMetrics, self.metrics[f"of_{stage}"])
+        if metrics.update_called:  # not where a run is resumed at the end of an epoch
+            self.log_dict({f"{stage}/{name}": value for name, value in metrics.compute().items()})
+            metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over all parameters, also those unfrozen later, and the schedule where there is one."""
@@ -249,10 +324,10 @@ class FineTuneModule(L.LightningModule):
         return self.head
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["slices"] = pack_card(self.card, self.normalizer)
+        checkpoint["slices"] = pack_card(self.card, self._normalizer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.card, self.normalizer = unpack_card(checkpoint.get("slices"))
+        self.card, self._normalizer = unpack_card(checkpoint.get("slices"))
 
 
 def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from slices.encoders.registry import Registry, make_config
+from slices.training.errors import UserError
 
 
 @dataclass(kw_only=True)
@@ -83,24 +84,25 @@ class Length:
     """How long a training run is; asked of its trainer only where a schedule does not say so itself.
 
     Raises:
-        ValueError: there is no trainer yet, or it has no ``max_epochs``.
+        UserError: there is no trainer yet, or it has no limit of epochs or steps.
     """
 
     def __init__(self, module: LightningModule) -> None:
         self._module = module
 
     @property
-    def epochs(self) -> int:
-        """Epochs that the trainer is set to run."""
-        epochs = self._trainer.max_epochs
-        if epochs is None or epochs < 1:
-            raise ValueError("the length of the schedule is unknown: set trainer.max_epochs")
-        return epochs
+    def epochs(self) -> float:
+        """Epochs that the trainer will run, a part of one included."""
+        total = self._trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise UserError("the length of the schedule is unknown: set trainer.max_epochs or max_steps")
+        return total / self.steps_per_epoch
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        return max(1, math.ceil(self._trainer.estimated_stepping_batches / self.epochs))
+        _ = self._trainer.estimated_stepping_batches  # has Lightning set up the data
+        return math.ceil(self._trainer.num_training_batches / self._trainer.accumulate_grad_batches)
 
     @property
     def _trainer(self) -> Trainer:
@@ -143,8 +145,8 @@ class WarmupCosineConfig(SchedulerConfig):
         epochs = self.max_epochs or length.epochs
         warmup = epochs / 10 if self.warmup_epochs is None else self.warmup_epochs
         if warmup > epochs:
-            raise ValueError(
-                f"scheduler.warmup_epochs={warmup:g} is longer than the schedule of {epochs} epochs: "
+            raise UserError(
+                f"scheduler.warmup_epochs={warmup:g} is longer than the schedule of {epochs:g} epochs: "
                 "shorten it, or leave it out for a tenth of the schedule"
             )
         unit = self._unit(length)
@@ -178,7 +180,7 @@ class CosineConfig(SchedulerConfig):
 
     def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
         t_max = (self.T_max or length.epochs) * self._unit(length)
-        return CosineAnnealingLR(optimizer, T_max=t_max, eta_min=self.eta_min)
+        return CosineAnnealingLR(optimizer, T_max=max(1, round(t_max)), eta_min=self.eta_min)
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from torch import nn
 
 from slices.encoders import BaseEncoder, EncoderCard, LoadedEncoder, build_encoder, load_encoder
 from slices.training.config import NamedEncoder
+from slices.training.errors import UserError
 from slices.training.pretraining import SSLPretrainModule
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,10 @@ def _from_lightning(path: Path) -> LoadedEncoder:
     return LoadedEncoder(module.get_encoder(), module.normalizer, card)
 
 
-def adapted(loaded: LoadedEncoder, wanted: NamedEncoder | None, name: str, per_step: bool) -> BaseEncoder:
-    """The loaded encoder, with the dropout and pooling that are asked for.
+def adapted(
+    loaded: LoadedEncoder, wanted: NamedEncoder | None, name: str, per_step: bool
+) -> tuple[BaseEncoder, list[str]]:
+    """The loaded encoder, with the dropout and pooling asked for, and its parameters that nobody trained.
 
     Args:
         loaded: what the file holds.
@@ -62,15 +65,19 @@ def adapted(loaded: LoadedEncoder, wanted: NamedEncoder | None, name: str, per_s
     found = loaded.encoder.config
     options = {option: getattr(wanted.config if wanted else found, option) for option in FREE_OPTIONS}
     if wanted is not None and (differing := _differences(name, found, wanted)):
-        raise ValueError(
+        raise UserError(
             f"the checkpoint holds another encoder than the config asks for ({'; '.join(differing)}): "
             f"take it as it is with encoder=checkpoint (no encoder section), or ask for encoder={name}"
         )
     if per_step:
         options["pooling"] = "none"
     encoder = build_encoder(name, dataclasses.replace(found, **options))
-    _copy_weights(loaded.encoder, encoder)
-    return encoder
+    fresh = _copy_weights(loaded.encoder, encoder)
+    untrained = [name for name in loaded.card.data.get("untrained", ()) if name in encoder.state_dict()]
+    fresh = sorted({*fresh, *untrained})
+    if fresh:
+        log.info("not pretrained, so trained from scratch: %s", ", ".join(fresh))
+    return encoder, fresh
 
 
 def _differences(name: str, found: object, wanted: NamedEncoder) -> list[str]:
@@ -85,14 +92,12 @@ def _differences(name: str, found: object, wanted: NamedEncoder) -> list[str]:
     return listed
 
 
-def _copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """All weights but those of a pooling that only one of the two has; what starts fresh is named."""
+def _copy_weights(source: nn.Module, target: nn.Module) -> list[str]:
+    """All weights but those of a pooling that only one of the two has; gives those left as they were."""
     weights, needed = source.state_dict(), target.state_dict()
     shared = {key: value for key, value in weights.items() if key in needed}
     target.load_state_dict(needed | shared)
-    fresh = sorted(set(needed) - set(weights))
-    if fresh:
-        log.info("not in the checkpoint, so trained from scratch: %s", ", ".join(fresh))
+    return sorted(set(needed) - set(weights))
 
 
 def n_parameters(module: nn.Module, trainable: bool = False) -> int:

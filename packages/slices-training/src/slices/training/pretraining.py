@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +19,10 @@ from slices.encoders import BaseEncoder, EncoderCard, Normalizer, build_encoder,
 from slices.ssl import build_ssl_objective
 from slices.ssl.encoding import accepted_inputs
 from slices.training.batch import keywords
-from slices.training.card import data_card, pack_card, shaped, unpack_card
+from slices.training.card import as_normalizer, check_shape, data_card, pack_card, shaped, unpack_card
 from slices.training.config import PretrainConfig, plain
+from slices.training.data.datamodule import StayDataModule
+from slices.training.errors import UserError
 from slices.training.optim import Length, OptimizerConfig, PlateauConfig, SchedulerConfig
 from slices.training.seeding import generator, seed_of
 
@@ -53,10 +56,16 @@ class SSLPretrainModule(L.LightningModule):
         self.save_hyperparameters({"config": self._portable_config()})
         encoder = build_encoder(self.config.encoder.name, self.config.encoder.config)
         self.objective = build_ssl_objective(encoder, self.config.ssl)
+        self.untouched = freeze_untouched(self.objective, encoder.d_input)
         self.card: EncoderCard | None = None
-        self.normalizer: Normalizer | None = None
+        self._normalizer: dict[str, Any] | None = None  # plain: a submodule would move with this one
         self._accepts = accepted_inputs(self.objective)
         self._total_steps = 0
+
+    @property
+    def normalizer(self) -> Normalizer | None:
+        """A copy of the normaliser of the data that this module was trained on."""
+        return as_normalizer(self._normalizer)
 
     def _portable_config(self) -> dict[str, Any]:
         """What rebuilds this module anywhere: plain values, and no data to look at."""
@@ -78,14 +87,20 @@ class SSLPretrainModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         datamodule = getattr(self.trainer, "datamodule", None)
-        self.card, self.normalizer = data_card(datamodule, self.get_encoder(), self.config.ssl.name)
-        if stage == "fit":
-            d_input = self.config.encoder.config.d_input
-            assert d_input is not None  # with_data_shape filled it in
-            freeze_untouched(self.objective, d_input)
+        if isinstance(datamodule, StayDataModule):
+            encoder = self.get_encoder()
+            check_shape(datamodule, encoder, self._accepts & (accepted_inputs(encoder) | {"draw"}))
+            card = data_card(datamodule, self.config.ssl.name)
+            self.card = dataclasses.replace(card, data=card.data | {"untrained": self._untrained_encoder})
+            self._normalizer = datamodule.normalizer.to_dict()
+
+    @property
+    def _untrained_encoder(self) -> list[str]:
+        """Parameters of the encoder that the objective does not train."""
+        return [name.removeprefix("encoder.") for name in self.untouched if name.startswith("encoder.")]
 
     def on_train_start(self) -> None:
-        self._total_steps = int(self.trainer.estimated_stepping_batches)
+        self._total_steps = int(min(self.trainer.estimated_stepping_batches, sys.maxsize))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # dropout follows from the step alone, so that a resumed run repeats it
@@ -112,19 +127,11 @@ class SSLPretrainModule(L.LightningModule):
             padding_mask, times = batch.get("padding_mask"), batch.get("times")
             given["draw"] = self.objective.draw(x, batch["mask"], padding_mask, times, random)
         loss, metrics = self.objective(x, **given)
-        training = stage == "train"
-        self.log(
-            f"{stage}/loss",
-            loss,
-            on_step=training,
-            on_epoch=True,
-            prog_bar=True,
-            sync_dist=not training,
-            batch_size=len(x),
-        )
-        named = {f"{stage}/{name}": value for name, value in metrics.items()}
+        if stage == "train":
+            self.log("train/loss_step", loss, prog_bar=True)
+        named = {f"{stage}/{name}": value for name, value in {"loss": loss, **metrics}.items()}
         self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x))
-        return loss  # type: ignore[no-any-return]
+        return cast(Tensor, loss)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One optimizer step, then the teacher's: once, however many batches it accumulates."""
@@ -133,7 +140,7 @@ class SSLPretrainModule(L.LightningModule):
         self.objective.on_optimizer_step(step, self._total_steps)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimizer over all parameters that the objective trains, and the schedule where there is one."""
+        """Optimizer over all parameters, and the schedule where there is one."""
         return optimizer_and_schedule(self, self.config.optimizer, self.config.scheduler)
 
     def get_encoder(self) -> BaseEncoder:
@@ -147,16 +154,21 @@ class SSLPretrainModule(L.LightningModule):
         return Path(path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["slices"] = pack_card(self.card, self.normalizer)
+        checkpoint["slices"] = pack_card(self.card, self._normalizer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.card, self.normalizer = unpack_card(checkpoint.get("slices"))
+        self.card, self._normalizer = unpack_card(checkpoint.get("slices"))
 
 
 def with_data_shape(config: PretrainConfig) -> PretrainConfig:
     """The config with number of variables and static columns filled in from its data, where not given."""
     encoder = shaped(config.encoder, config.data)
     given = encoder.config
+    if config.ssl.static_columns not in ((), given.static_columns):
+        raise UserError(
+            f"ssl.static_columns={config.ssl.static_columns}, but the encoder's are {given.static_columns}: "
+            "leave them out of the ssl section"
+        )
     ssl = dataclasses.replace(config.ssl, d_input=given.d_input, static_columns=given.static_columns)
     return dataclasses.replace(config, encoder=encoder, ssl=ssl)
 
@@ -164,7 +176,8 @@ def with_data_shape(config: PretrainConfig) -> PretrainConfig:
 def freeze_untouched(objective: nn.Module, n_variables: int) -> list[str]:
     """Freezes, and names, the parameters that the objective's loss does not reach (an unused pooling, say).
 
-    Found by one backward pass over random stays; random state and buffers are left as they were.
+    Found by one backward pass over random stays; random state and buffers are left as they were. Call it
+    before there is a process group: on one that has no CPU backend the losses could not be gathered.
     """
     buffers = {name: buffer.clone() for name, buffer in objective.named_buffers()}
     with torch.random.fork_rng(devices=[]):

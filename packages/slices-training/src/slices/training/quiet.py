@@ -9,7 +9,7 @@ import warnings
 KNOWN = (
     ".*isinstance.treespec, LeafSpec",
     "Found .* in eval mode",  # an EMA teacher, a frozen encoder
-    ".*exists and is not empty",  # a resumed run writes into the folder that it left
+    "Checkpoint directory .* exists and is not empty",  # a resumed run writes into the folder that it left
     "The number of training batches .* is smaller than the logging interval",  # epochs are logged too
 )
 

@@ -7,14 +7,10 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

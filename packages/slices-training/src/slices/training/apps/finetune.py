@@ -33,14 +33,16 @@ def finetune(config: DictConfig) -> float:
         seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run)
         monitor, mode = ("val/loss", "min") if parsed.task.task_type == "regression" else ("val/auroc", "max")
+        folder = run.folder / "checkpoints"
         checkpoints = ModelCheckpoint(
-            dirpath=run.folder / "checkpoints", filename="best", monitor=monitor, mode=mode, save_last=True
+            folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
         )
+        newest = ModelCheckpoint(folder, "last", enable_version_counter=False)  # to resume from
         patience = parsed.training.patience
         stopping = []
         if patience is not None:
             stopping.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, [checkpoints, *stopping])
+        trainer = make_trainer(run, parsed.trainer, parsed.wandb, [checkpoints, newest, *stopping])
 
     announce(trainer, module, datamodule.sizes)
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
@@ -67,18 +69,11 @@ def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, 
         module = FineTuneModule.load_from_checkpoint(run.last_checkpoint, weights_only=True)
     else:
         module = FineTuneModule(run.config, **_checkpoint(parsed))
-    trained_on = module.card.variables if module.card else ()
-    datamodule = StayDataModule(
-        parsed.data,
-        task=parsed.task.task_name,
-        variables=trained_on or None,
-        adapt_variables=parsed.training.adapt_variables,
-        normalizer=None if parsed.training.refit_normalizer else module.normalizer,
-        seed=parsed.seed,
-    )
+    datamodule = StayDataModule(parsed.data, task=parsed.task.task_name, seed=parsed.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")
-    module.check_data(datamodule)
+    module.follow(datamodule)
+    module.check_task(datamodule)
     for split in ("val", "test"):
         if datamodule.sizes[split] == 0:
             raise ValueError(

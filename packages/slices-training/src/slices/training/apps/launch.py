@@ -22,18 +22,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slices.training.compose import config_dir
-
-
-class UserError(Exception):
-    """What was asked for cannot be done; the message says why and what to do instead."""
+from slices.training.errors import UserError
 
 
 @contextmanager
 def checking_what_was_asked() -> Iterator[None]:
     """Within it, an error is the user's to mend: it is shown as one message, without a traceback."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MisconfigurationException) as error:
         raise UserError(str(error)) from error
 
 

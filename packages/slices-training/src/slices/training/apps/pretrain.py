@@ -41,6 +41,7 @@ def pretrain(config: DictConfig) -> float:
 
     announce(trainer, module, datamodule.sizes)
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
+    trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
     if trainer.is_global_zero:
         encoder = module.save_encoder(run.folder / "encoder.pt")
         log.info("encoder: %s, after %s", encoder, run.cost)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,18 @@ log = logging.getLogger(__name__)
 
 
 class Cost:
-    """What has been spent since the process, or this object, began; print it."""
+    """What has been spent since the process, or this object, began, child processes included; print it."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
 
     def __str__(self) -> str:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        wall, cpu = time.perf_counter() - self.began, usage.ru_utime + usage.ru_stime
+        own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        wall = time.perf_counter() - self.began
+        cpu = sum(usage.ru_utime + usage.ru_stime for usage in (own, children))
         unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
-        return f"{duration(wall)} ({cpu / 60:.1f} CPU-minutes, {usage.ru_maxrss * unit / 1e9:.1f} GB at most)"
+        memory = max(own.ru_maxrss, children.ru_maxrss) * unit / 1e9
+        return f"{duration(wall)} ({cpu / 60:.1f} CPU-minutes, {memory:.1f} GB at most)"
 
 
 @dataclass
@@ -122,7 +125,9 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
 
 def _loggers(run: Run, wandb: bool) -> list[Logger]:
     """CSV always, TensorBoard where it is installed, W&B when asked."""
-    loggers: list[Logger] = [CSVLogger(run.folder, name="", version="logs")]
+    # a resumed run does not write over the curves of before
+    logs = next(name for i in count() if not (run.folder / (name := f"logs-{i}" if i else "logs")).exists())
+    loggers: list[Logger] = [CSVLogger(run.folder, name="", version=logs)]
     if find_spec("tensorboard"):
         from lightning.pytorch.loggers import TensorBoardLogger
 

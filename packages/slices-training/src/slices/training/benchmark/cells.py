@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from slices.encoders.registry import make_config
+from slices.encoders import ENCODER_REGISTRY
+from slices.encoders.registry import make_config, unknown
+from slices.ssl.factory import SSL_REGISTRY
 from slices.training.compose import composed
 from slices.training.config import TaskConfig, refuse_unknown
 from slices.training.data.config import DataConfig
@@ -53,12 +55,29 @@ class BenchmarkConfig:
             )
         if self.data.label_fraction < 1:
             raise ValueError("data.label_fraction belongs into label_fractions")
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
+        fractions = [f"{fraction:g}" for fraction in self.label_fractions]
+        encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
+        for name, fractioned in (("pretrain", []), ("finetune", fractions)):
+            allowed = ["all", *encoders, *objectives, *fractioned]
+            section = getattr(self, name)
+            for key, settings in section.items():
+                if key not in allowed:
+                    raise ValueError(f"{name}: {unknown('key', key, allowed)}")
+                if taken := sorted({"data", "task", "seed"} & set(settings)):
+                    raise ValueError(f"{name}.{key}: {', '.join(taken)} belong to the benchmark itself")
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> BenchmarkConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
         given = composed(config, "benchmark")
         refuse_unknown(given, cls, "benchmark")
+        for name in ("pretrain", "finetune"):  # YAML takes 0.05 for a number, and 1.0 for another than 1
+            section = given.get(name) or {}
+            given[name] = {_key(key): settings or {} for key, settings in section.items()}
         return make_config(cls, given, "benchmark")
 
     @property
@@ -102,6 +121,13 @@ class Cell:
         return self.fraction, self.unit.encoder, self.unit.objective, self.adaptation
 
 
+def _key(key: object) -> str:
+    try:
+        return f"{float(str(key)):g}"
+    except ValueError:
+        return str(key)
+
+
 def units(config: BenchmarkConfig) -> Iterator[Unit]:
     """All pretrainings, and all baselines (which have no seed)."""
     for name, fold in product(config.baselines, config.folds):
@@ -123,9 +149,9 @@ def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
 def overrides_for(section: Section, unit: Unit, fraction: float | None = None) -> list[str]:
     """The settings of a section that concern a cell, as overrides; the more special ones win.
 
-    >>> section = {"all": {"training": {"max_epochs": 9}, "seed": 1}, "gru": {"training": {"max_epochs": 5}}}
+    >>> section = {"all": {"training": {"max_epochs": 9}, "ssl": {}}, "gru": {"training": {"max_epochs": 5}}}
     >>> overrides_for(section, Unit("gru", "mae", seed=0, fold=0))
-    ['training.max_epochs=5', 'seed=1']
+    ['training.max_epochs=5']
     """
     names = ["all", unit.encoder, unit.objective]
     if fraction is not None:

@@ -110,18 +110,20 @@ def _to_adapt(
     config: BenchmarkConfig, unit: Unit, path: Path | None, fraction: float = 1.0, draw: int = 0
 ) -> tuple[FineTuneModule, StayDataModule]:
     """An encoder with a fresh head, and the data it is trained and tested on."""
-    groups = [f"encoder={'checkpoint' if path else unit.encoder}"]
-    composed = _composed("finetune", config, unit, groups + overrides_for(config.finetune, unit, fraction))
+    # the encoder is that of pretraining, also from scratch; fine-tuning may change its dropout and pooling
+    encoder = [word for word in overrides_for(config.pretrain, unit) if word.startswith("encoder.")]
+    overrides = [f"encoder={unit.encoder}", *encoder, *overrides_for(config.finetune, unit, fraction)]
+    composed = _composed("finetune", config, unit, overrides)
+    composed.checkpoint_path = None if path is None else str(path)
     composed.data.label_fraction, composed.data.label_seed = fraction, draw
     composed.task = plain(config.task)
     parsed = FineTuneConfig.parse(composed)
     assert parsed.data is not None
     torch.manual_seed(unit.seed)
-    module = FineTuneModule(composed, checkpoint_path=path)
-    data = StayDataModule(
-        parsed.data, task=config.task.task_name, normalizer=module.normalizer, seed=unit.seed
-    )
+    module = FineTuneModule(composed)
+    data = StayDataModule(parsed.data, task=config.task.task_name, seed=unit.seed)
     data.setup()
+    module.follow(data)
     return module, data
 
 

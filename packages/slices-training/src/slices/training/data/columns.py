@@ -25,6 +25,7 @@ class Columns(NamedTuple):
     static: tuple[int, ...]
     summed: tuple[int, ...]
     of_variable: npt.NDArray[np.int64]
+    absent: tuple[int, ...] = ()
 
     @property
     def is_static(self) -> npt.NDArray[np.bool_]:
@@ -38,12 +39,17 @@ class Columns(NamedTuple):
 
 
 def match_columns(
-    variables: Sequence[Variable], wanted: Sequence[str] | None = None, adapt: bool = False
+    variables: Sequence[Variable],
+    wanted: Sequence[str] | None = None,
+    units: Sequence[str] = (),
+    *,
+    adapt: bool = False,
 ) -> Columns:
     """Columns for the wanted names, in their order; by default the dataset's own.
 
     Raises ``ValueError`` listing what the dataset lacks and what it has besides, unless ``adapt``: then
-    the former is unobserved, the latter dropped, and both are logged.
+    the former is unobserved, the latter dropped, and both are logged. With ``units``, those of ``wanted``,
+    it also raises ``ValueError`` listing the variables that the dataset has in another unit.
 
     >>> match_columns([Variable(name="hr"), Variable(name="age", static=True)], ["age", "hr"]).static
     (0,)
@@ -59,6 +65,13 @@ def match_columns(
                 "use the dataset they come from, or adapt_variables=true (missing unobserved, extra dropped)"
             )
         log.warning("variables unobserved in this dataset: %s; dropped from it: %s", missing, extra)
+    other = [
+        f"{name} in {has[name].unit or 'no unit'}, not {unit or 'no unit'}"
+        for name, unit in (zip(names, units, strict=True) if units else ())
+        if name in has and has[name].unit != unit
+    ]
+    if other:
+        raise ValueError(f"the dataset has other units than expected ({'; '.join(other)}): convert it first")
     column = {name: i for i, name in enumerate(names)}
     return Columns(
         names=names,
@@ -66,4 +79,5 @@ def match_columns(
         static=tuple(i for i, name in enumerate(names) if name in has and has[name].static),
         summed=tuple(i for i, name in enumerate(names) if name in has and has[name].aggregate == "sum"),
         of_variable=np.array([column.get(name, -1) for name in has], dtype=np.int64),
+        absent=tuple(i for i, name in enumerate(names) if name not in has),
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from slices.encoders import Normalizer
-from slices.training.data.columns import match_columns
+from slices.training.data.columns import Columns, match_columns
 from slices.training.data.config import DataConfig
 from slices.training.data.labels import TaskLabels, label_subset, task_labels
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
@@ -101,8 +101,18 @@ class StayDataModule(L.LightningDataModule):
             return
         config = self.config
         self.store = open_dataset(config.build_source(), config.dataset_dir)
-        columns = match_columns(self.store.variables, self.wanted, self.adapt_variables)
+        self._take_columns(match_columns(self.store.variables, self.wanted, adapt=self.adapt_variables))
+        self.splits = split_stays(self.store.patient_id, self.store.stays["set"].to_list(), config.splits)
+        refuse_empty(self.splits, config.splits, "stays")
+        self.normalizer = self.given_normalizer or self._fitted_normalizer()
+        if self.task_name is not None:
+            self._take_labels(self.task_name)
+        self._ready = True
+
+    def _take_columns(self, columns: Columns) -> None:
+        config = self.config
         self.variables, self.units, self.static_columns = columns.names, columns.units, columns.static
+        self.absent_columns = columns.absent
         self.view = View(
             column=columns.of_variable,
             static=columns.is_static,
@@ -112,20 +122,32 @@ class StayDataModule(L.LightningDataModule):
             max_steps=config.max_steps,
             aggregate=config.aggregate,
         )
-        self.splits = split_stays(self.store.patient_id, self.store.stays["set"].to_list(), config.splits)
-        refuse_empty(self.splits, config.splits, "stays")
-        self.normalizer = (
-            fit_normalizer(self.store, self.view, self.splits["train"])
-            if self.given_normalizer is None
-            else self.given_normalizer
-        )
-        if (width := len(self.normalizer.location)) != len(self.variables):
+
+    def feed(self, variables: Sequence[str], units: Sequence[str] = (), *, adapt: bool = False) -> None:
+        """From here on, give the columns that an encoder expects: matched by name, in its order.
+
+        Raises ``ValueError`` where the dataset has other variables (unless ``adapt``) or other units.
+        """
+        columns = match_columns(self.store.variables, variables, units, adapt=adapt or self.adapt_variables)
+        if columns.names != self.variables:
+            self._take_columns(columns)
+            self.normalizer = self._fitted_normalizer()
+
+    @property
+    def normalizer(self) -> Normalizer:
+        """What values go through; it can be set to that of a checkpoint."""
+        return self._normalizer
+
+    @normalizer.setter
+    def normalizer(self, normalizer: Normalizer) -> None:
+        if (width := len(normalizer.location)) != len(self.variables):
             raise ValueError(
                 f"the normalizer has {width} variables, the data {len(self.variables)}: pass `variables` too"
             )
-        if self.task_name is not None:
-            self._take_labels(self.task_name)
-        self._ready = True
+        self._normalizer = normalizer
+
+    def _fitted_normalizer(self) -> Normalizer:
+        return fit_normalizer(self.store, self.view, self.splits["train"])
 
     def _take_labels(self, name: str) -> None:
         config = self.config
@@ -202,6 +224,10 @@ class StayDataModule(L.LightningDataModule):
     def val_dataloader(self) -> StayLoader | list[StayLoader]:
         """Empty where ``val_fraction`` is 0."""
         return self.loader("val") if len(self.splits["val"]) else []
+
+    def predict_dataloader(self) -> StayLoader | list[StayLoader]:
+        """The test split."""
+        return self.test_dataloader()
 
     def test_dataloader(self) -> StayLoader | list[StayLoader]:
         """Empty where ``test_fraction`` is 0 and no set or fold is named."""
