@@ -321,36 +321,61 @@ def test_without_outcomes_stays_are_unlabelled(tmp_path: Path) -> None:
     assert labels(store, "organ_failure") == {1: 1.0} and dropped(store)["no_outcome"] == 1
 
 
-def test_organ_failures_come_from_the_second_day(tmp_path: Path) -> None:
-    failing = """20:00,FiO2,0.5
-24:00,Creatinine,2
-30:00,PaO2,90
-31:00,MAP,50
-32:00,Platelets,99
-33:00,Bilirubin,2
-34:00,GCS,8
-"""
-    sound = """20:00,FiO2,0.4
-25:00,Creatinine,1
-30:00,PaO2,90
-31:00,NIMAP,70
-32:00,Platelets,100
-33:00,Bilirubin,1.9
-34:00,GCS,9
-"""
-    first_day = failing.replace("24:00", "10:00").replace("3", "1")
-    oliguric = "".join(f"{24 + hour}:00,Urine,30\n" for hour in range(10))
-    write_folder(
-        tmp_path / "raw",
-        "a",
-        {n + 1: stay_text(n + 1, t) for n, t in enumerate((failing, sound, first_day, oliguric))},
-    )
+ORGANS = ("renal", "respiratory", "cardiovascular", "coagulation", "liver", "neurological")
+
+
+def organ_labels(tmp_path: Path, lines: str) -> dict[str, float]:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1, lines.replace(" ", "\n") + "\n")})
     table = prepared(tmp_path / "raw").labels("organ_failure")
-    of_stay = {
-        n: dict(rows.select("column", "value").iter_rows()) for (n,), rows in table.group_by("stay_id")
-    }
-    assert of_stay == {1: dict.fromkeys(range(6), 1.0), 2: dict.fromkeys(range(6), 0.0), 4: {0: 1.0}}
-    assert table["prediction_time"].unique().to_list() == [24.0]
+    assert set(table["prediction_time"]) <= {24.0}
+    return {ORGANS[column]: value for column, value in table.select("column", "value").iter_rows()}
+
+
+def hourly(amount: str, hours: range = range(25, 49)) -> str:
+    return " ".join(f"{hour}:00,Urine,{amount}" for hour in hours)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("24:00,Creatinine,2", {"renal": 1.0}),
+        ("47:00,Creatinine,1.9", {"renal": 0.0}),
+        (hourly("20"), {"renal": 1.0}),  # 480 mL
+        (hourly("21"), {"renal": 0.0}),  # 504 mL
+        (hourly("11") + " " + hourly("10"), {"renal": 0.0}),  # two amounts an hour, 504 mL together
+        (hourly("20") + " 24:00,Urine,500", {"renal": 1.0}),  # that of 24:00 was passed before
+        (hourly("20", range(31, 49)), {}),  # the first six hours are not charted
+        (hourly("1", range(25, 43)), {}),  # nor the last six
+        (hourly("1", range(25, 43)) + " 30:00,Creatinine,1", {"renal": 0.0}),
+        (hourly("125", range(30, 49, 6)), {"renal": 0.0}),
+        (hourly("124", range(30, 49, 6)), {"renal": 1.0}),
+        ("30:00,FiO2,0.5 30:00,PaO2,149", {"respiratory": 1.0}),
+        ("30:00,PaO2,149 30:00,FiO2,0.5", {"respiratory": 1.0}),
+        ("30:00,FiO2,0.5 30:00,PaO2,150", {"respiratory": 0.0}),
+        ("20:10,FiO2,0.5 26:10,PaO2,149", {"respiratory": 1.0}),
+        ("20:10,FiO2,0.5 26:11,PaO2,149", {}),  # too long ago
+        ("20:00,FiO2,1 25:00,FiO2,0.4 26:00,PaO2,149", {"respiratory": 0.0}),
+        ("26:00,PaO2,50 27:00,FiO2,1", {}),
+        ("30:00,MAP,64 31:00,NIMAP,64", {"cardiovascular": 1.0}),
+        ("30:00,MAP,64 31:00,NIMAP,65", {"cardiovascular": 0.0}),
+        ("30:00,MAP,64 30:00,NIMAP,64 40:00,MAP,80", {"cardiovascular": 0.0}),  # once
+        ("30:00,MAP,40", {}),
+        ("32:00,Platelets,99", {"coagulation": 1.0}),
+        ("32:00,Platelets,100", {"coagulation": 0.0}),
+        ("33:00,Bilirubin,2", {"liver": 1.0}),
+        ("33:00,Bilirubin,1.9", {"liver": 0.0}),
+        ("34:00,GCS,15 35:00,GCS,12", {"neurological": 1.0}),
+        ("34:00,GCS,13", {"neurological": 0.0}),
+    ],
+)
+def test_organs_fail_from_a_sofa_grade_of_two(lines: str, expected: dict[str, float], tmp_path: Path) -> None:
+    assert organ_labels(tmp_path, lines) == expected
+
+
+def test_organ_failures_come_from_the_second_day(tmp_path: Path) -> None:
+    first_day = "10:00,FiO2,1 10:00,PaO2,60 11:00,MAP,40 12:00,MAP,40 13:00,Platelets,9 14:00,Bilirubin,20"
+    lines = first_day + " 15:00,GCS,3 23:59,Creatinine,9 " + hourly("1", range(1, 25))
+    assert organ_labels(tmp_path, lines) == {}
 
 
 def make_archive(path: Path) -> None:

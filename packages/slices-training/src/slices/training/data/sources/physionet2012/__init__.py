@@ -14,8 +14,9 @@ from slices.training.data.schema import Chunk, Tally
 from slices.training.data.sources.base import Source, register_source
 
 from .files import SETS, download, find_sets, read_stays
+from .organs import organ_failures
 from .parsing import parse_set
-from .tasks import TASKS, organ_failures, read_outcomes
+from .tasks import TASKS, read_outcomes
 from .variables import VARIABLES
 
 __all__ = ["PhysioNet2012Config", "PhysioNet2012Source"]
@@ -39,7 +40,7 @@ class PhysioNet2012Config:
 class PhysioNet2012Source(Source):
     """Sets a, b and c as folders, .tar.gz or .zip, each with its ``Outcomes-x.txt`` where there is one."""
 
-    version = 2
+    version = 3
     variables = VARIABLES
     tasks = TASKS
     config: PhysioNet2012Config

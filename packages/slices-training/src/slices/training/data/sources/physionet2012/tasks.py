@@ -1,4 +1,4 @@
-"""Labels of the PhysioNet/CinC Challenge 2012: its outcomes, and organ failures of the second day."""
+"""Tasks of the PhysioNet/CinC Challenge 2012, and the labels that come from its outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import LABEL_SCHEMA, Tally, TaskInfo
 
 from .files import URL
-from .variables import POSITION
 
 TASKS = (
     TaskInfo(name="in_hospital_mortality", task_type="binary", classes=("survived", "died")),
@@ -38,7 +37,6 @@ COLUMNS = {
     "In-hospital_death": "died",
 }
 UNKNOWN = -1.0
-MIN_URINE = 8  # measurements: with fewer the day's output is not known
 
 
 def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:
@@ -71,10 +69,12 @@ def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame
     late = (survival > 365) | (survival == UNKNOWN)
     return pl.concat(
         [
-            _labels(known_death, "in_hospital_mortality", died),
-            _labels(known_days, "length_of_stay", days),
-            _labels(known_days, "length_of_stay_class", (days >= 7).cast(int) + (days >= 14) + (days >= 28)),
-            _labels(
+            label_table(known_death, "in_hospital_mortality", died),
+            label_table(known_days, "length_of_stay", days),
+            label_table(
+                known_days, "length_of_stay_class", (days >= 7).cast(int) + (days >= 14) + (days >= 28)
+            ),
+            label_table(
                 known_survival,
                 "survival_class",
                 pl.when(late).then(2).when(survival > 30).then(1).otherwise(0),
@@ -134,57 +134,10 @@ def _parse(path: Path, name: str, tally: Tally) -> pl.DataFrame:
     return identified.with_columns(pl.col("stay_id").cast(pl.Int64))
 
 
-def organ_failures(events: pl.DataFrame) -> pl.DataFrame:
-    """Labels at 24 hours: which organs fail from 24:00 to 48:00, near a SOFA score of 2 or more.
-
-    renal: creatinine of 2 mg/dL or more, or less than 500 mL of urine (where measured at least 8 times);
-    respiratory: PaO2 below 200 mmHg per unit of the FiO2 last known; cardiovascular: mean arterial
-    pressure below 55 mmHg; coagulation: platelets below 100; liver: bilirubin of 2 mg/dL or more;
-    neurological: GCS of 8 or less. A label is missing where nothing of it was measured that day.
-    """
-    second_day = events.filter(pl.col("time") >= 24)
-
-    def measured(*names: str) -> pl.DataFrame:
-        return second_day.filter(pl.col("variable").is_in([POSITION[name] for name in names]))
-
-    value = pl.col("value")
-    urine = (
-        measured("Urine").group_by("stay_id").agg(value.sum(), pl.len()).filter(pl.col("len") >= MIN_URINE)
-    )
-    failing = (
-        (measured("Creatinine").with_columns(bad=value >= 2.0), urine.with_columns(bad=value < 500)),
-        (_oxygenation(events).filter(pl.col("time") >= 24).with_columns(bad=value < 200),),
-        (measured("MAP", "NIMAP").with_columns(bad=value < 55),),
-        (measured("Platelets").with_columns(bad=value < 100),),
-        (measured("Bilirubin").with_columns(bad=value >= 2.0),),
-        (measured("GCS").with_columns(bad=value <= 8),),
-    )
-    return pl.concat(
-        _labels(
-            pl.concat(table.select("stay_id", "bad") for table in tables)
-            .group_by("stay_id", maintain_order=True)
-            .agg(pl.col("bad").any()),
-            "organ_failure",
-            pl.col("bad"),
-            prediction_time=24.0,
-            column=column,
-        )
-        for column, tables in enumerate(failing)
-    )
-
-
-def _oxygenation(events: pl.DataFrame) -> pl.DataFrame:
-    """PaO2 per unit of the FiO2 last known, that of the same minute included."""
-    is_oxygen, is_inspired = (pl.col("variable") == POSITION[name] for name in ("PaO2", "FiO2"))
-    gases = events.filter(is_oxygen | is_inspired).sort("stay_id", "time", is_oxygen)
-    fio2 = pl.when(is_inspired).then(pl.col("value")).forward_fill().over("stay_id")
-    gases = gases.with_columns(fio2=fio2).filter(is_oxygen & pl.col("fio2").is_not_null())
-    return gases.with_columns(value=pl.col("value") / pl.col("fio2"))
-
-
-def _labels(
+def label_table(
     table: pl.DataFrame, task: str, value: pl.Expr, prediction_time: float = 48.0, column: int = 0
 ) -> pl.DataFrame:
+    """Rows of the label table, one for each row of ``table``, which has a ``stay_id``."""
     return table.select(
         pl.lit(task).alias("task"),
         "stay_id",
