@@ -91,17 +91,59 @@ def test_all_stays_can_be_had_at_once_and_the_prepared_data_is_found_again(synth
     assert everything["stay_id"].tolist() == data.store.stay_id.tolist()
 
 
-def test_label_fraction_touches_training_labels_only(synthetic_config: Any) -> None:
+def test_label_fraction_cuts_training_and_validation_labels_only(synthetic_config: Any) -> None:
     whole = ready(synthetic_config(), task="in_hospital_mortality")
     tenth = ready(synthetic_config(label_fraction=0.1), task="in_hospital_mortality")
     other = ready(synthetic_config(label_fraction=0.1, label_seed=1), task="in_hospital_mortality")
-    assert set(tenth.split_ids("train")) < set(whole.split_ids("train"))
-    assert set(other.split_ids("train")) != set(tenth.split_ids("train"))
+    for split in ("train", "val"):
+        assert set(tenth.split_ids(split)) < set(whole.split_ids(split))
+        assert set(other.split_ids(split)) != set(tenth.split_ids(split))
+        assert tenth.sizes[split] == pytest.approx(0.1 * whole.sizes[split], abs=1)
     assert tenth.train_labels()[0].sum() >= 1
     assert tenth.split_ids("test").tolist() == whole.split_ids("test").tolist()
     torch.testing.assert_close(tenth.normalizer.location, whole.normalizer.location)
     with pytest.raises(ValueError, match=r"label_fraction=0.1 needs a task"):
         StayDataModule(synthetic_config(label_fraction=0.1))
+
+
+@pytest.mark.parametrize("task", SHAPES)
+def test_label_fractions_are_nested_and_keep_every_class_in_training_and_validation(
+    synthetic_config: Any, task: str
+) -> None:
+    splits = SplitConfig(val_fraction=0.4)
+    of = {
+        f: ready(synthetic_config(label_fraction=f, splits=splits), task=task) for f in (0.01, 0.3, 0.6, 1.0)
+    }
+    for split in ("train", "val"):
+        smallest, *rest = (set(data.split_ids(split)) for data in of.values())
+        for larger in rest:
+            assert smallest < larger
+            smallest = larger
+        if task != "length_of_stay":
+            assert_classes_stay(of[0.01], of[1.0], split)
+        if task == "in_hospital_mortality":
+            shares = [float(data.labels.label[data.splits[split]].mean()) for data in (of[0.3], of[1.0])]
+            assert shares[0] == pytest.approx(shares[1], abs=1 / of[0.3].sizes[split])
+
+
+def assert_classes_stay(small: StayDataModule, whole: StayDataModule, split: str) -> None:
+    """Every class, or every label with a positive, of the whole split is in the small one."""
+
+    def there(data: StayDataModule) -> set[Any]:
+        assert data.labels is not None
+        label = data.labels.label[data.splits[split]]
+        if data.task_name == "organ_failure":
+            return set(np.flatnonzero(label.any(axis=0)))
+        return set(np.unique(label))
+
+    assert there(small) == there(whole)
+
+
+def test_a_label_fraction_goes_without_validation(synthetic_config: Any) -> None:
+    splits = SplitConfig(val_fraction=0)
+    for task in SHAPES:
+        data = ready(synthetic_config(label_fraction=0.1, splits=splits), task=task)
+        assert data.sizes["val"] == 0 and data.sizes["train"] > 0
 
 
 def test_variables_are_matched_by_name(synthetic_config: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,8 @@ class DataConfig:
     hours, or "timestamps" for the measured times (of which the ``max_steps`` most recent are kept).
     ``horizon``: hours since admission that are seen. ``aggregate``: of several values in one bin, their
     mean or the last; amounts (variables declared so, like urine) are always summed. ``label_fraction`` of
-    the training labels are used, drawn by ``label_seed``.
+    the training labels and of the validation labels (which choose the epoch) are used, drawn by
+    ``label_seed`` within the classes, at least one of each; all of the test labels are.
     """
 
     source: dict[str, Any]

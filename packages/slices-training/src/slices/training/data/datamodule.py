@@ -155,13 +155,16 @@ class StayDataModule(L.LightningDataModule):
         self.task, self.labels = self.store.manifest.tasks[name], labels
         self.splits = {split: stays[labels.labelled[stays]] for split, stays in self.splits.items()}
         refuse_empty(self.splits, config.splits, f"stays with a label for {name!r}")
-        train = self.splits["train"]
-        if config.label_fraction < 1:
-            of_train = labels.take(train)
-            chosen = label_subset(
-                of_train, self.task, self.store.stay_id[train], config.label_fraction, config.label_seed
-            )
-            self.splits["train"] = train[chosen]
+        if config.label_fraction < 1:  # validation labels choose the epoch: they cost as much as others
+            self.splits |= {split: self._labelled_share(split) for split in ("train", "val")}
+
+    def _labelled_share(self, split: str) -> Index:
+        config, stays = self.config, self.splits[split]
+        assert self.labels is not None and self.task is not None
+        if not len(stays):
+            return stays
+        labels, stay_id = self.labels.take(stays), self.store.stay_id[stays]
+        return stays[label_subset(labels, self.task, stay_id, config.label_fraction, config.label_seed)]
 
     @property
     def sizes(self) -> dict[str, int]:
