@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import io
 import json
@@ -400,6 +402,63 @@ def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "dataset").exists()
 
 
+@pytest.mark.parametrize("kind", ["set-a.tar.gz", "set-a.zip", "set-a/100.txt", "Outcomes-a.txt"])
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EIO, "Input/output error")],
+)
+def test_a_file_that_the_system_does_not_give_is_not_called_damaged(
+    kind: str, error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "raw"
+    write_folder(raw, "a", {100: stay_text(100)}, OUTCOMES + "100,6,1,5,-1,0\n")
+    if kind.endswith(".tar.gz"):
+        make_archive(raw / kind)
+    elif kind.endswith(".zip"):
+        with zipfile.ZipFile(raw / kind, "w") as archive:
+            archive.writestr("set-a/100.txt", stay_text(100))
+    really_open = io.open
+
+    def guarded(file: Any, *rest: Any, **options: Any) -> Any:
+        if Path(file) == raw / kind:
+            raise error
+        return really_open(file, *rest, **options)
+
+    monkeypatch.setattr(io, "open", guarded)
+    monkeypatch.setattr("builtins.open", guarded)
+    with pytest.raises(type(error), match=f"{error.strerror}.*{raw}") as raised:
+        prepared(raw)
+    assert raised.value.errno == error.errno
+    assert not any(word in str(raised.value) for word in ("damaged", "fetch it again"))
+
+
+def test_damage_inside_an_archive_is_called_so(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    make_archive(raw / "set-a.tar.gz")
+    whole = (raw / "set-a.tar.gz").read_bytes()
+    middle = len(whole) // 2
+    with zipfile.ZipFile(tmp_path / "set-a.zip", "w") as archive:
+        archive.writestr("set-a/100.txt", stay_text(100))
+    flipped = (tmp_path / "set-a.zip").read_bytes().replace(b"RecordID", b"RecordIE")
+    damaged = {
+        "set-a.tar.gz": [
+            whole[:middle] + bytes(20) + whole[middle + 20 :],
+            b"not gzip at all",
+            whole[:-8] + bytes(8),  # another check sum
+            gzip.compress(gzip.decompress(whole)[:700]),
+            gzip.compress(b"no tar"),
+        ],
+        "set-a.zip": [flipped, flipped[:-10]],
+    }
+    for name, contents in damaged.items():
+        for content in contents:
+            (raw / name).write_bytes(content)
+            with pytest.raises(ValueError, match=rf"{name} is truncated or damaged .*fetch it again"):
+                prepared(raw)
+        (raw / name).unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
@@ -464,6 +523,30 @@ def test_downloads_are_verified_and_only_what_is_missing(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="does not match its published SHA-256"):
         files.download(raw, ("a",), address)
     assert [path.name for path in raw.iterdir()] == ["Outcomes-a.txt"]
+
+
+@pytest.mark.parametrize("layout", ["{} {}", "{}  {}", "{} *{}", "{}\t{}", "\n{}  {} \r\n"])
+def test_checksum_listings_as_the_usual_tools_write_them(layout: str, tmp_path: Path) -> None:
+    site, raw = tmp_path / "site", tmp_path / "raw"
+    site.mkdir()
+    make_archive(site / "set-a.tar.gz")
+    (site / "Outcomes-a.txt").write_text(OUTCOMES + "100,6,1,5,-1,0\n")
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in site.iterdir()}
+    lines = [layout.format(checksum, name) for name, checksum in sums.items()]
+    lines.append(layout.format("0" * 64, "a name with spaces.txt"))
+    (site / "SHA256SUMS.txt").write_text("\n".join(lines), newline="")
+    files.download(raw, ("a",), site.as_uri() + "/")
+    assert {path.name for path in raw.iterdir()} == {"set-a.tar.gz", "Outcomes-a.txt"}
+
+
+def test_a_file_without_a_published_sum_is_not_downloaded(tmp_path: Path) -> None:
+    site, raw = tmp_path / "site", tmp_path / "raw"
+    site.mkdir()
+    make_archive(site / "set-a.tar.gz")
+    (site / "SHA256SUMS.txt").write_text("0" * 64 + "  set-b.tar.gz\nnonsense\n")
+    with pytest.raises(ValueError, match=r"set-a.tar.gz, Outcomes-a.txt: not listed in .*SHA256SUMS.txt"):
+        files.download(raw, ("a",), site.as_uri() + "/")
+    assert not raw.exists()
 
 
 @pytest.mark.slow

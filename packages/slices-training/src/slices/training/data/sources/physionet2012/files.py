@@ -17,8 +17,9 @@ from pathlib import Path
 
 SETS = ("a", "b", "c")
 URL = "https://physionet.org/files/challenge-2012/1.0.0/"
+SUMS = "SHA256SUMS.txt"
 STAY_FILE = re.compile(r"\d+\.txt")
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
+DAMAGED = (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def _locate(raw: Path, name: str) -> Path | None:
 def read_stays(path: Path) -> tuple[dict[int, bytes], int]:
     """The text of every stay of a set by record number, and how many entries were no such file or came twice.
 
-    Raises ``ValueError`` naming the archive where it is truncated, damaged or holds no stay.
+    Raises ``ValueError`` naming the archive where it is truncated, damaged or holds no stay, ``OSError``
+    where the system does not give it.
     """
     stays: dict[int, bytes] = {}
     ignored = 0
@@ -69,9 +71,16 @@ def read_stays(path: Path) -> tuple[dict[int, bytes], int]:
             f"{path} is truncated or damaged ({type(error).__name__}: {error}): "
             f"remove it and fetch it again from {URL}"
         ) from error
+    except OSError as error:
+        raise named(error, path) from error
     if not stays:
         raise ValueError(f"{path} holds no file like 132539.txt: it is not a set of the challenge. See {URL}")
     return stays, ignored
+
+
+def named(error: OSError, path: Path) -> OSError:
+    """The same system error, naming the path where it does not yet."""
+    return OSError(error.errno, error.strerror or str(error), str(error.filename or path))
 
 
 def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -94,7 +103,8 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
 def download(raw: Path, wanted: tuple[str, ...], url: str = URL) -> None:
     """Fetch what is missing of the wanted sets, checked against the SHA-256 sums published beside them.
 
-    Raises ``OSError`` where the site cannot be reached, ``ValueError`` where a sum does not match.
+    Raises ``OSError`` where the site cannot be reached, ``ValueError`` where a sum does not match
+    or is not published.
     """
     files = [
         f"{stem}{name}{end}"
@@ -104,19 +114,27 @@ def download(raw: Path, wanted: tuple[str, ...], url: str = URL) -> None:
     missing = [file for file in files if not _is_there(raw, file)]
     if not missing:
         return
-    listing = _fetch(url + "SHA256SUMS.txt").decode()
-    sums = {
-        file: checksum for checksum, file in (line.split() for line in listing.splitlines() if line.strip())
-    }
+    sums = _checksums(_fetch(url + SUMS).decode())
+    if unlisted := [file for file in missing if file not in sums]:
+        raise ValueError(
+            f"{', '.join(unlisted)}: not listed in {url + SUMS}, so that a download could not be verified: "
+            "fetch it by hand into data.source.raw"
+        )
     raw.mkdir(parents=True, exist_ok=True)
     for file in missing:
         log.info("downloading %s", url + file)
         content = _fetch(url + file)
-        if hashlib.sha256(content).hexdigest() != sums.get(file):
+        if hashlib.sha256(content).hexdigest() != sums[file]:
             raise ValueError(f"{url + file} does not match its published SHA-256 sum: try again later")
         temporary = raw / f".{file}.{os.getpid()}.part"
         temporary.write_bytes(content)
         os.replace(temporary, raw / file)
+
+
+def _checksums(listing: str) -> dict[str, str]:
+    """Checksum of each file, from lines as sha256sum writes them: "<sum>  <name>" or "<sum> *<name>"."""
+    lines = (line.strip().split(maxsplit=1) for line in listing.splitlines())
+    return {pair[1].removeprefix("*"): pair[0].lower() for pair in lines if len(pair) == 2}
 
 
 def _is_there(raw: Path, file: str) -> bool:

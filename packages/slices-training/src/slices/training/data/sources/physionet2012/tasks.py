@@ -9,7 +9,7 @@ import polars as pl
 from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import LABEL_SCHEMA, Tally, TaskInfo
 
-from .files import URL
+from .files import URL, named
 
 TASKS = (
     TaskInfo(name="in_hospital_mortality", task_type="binary", classes=("survived", "died")),
@@ -42,7 +42,8 @@ UNKNOWN = -1.0
 def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:
     """Labels at 48 hours from an outcome file.
 
-    Raises ``ValueError`` naming the file where it is not a table of outcomes.
+    Raises ``ValueError`` naming the file where it is not a table of outcomes, ``OSError`` where the system
+    does not give it.
     """
     stray = {
         "outcome_without_stay": (
@@ -86,7 +87,9 @@ def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame
 def _parse(path: Path, name: str, tally: Tally) -> pl.DataFrame:
     try:
         header, *lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise named(error, path) from error
+    except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as a table of outcomes ({error}): fetch it again from {URL}"
         ) from error
