@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from slices.encoders import Normalizer
-from slices.training.data import DataConfig, SplitConfig, StayDataModule, dataset_info
+from slices.training.data import DataConfig, SplitConfig, StayDataModule, dataset_info, prepare_dataset
 
 SHAPES = {
     "in_hospital_mortality": ((32,), torch.int64),
@@ -192,6 +193,46 @@ def test_the_fingerprint_tells_data_and_split(synthetic_config: Any) -> None:
     one, same = (ready(synthetic_config()).fingerprint() for _ in range(2))
     other = ready(synthetic_config(splits=SplitConfig(seed=1))).fingerprint()
     assert one == same and one["dataset"] == other["dataset"] and one != other
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"train_sets": ("synthetic",)},
+        {"train_sets": ["synthetic"]},
+        {"train_sets": ("synthetic", "synthetic")},  # a set named twice is the same set
+    ],
+)
+def test_the_fingerprint_outlives_json(synthetic_config: Any, same: dict[str, Any]) -> None:
+    one = ready(synthetic_config(splits=SplitConfig(train_sets=("synthetic",)))).fingerprint()
+    other = ready(synthetic_config(splits=SplitConfig(**same))).fingerprint()
+    assert json.loads(json.dumps(one)) == one == other == json.loads(json.dumps(other))
+
+
+def test_the_order_in_which_sets_are_named_does_not_make_another_split(
+    tmp_path: Path, table_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = table_source([(i, i, "abc"[i % 3], 48.0) for i in range(1, 91)], [(1, 1.0, 0, 80.0)])
+    prepare_dataset(source, tmp_path / "d")
+    monkeypatch.setattr(DataConfig, "build_source", lambda config: source)
+    prints = [
+        ready(
+            DataConfig(
+                source={},
+                dataset_dir=str(tmp_path / "d"),
+                splits=SplitConfig(train_sets=sets, test_sets=("c",)),
+            )
+        ).fingerprint()
+        for sets in (("a", "b"), ("b", "a"), ("a",))
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_columns_fed_later_are_normalised_by_the_same_stays(synthetic_config: Any) -> None:
+    data = ready(synthetic_config(label_fraction=0.1), task="in_hospital_mortality")
+    before = data.normalizer.location
+    data.feed(data.variables[::-1])
+    torch.testing.assert_close(data.normalizer.location, before.flip(0))
 
 
 @pytest.mark.parametrize(

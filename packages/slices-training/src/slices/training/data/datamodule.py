@@ -104,6 +104,7 @@ class StayDataModule(L.LightningDataModule):
         self._take_columns(match_columns(self.store.variables, self.wanted, adapt=self.adapt_variables))
         self.splits = split_stays(self.store.patient_id, self.store.stays["set"].to_list(), config.splits)
         refuse_empty(self.splits, config.splits, "stays")
+        self._fitted_on = self.splits["train"]  # with or without a label
         self.normalizer = self.given_normalizer or self._fitted_normalizer()
         if self.task_name is not None:
             self._take_labels(self.task_name)
@@ -147,7 +148,7 @@ class StayDataModule(L.LightningDataModule):
         self._normalizer = normalizer
 
     def _fitted_normalizer(self) -> Normalizer:
-        return fit_normalizer(self.store, self.view, self.splits["train"])
+        return fit_normalizer(self.store, self.view, self._fitted_on)
 
     def _take_labels(self, name: str) -> None:
         config = self.config
@@ -182,13 +183,16 @@ class StayDataModule(L.LightningDataModule):
         return self.labels.label[self.splits["train"]], self.labels.mask[self.splits["train"]]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Which data and which split this is, as plain values for a checkpoint."""
+        """Which data and which split this is, as values that JSON gives back equal.
+
+        Sets of stays are sorted, since neither their order nor naming one twice makes another split.
+        """
         config = self.config
+        sets = {name: sorted(set(getattr(config.splits, name))) for name in ("train_sets", "test_sets")}
         return {
             "source": self.store.manifest.source["name"],
             "dataset": self.store.manifest.fingerprint,
-            "splits": dataclasses.asdict(config.splits)
-            | {"train_sets": list(config.splits.train_sets), "test_sets": list(config.splits.test_sets)},
+            "splits": dataclasses.asdict(config.splits) | sets,
             "resolution": config.resolution,
             "horizon": config.horizon,
             "max_steps": config.max_steps,
