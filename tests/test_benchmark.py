@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import polars as pl
 import pytest
 
 from cli import CommandLine
-from slices.training.benchmark.cells import BenchmarkConfig, cells, units
+from slices.training import StayDataModule
+from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, overrides_for, units
 from slices.training.benchmark.table import league
-from slices.training.benchmark.work import cell_file, do_unit, read_cell
+from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
 from slices.training.compose import composed
 
 
@@ -82,6 +84,12 @@ def test_rows_are_paired_and_draws_are_nested(cli: CommandLine, arguments: list[
     for ids in by_fold.values():
         assert all(np.array_equal(ids[0], other) for other in ids)  # the same test stays for every row
     assert not set(by_fold[0][0]) & set(by_fold[1][0])
+    data = StayDataModule(config.data, task=config.task.task_name)
+    data.setup()
+    unit = next(units(config))
+    few, all_ = (set(training_labels(data, Cell(unit, "probe", f, 0))[0].tolist()) for f in (0.3, 1.0))
+    other = set(training_labels(data, Cell(unit, "probe", 0.3, 1))[0].tolist())
+    assert few < all_ and few != other
     table = league(config)
     scratch = table.filter(adaptation="finetune", labels=1.0)
     assert scratch["auroc_vs_baseline"].is_not_null().all()
@@ -96,3 +104,24 @@ def test_the_cells_of_a_table_have_files_of_their_own(arguments: list[str]) -> N
 def test_a_fraction_needs_its_number_of_draws(cli: CommandLine, arguments: list[str]) -> None:
     done = cli("benchmark", *arguments, "draws=[1]")
     assert done.status == 2 and "one number of draws for each fraction" in done.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "answer"),
+    [
+        ("+finetune.trasformer.training.max_epochs=3", "did you mean 'transformer'?"),
+        ("+finetune.all.data.batch_size=3", "data belong to the benchmark itself"),
+        ("+finetune.0.5.training.max_epochs=3", "unknown key"),
+    ],
+)
+def test_a_setting_for_nobody_is_refused(
+    setting: str, answer: str, cli: CommandLine, arguments: list[str]
+) -> None:
+    done = cli("benchmark", *arguments, setting)
+    assert done.status == 2 and answer in done.err, done.err
+
+
+def test_a_fraction_written_as_a_number_counts(arguments: list[str]) -> None:
+    given = {"finetune": {"all": {}, 1.0: {"training": {"max_epochs": 7}}}}
+    config = BenchmarkConfig.parse(dataclasses.asdict(config_of(arguments)) | given)
+    assert overrides_for(config.finetune, next(units(config)), 1.0) == ["training.max_epochs=7"]

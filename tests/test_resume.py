@@ -42,12 +42,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint["state_dict"] | moments | {"step": torch.tensor(checkpoint["global_step"])}
 
 
-@pytest.mark.parametrize("ssl", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("ssl", "interval"), [("mae", "step"), pytest.param("jepa", "epoch", marks=pytest.mark.slow)]
+)
 def test_killed_in_mid_epoch_and_resumed(
-    ssl: str, on_tiny: list[str], tmp_path: Path, cli: CommandLine
+    ssl: str, interval: str, on_tiny: list[str], tmp_path: Path, cli: CommandLine
 ) -> None:
     # 84 stays in batches of 4: 20 or so steps an epoch, three epochs
-    settings = [*on_tiny, *NARROW, f"ssl={ssl}", "training.batch_size=4", "training.max_epochs=3"]
+    settings = [
+        *on_tiny,
+        *NARROW,
+        f"ssl={ssl}",
+        f"scheduler.interval={interval}",
+        "training.batch_size=4",
+        "training.max_epochs=3",
+    ]
     assert start(tmp_path, "undisturbed", *settings).wait() == 0
 
     killed = tmp_path / "killed"
@@ -67,3 +76,23 @@ def test_killed_in_mid_epoch_and_resumed(
     )
     for name, value in theirs["weights"].items():
         assert torch.equal(value, ours["weights"][name]), name
+
+
+def test_fine_tuning_resumes_without_the_file_it_started_from(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    """Two epochs, then a third: gradual unfreezing, the newest epoch and the earlier curves are kept."""
+    assert cli("pretrain", *on_tiny, *NARROW[:2]).status == 0
+    gradual = ["training.unfreeze_epoch=1", "training.patience=null", "training.batch_size=16"]
+    assert cli("finetune", *on_tiny, *gradual, "training.max_epochs=3", "hydra.run.dir=whole").status == 0
+    assert cli("finetune", *on_tiny, *gradual, "training.max_epochs=2", "hydra.run.dir=cut").status == 0
+    cut = tmp_path / "cut"
+    config = (cut / "config.yaml").read_text()
+    (cut / "config.yaml").write_text(config.replace("max_epochs: 2", "max_epochs: 3"))
+    (tmp_path / "outputs" / "encoder.pt").unlink()
+    done = cli("finetune", "resume=cut")
+    assert done.status == 0, done.err
+    expected, found = weights(tmp_path / "whole"), weights(cut)
+    for name, value in expected.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(found[name])), name
+    assert (cut / "logs" / "metrics.csv").is_file() and (cut / "logs-1" / "metrics.csv").is_file()

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from slices.encoders.registry import Registry, make_config
+from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 
 
@@ -93,16 +94,29 @@ class Length:
     @property
     def epochs(self) -> float:
         """Epochs that the trainer will run, a part of one included."""
-        total = self._trainer.estimated_stepping_batches
-        if not math.isfinite(total):
+        trainer, limits = self._trainer, []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            limits.append(float(trainer.max_epochs))
+        if trainer.max_steps > 0:
+            limits.append(trainer.max_steps / self.steps_per_epoch)
+        if not limits:
             raise UserError("the length of the schedule is unknown: set trainer.max_epochs or max_steps")
-        return total / self.steps_per_epoch
+        return min(limits)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
-        _ = self._trainer.estimated_stepping_batches  # has Lightning set up the data
-        return math.ceil(self._trainer.num_training_batches / self._trainer.accumulate_grad_batches)
+        return math.ceil(self._batches_per_epoch() / self._trainer.accumulate_grad_batches)
+
+    def _batches_per_epoch(self) -> float:
+        trainer = self._trainer
+        datamodule = getattr(trainer, "datamodule", None)
+        if not isinstance(datamodule, StayDataModule):
+            _ = trainer.estimated_stepping_batches  # has Lightning set up the data
+            return trainer.num_training_batches
+        # Ours is asked itself: set up at this moment, it would not be told where a resumed run had stopped.
+        batches, limit = len(datamodule.train_dataloader()), trainer.limit_train_batches
+        return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
     @property
     def _trainer(self) -> Trainer:

@@ -56,7 +56,7 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     shared = time.process_time() - began
     for cell in todo:
         began = time.process_time()
-        rows, labels = _training_labels(data, cell)
+        rows, labels = training_labels(data, cell)
         model = fit_baseline(unit.encoder, features["train"][rows], **labels)
         probs = torch.as_tensor(model.predict(features["test"]))
         _save(config, cell, data, probs, time.process_time() - began, shared)
@@ -71,7 +71,7 @@ def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
         if cell.adaptation == "probe":
             embed = module.eval().embed
             embedded = embedded or {split: _per_chunk(data, split, embed) for split in ("train", "test")}
-            rows, labels = _training_labels(data, cell)
+            rows, labels = training_labels(data, cell)
             patients = torch.from_numpy(data.store.patient_id[data.splits["train"]])[rows]
             probe = fit_probe(embedded["train"][rows], **labels, group=patients)
             probs = probe.predict(embedded["test"])
@@ -149,7 +149,7 @@ def _trainer(options: dict[str, Any]) -> L.Trainer:
     return L.Trainer(**options | silent, limit_val_batches=0, num_sanity_val_steps=0)
 
 
-def _training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str, Any]]:
+def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str, Any]]:
     """The rows of the training split whose labels the cell gets to see, and these labels."""
     assert data.labels is not None and data.task is not None
     train = data.splits["train"]
