@@ -29,22 +29,15 @@ from slices.heads import (
     build_task_head,
 )
 from slices.ssl.encoding import accepted_inputs
+from slices.training.agreement import check_shape, check_task, refuse_other_split, shaped, with_classes
 from slices.training.batch import keywords
-from slices.training.card import (
-    as_normalizer,
-    check_shape,
-    data_card,
-    pack_card,
-    shaped,
-    unpack_card,
-    with_classes,
-)
+from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 from slices.training.evaluation.metrics import TaskMetrics, task_metrics
+from slices.training.optim import optimizer_and_schedule
 from slices.training.pretrained import adapted, read_pretrained
-from slices.training.pretraining import optimizer_and_schedule
 from slices.training.seeding import seed_of
 
 log = logging.getLogger(__name__)
@@ -188,36 +181,12 @@ class FineTuneModule(L.LightningModule):
             objective = self.card.objective if self.card else None
             self.card = data_card(datamodule, objective)
         elif not training.allow_other_split:
-            self._refuse_other_split(self.card.data, datamodule.fingerprint())
+            refuse_other_split(self.card.data, datamodule.fingerprint())
         self._normalizer = datamodule.normalizer.to_dict()
-
-    def _refuse_other_split(self, pretrained: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        if pretrained.get("dataset") == now["dataset"] and pretrained.get("splits") != now["splits"]:
-            raise UserError(
-                f"the encoder was pretrained on another split of this dataset ({pretrained.get('splits')} "
-                f"then, {now['splits']} now), so that it may have seen the stays it would be tested on: use "
-                "the same data.splits, or training.allow_other_split=true"
-            )
 
     def check_task(self, datamodule: StayDataModule) -> None:
         """Refuses data whose labels are not of the kind that this module was built for."""
-        task, data = self.config.task, datamodule.task
-        if data is None:
-            raise UserError(f"the data module gives no labels: build it with task={task.task_name!r}")
-        if data.task_type != task.task_type or (data.n_classes or None) not in (None, self.head.output_dim):
-            raise UserError(
-                f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
-                f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"
-            )
-        if data.per_step != task.per_step:
-            raise UserError(
-                f"task {data.name!r}: per_step is {data.per_step} in the data: choose task={data.name}"
-            )
-        if data.per_step and not self.encoder.causal:
-            raise UserError(
-                f"task {data.name!r} has one label a step: it needs an encoder that cannot see the future "
-                "(encoder=gru, or encoder.causal=true where that is an option; in pretraining too)"
-            )
+        check_task(datamodule, self.config.task, self.encoder, self.head.output_dim)
 
     def _prepare_fit(self, datamodule: object) -> None:
         training, task = self.config.training, self.config.task

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
@@ -253,3 +254,19 @@ def scheduler_config(given: Mapping[str, Any] | SchedulerConfig | None) -> Sched
     if name is None:
         raise ValueError(f"scheduler: name is missing. There are: {', '.join(SCHEDULER_REGISTRY.names())}")
     return make_config(SCHEDULER_REGISTRY.find(name), given, "scheduler")
+
+
+def optimizer_and_schedule(
+    module: LightningModule, optimizer: OptimizerConfig, scheduler: SchedulerConfig | None
+) -> OptimizerLRScheduler:
+    """Both, in the form that Lightning takes from ``configure_optimizers``."""
+    built = optimizer.build(module.parameters())
+    if scheduler is None:
+        return built
+    schedule: dict[str, Any] = {
+        "scheduler": scheduler.build(built, Length(module)),
+        "interval": scheduler.interval,
+    }
+    if isinstance(scheduler, PlateauConfig):
+        schedule["monitor"] = scheduler.monitor
+    return {"optimizer": built, "lr_scheduler": schedule}  # type: ignore[return-value]

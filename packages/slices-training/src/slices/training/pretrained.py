@@ -29,12 +29,13 @@ def read_pretrained(
         FileNotFoundError, ValueError: the file is missing, damaged or something else; it is named.
     """
     if checkpoint_path is not None and pretrain_checkpoint_path is not None:
-        raise ValueError("give checkpoint_path or pretrain_checkpoint_path, not both")
-    if checkpoint_path is not None:
-        return load_encoder(checkpoint_path)
-    if pretrain_checkpoint_path is not None:
-        return _from_lightning(Path(pretrain_checkpoint_path))
-    return None
+        raise UserError("give checkpoint_path or pretrain_checkpoint_path, not both")
+    path = checkpoint_path or pretrain_checkpoint_path
+    if path is None:
+        return None
+    if pretrain_checkpoint_path is not None or Path(path).suffix == ".ckpt":
+        return _from_lightning(Path(path))
+    return load_encoder(path)
 
 
 def _from_lightning(path: Path) -> LoadedEncoder:

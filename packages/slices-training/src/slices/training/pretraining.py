@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from slices.encoders import BaseEncoder, EncoderCard, Normalizer, build_encoder, save_encoder
 from slices.ssl import build_ssl_objective
 from slices.ssl.encoding import accepted_inputs
+from slices.training.agreement import check_shape, shaped
 from slices.training.batch import keywords
-from slices.training.card import as_normalizer, check_shape, data_card, pack_card, shaped, unpack_card
+from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import PretrainConfig, plain
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
-from slices.training.optim import Length, OptimizerConfig, PlateauConfig, SchedulerConfig
+from slices.training.optim import optimizer_and_schedule
 from slices.training.seeding import generator, seed_of
 
 log = logging.getLogger(__name__)
@@ -195,19 +196,3 @@ def freeze_untouched(objective: nn.Module, n_variables: int) -> list[str]:
     if untouched:
         log.info("frozen, as the objective does not reach them: %s", ", ".join(untouched))
     return untouched
-
-
-def optimizer_and_schedule(
-    module: L.LightningModule, optimizer: OptimizerConfig, scheduler: SchedulerConfig | None
-) -> OptimizerLRScheduler:
-    """Both, in the form that Lightning takes from ``configure_optimizers``."""
-    built = optimizer.build(module.parameters())
-    if scheduler is None:
-        return built
-    schedule: dict[str, Any] = {
-        "scheduler": scheduler.build(built, Length(module)),
-        "interval": scheduler.interval,
-    }
-    if isinstance(scheduler, PlateauConfig):
-        schedule["monitor"] = scheduler.monitor
-    return {"optimizer": built, "lr_scheduler": schedule}  # type: ignore[return-value]

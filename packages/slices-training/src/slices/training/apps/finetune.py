@@ -68,7 +68,8 @@ def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, 
     if run.last_checkpoint is not None:  # the file it started from may have changed since
         module = FineTuneModule.load_from_checkpoint(run.last_checkpoint, weights_only=True)
     else:
-        module = FineTuneModule(run.config, **_checkpoint(parsed))
+        _check_checkpoint(parsed)
+        module = FineTuneModule(run.config)
     datamodule = StayDataModule(parsed.data, task=parsed.task.task_name, seed=parsed.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -82,22 +83,18 @@ def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, 
     return module, datamodule
 
 
-def _checkpoint(parsed: FineTuneConfig) -> dict[str, str]:
-    """The argument of ``FineTuneModule`` that the checkpoint's ending asks for."""
+def _check_checkpoint(parsed: FineTuneConfig) -> None:
     path = parsed.checkpoint_path
     if path is None and parsed.training.freeze_encoder:
         raise ValueError(
             "training.freeze_encoder=true without a checkpoint keeps an encoder that nobody trained: give "
             "checkpoint_path=..., or training.freeze_encoder=false to train everything from scratch"
         )
-    if path is None:
-        return {}
-    if not Path(path).is_file():
+    if path is not None and not Path(path).is_file():
         raise FileNotFoundError(
             f"no encoder at {path}: run `hatch run train:pretrain` first, give checkpoint_path=..., or "
             "checkpoint_path=null training.freeze_encoder=false to train from scratch"
         )
-    return {"pretrain_checkpoint_path" if path.endswith(".ckpt") else "checkpoint_path": path}
 
 
 def main() -> None:
