@@ -20,11 +20,12 @@ class EpochLine(Callback):
         self._began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = trainer.callback_metrics  # on every rank: looking at them averages over ranks
         if not trainer.is_global_zero:
             return
         shown = {
             name: float(value)
-            for name, value in trainer.callback_metrics.items()
+            for name, value in metrics.items()
             if name in ("train/loss", "val/loss", "val/auroc", "val/auprc")
         }
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items()))

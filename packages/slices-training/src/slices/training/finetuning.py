@@ -277,7 +277,8 @@ class FineTuneModule(L.LightningModule):
     def _log_metrics(self, stage: str) -> None:
         metrics = cast(TaskMetrics, self.metrics[f"of_{stage}"])
         if metrics.update_called:  # not where a run is resumed at the end of an epoch
-            self.log_dict({f"{stage}/{name}": value for name, value in metrics.compute().items()})
+            scores = {f"{stage}/{name}": value for name, value in metrics.compute().items()}
+            self.log_dict(scores, sync_dist=True)  # the same on every rank already
             metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
