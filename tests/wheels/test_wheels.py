@@ -97,26 +97,24 @@ assert not [module for module in {OTHERS + siblings} if there(module)]
     subprocess.run([str(python), "-I", "-c", absent + ALONE[package]], check=True, cwd=tmp_path)
 
 
-def test_the_installed_command_composes_its_configs_with_no_checkout(
-    tmp_path: Path, wheels: dict[str, Path]
-) -> None:
-    third_party = [
-        name for name, wanted in requirements(wheels["slices-training"]).items() if wanted.marker is None
-    ]
-    third_party = [name for name in third_party if not name.startswith("slices-")]
-    python = isolated.isolated_python(tmp_path / "env", third_party, list(wheels.values()))
-    command = [str(python.with_name("slices-pretrain")), "--cfg", "job", "ssl=jepa"]
+@pytest.fixture
+def installed(tmp_path: Path, wheels: dict[str, Path]) -> Path:
+    """The pretraining command where all four wheels, and what they require, are installed."""
+    needed = [wanted for wheel in wheels.values() for wanted in requirements(wheel).values()]
+    third_party = {wanted.name for wanted in needed if wanted.marker is None}
+    third_party -= set(wheels)
+    python: Path = isolated.isolated_python(tmp_path / "env", sorted(third_party), list(wheels.values()))
+    return python.with_name("slices-pretrain")
+
+
+def test_the_installed_command_composes_its_configs_with_no_checkout(tmp_path: Path, installed: Path) -> None:
+    command = [str(installed), "--cfg", "job", "ssl=jepa"]
     printed = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True).stdout
     assert "name: jepa" in printed
 
 
 @pytest.mark.slow
-def test_the_installed_command_pretrains_with_no_checkout(tmp_path: Path, wheels: dict[str, Path]) -> None:
-    third_party = [
-        name for name, wanted in requirements(wheels["slices-training"]).items() if wanted.marker is None
-    ]
-    third_party = [name for name in third_party if not name.startswith("slices-")]
-    python = isolated.isolated_python(tmp_path / "env", third_party, list(wheels.values()))
-    command = [str(python.with_name("slices-pretrain")), "training.max_epochs=1", "data.source.n_stays=100"]
+def test_the_installed_command_pretrains_with_no_checkout(tmp_path: Path, installed: Path) -> None:
+    command = [str(installed), "training.max_epochs=1", "data.source.n_stays=100"]
     subprocess.run(command, check=True, cwd=tmp_path)
     assert (tmp_path / "outputs" / "encoder.pt").is_file()
