@@ -60,7 +60,7 @@ def of_two_ranks(tmp_path_factory):
     command = [sys.executable, __file__, str(folder / "rendezvous"), str(folder / "out.pt")]
     ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
     assert [process.wait(timeout=120) for process in ranks] == [0, 0]
-    return torch.load(folder / "out.pt")
+    return torch.load(folder / "out.pt", weights_only=True)
 
 
 @pytest.mark.slow

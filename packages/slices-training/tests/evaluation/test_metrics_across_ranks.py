@@ -17,7 +17,7 @@ import os, torch
 from slices.training.evaluation.metrics import task_metrics
 rank, folder = int(os.environ["RANK"]), os.environ["FOLDER"]
 torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-probs, label = torch.load(f"{folder}/batches.pt")
+probs, label = torch.load(f"{folder}/batches.pt", weights_only=True)
 metrics = task_metrics("multiclass")
 for batch in ([0], [1, 2])[rank]:
     metrics.update(probs[batch], label[batch], label[batch] >= 0)
@@ -40,4 +40,4 @@ def test_ranks_with_different_batches_agree_with_one_process(tmp_path: Path) -> 
     alone = task_metrics("multiclass")
     alone.update(probs, label, label >= 0)
     for rank in (0, 1):
-        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone.compute())
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt", weights_only=True), alone.compute())
