@@ -62,7 +62,7 @@ def match_columns(
         if not adapt:
             raise ValueError(
                 f"the variables of the dataset are not those expected (missing: {missing}; extra: {extra}): "
-                "use the dataset they come from, or training.adapt_variables=true (missing unobserved, extra dropped)"
+                "use theirs, or training.adapt_variables=true (missing ones unobserved, extra ones dropped)"
             )
         log.warning("variables unobserved in this dataset: %s; dropped from it: %s", missing, extra)
     other = [
