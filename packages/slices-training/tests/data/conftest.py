@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from slices.training.data import Chunk, Source, StayStore, Tally, TaskInfo, Variable, prepare_dataset
+from slices.training.data import Chunk, Part, Source, StayStore, Tally, TaskInfo, Variable, prepare_dataset
 from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, STAY_SCHEMA
 
 VARIABLES = (
@@ -46,7 +46,7 @@ class TableSource(Source):
         self.tasks = tasks
         self.variables = variables
 
-    def read(self, tally: Tally) -> Iterator[Chunk]:
+    def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         yield Chunk(*self.tables)
 
 
@@ -93,3 +93,9 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data at {path} (set SLICES_SHARED_DATA)")
     return path
+
+
+@pytest.fixture
+def left_behind() -> Any:
+    """What a folder holds, but for the locks, which stay."""
+    return lambda folder: [path.name for path in folder.iterdir() if path.suffix != ".lock"]

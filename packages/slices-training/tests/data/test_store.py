@@ -6,14 +6,27 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
-from slices.training.data import Chunk, DatasetError, StayStore, Tally, build_source, prepare_dataset
+from slices.training.data import (
+    Chunk,
+    DatasetError,
+    Part,
+    Source,
+    StayStore,
+    Tally,
+    Variable,
+    build_source,
+    prepare_dataset,
+)
+from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, STAY_SCHEMA
 
 SMALL = {"name": "synthetic", "n_stays": 20}
 
@@ -120,12 +133,12 @@ def test_arrays_that_do_not_fit_together(dataset: Path) -> None:
         StayStore(dataset)
 
 
-def test_other_options_are_named_and_never_silently_used(dataset: Path) -> None:
+def test_other_options_are_named_and_never_silently_used(dataset: Path, left_behind: Any) -> None:
     with pytest.raises(DatasetError, match=r"prepared with seed=0, asked for seed=5.*overwrite=true"):
         prepare_dataset(build_source(SMALL | {"seed": 5}), dataset)
     replaced = prepare_dataset(build_source(SMALL | {"seed": 5}), dataset, overwrite=True)
     assert replaced.manifest.source["options"]["seed"] == 5
-    assert [path.name for path in dataset.parent.iterdir()] == [dataset.name]
+    assert left_behind(dataset.parent) == [dataset.name]
 
 
 def test_a_manifest_from_before_amounts_were_declared_is_read_as_having_none(dataset: Path) -> None:
@@ -150,15 +163,17 @@ def test_overwriting_deletes_nothing_that_is_not_ours(dataset: Path) -> None:
     assert (dataset / "thesis.docx").exists()
 
 
-def test_a_source_that_fails_leaves_nothing_behind(tmp_path: Path, table_source: Any) -> None:
+def test_a_source_that_fails_leaves_nothing_behind(
+    tmp_path: Path, table_source: Any, left_behind: Any
+) -> None:
     class Failing(table_source):  # type: ignore[misc, valid-type]
-        def read(self, tally: Tally) -> Iterator[Chunk]:
-            yield from super().read(tally)
+        def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+            yield from super().read(part, tally)
             raise OSError("the disk went away")
 
     with pytest.raises(OSError, match="the disk went away"):
         prepare_dataset(Failing([(1, 1, "a", 48.0)], []), tmp_path / "d")
-    assert not list(tmp_path.iterdir())
+    assert left_behind(tmp_path) == []
 
 
 def test_a_stay_given_twice_is_refused(tmp_path: Path, table_source: Any) -> None:
@@ -166,10 +181,85 @@ def test_a_stay_given_twice_is_refused(tmp_path: Path, table_source: Any) -> Non
         prepare_dataset(table_source([(7, 1, "a", 48.0), (7, 2, "a", 48.0)], []), tmp_path / "d")
 
 
-def test_processes_that_prepare_at_once_do_no_harm(tmp_path: Path) -> None:
+def test_processes_that_prepare_at_once_do_no_harm(tmp_path: Path, left_behind: Any) -> None:
     def prepare(_: int) -> str:
         return prepare_dataset(build_source(SMALL), tmp_path / "d").manifest.fingerprint
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(prepare, range(4)))) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+    assert left_behind(tmp_path) == ["d"]
+
+
+class InParts(Source):
+    """Three parts of one stay each, that tell who reads them; from the second on they can fail."""
+
+    name = "in_parts"
+    variables = (Variable(name="hr"),)
+    tasks = ()
+
+    def parts(self) -> list[Part]:
+        return [Part(name, (f"{self.config.folder}/{name}",)) for name in ("x", "y", "z")]
+
+    def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+        with open(f"{self.config.folder}/reads", "a") as reads:
+            reads.write(part.name)
+        if Path(part.files[0]).read_text() == "broken":
+            raise ValueError(f"{part.files[0]} is broken")
+        number = "xyz".index(part.name) + 1
+        tally.add("noted", "a part that was read", {"a": 1})
+        stays = pl.DataFrame([(number, number, "a", 48.0)], STAY_SCHEMA, orient="row")
+        value = float(Path(part.files[0]).read_text())
+        events = pl.DataFrame([(number, 1.0, 0, value)], EVENT_SCHEMA, orient="row")
+        yield Chunk(stays, events, LABEL_SCHEMA.to_frame())
+
+
+@dataclass(kw_only=True)
+class InPartsConfig:
+    folder: str = field(metadata={"content": False})
+
+
+@pytest.fixture
+def in_parts(tmp_path: Path) -> InParts:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in "xyz":
+        (raw / name).write_text("80")
+    return InParts(InPartsConfig(folder=str(raw)))
+
+
+def test_an_interrupted_preparation_goes_on_with_the_parts_that_are_missing(
+    in_parts: InParts, tmp_path: Path, left_behind: Any
+) -> None:
+    raw = Path(in_parts.config.folder)
+    (raw / "z").write_text("broken")
+    with pytest.raises(ValueError, match="z is broken"):
+        prepare_dataset(in_parts, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+    (raw / "y").write_text("81")  # changed since it was read: read again
+    (raw / "z").write_text("82")
+    store = prepare_dataset(in_parts, tmp_path / "d")
+    assert (raw / "reads").read_text() == "xyz" + "yz"
+    assert store.value.tolist() == [80, 81, 82]
+    assert store.manifest.drops["noted"]["count"] == 3
+    assert sorted(left_behind(tmp_path)) == ["d", "raw"]
+
+
+def test_parts_of_another_source_are_not_gone_on_with(in_parts: InParts, tmp_path: Path) -> None:
+    raw = Path(in_parts.config.folder)
+    (raw / "z").write_text("broken")
+    with pytest.raises(ValueError, match="z is broken"):
+        prepare_dataset(in_parts, tmp_path / "d")
+    in_parts.version = 2  # type: ignore[misc]
+    (raw / "z").write_text("82")
+    prepare_dataset(in_parts, tmp_path / "d")
+    assert (raw / "reads").read_text() == "xyz" + "xyz"
+
+
+def test_several_processes_make_the_same_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slices.training.data.sources.synthetic.PART", 250)
+    source = build_source({"name": "synthetic", "n_stays": 500})
+    parts = [part.name for part in source.parts()]
+    assert parts == ["1-250", "251-500"]
+    alone = prepare_dataset(source, tmp_path / "alone").manifest
+    together = prepare_dataset(source, tmp_path / "together", jobs=2).manifest
+    assert alone.fingerprint == together.fingerprint and alone.drops == together.drops

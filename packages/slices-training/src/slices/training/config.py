@@ -124,6 +124,7 @@ class PrepareConfig:
 
     data: DataConfig
     overwrite: bool = False
+    jobs: int = 1
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> PrepareConfig:

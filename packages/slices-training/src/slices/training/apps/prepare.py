@@ -23,7 +23,7 @@ def prepare(config: DictConfig) -> None:
         parsed = PrepareConfig.parse(config)
         began = time.perf_counter()
         source = parsed.data.build_source()
-        store = prepare_dataset(source, parsed.data.dataset_dir, overwrite=parsed.overwrite)
+        store = prepare_dataset(source, parsed.data.dataset_dir, overwrite=parsed.overwrite, jobs=parsed.jobs)
     manifest, seconds = store.manifest, time.perf_counter() - began
     counts = ", ".join(f"{count:,} {kind}" for kind, count in manifest.counts.items())
     log.info("%s: %s, %d variables", parsed.data.dataset_dir, counts, len(manifest.variables))

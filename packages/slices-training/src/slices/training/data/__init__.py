@@ -3,8 +3,8 @@
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import DatasetInfo, StayDataModule, dataset_info
 from slices.training.data.prepare import open_dataset, prepare_dataset
-from slices.training.data.schema import Chunk, Tally, TaskInfo, Variable
-from slices.training.data.sources import Source, build_source, register_source
+from slices.training.data.schema import Chunk, Repair, Tally, TaskInfo, Variable
+from slices.training.data.sources import Part, Source, build_source, register_source
 from slices.training.data.splits import SplitConfig
 from slices.training.data.store import DatasetError, Manifest, StayStore
 
@@ -14,6 +14,8 @@ __all__ = [
     "DatasetError",
     "DatasetInfo",
     "Manifest",
+    "Part",
+    "Repair",
     "Source",
     "SplitConfig",
     "StayDataModule",

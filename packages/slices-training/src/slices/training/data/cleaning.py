@@ -35,15 +35,34 @@ def row_of(stays: pl.DataFrame) -> pl.Expr:
     return pl.col("stay_id").replace_strict(stays["stay_id"], rows, default=None, return_dtype=pl.Int64)
 
 
+def repair_values(events: pl.DataFrame, variables: Sequence[Variable], tally: Tally) -> pl.DataFrame:
+    """Values in a unit that can be told, in the right one. The events have a column ``set`` to count by."""
+    value, variable = pl.col("value"), pl.col("variable")
+    for position, of in enumerate(variables):
+        for repair in of.repairs:
+            applies = (variable == position) & value.is_between(repair.low, repair.high)
+            per_set = events.filter(applies).group_by("set").len().sort("set")
+            counts = {name or "none": count for name, count in per_set.iter_rows()}
+            tally.add(repair.rule, f"{repair.description}; repaired", counts)
+            if len(per_set):
+                repaired = value * repair.factor + repair.offset
+                events = events.with_columns(value=pl.when(applies).then(repaired).otherwise(value))
+    return events
+
+
 def clean_events(
     events: pl.DataFrame, stays: pl.DataFrame, variables: Sequence[Variable], tally: Tally
 ) -> pl.DataFrame:
-    """The events that can be used: of a known stay, within it, finite and in the variable's range."""
+    """The events that can be used: of a known stay, within it, finite and in the variable's range.
+
+    Mix-ups of units are repaired first; see ``Variable`` for what becomes of values outside the range.
+    """
     low, high = (pl.Series([getattr(v, end) for v in variables], dtype=pl.Float64) for end in ("low", "high"))
     value, time = pl.col("value"), pl.col("time")
     position = events["variable"]
     row = events.select(row_of(stays)).to_series()
     known = events.with_columns(stays["set"].gather(row), stays["length_hours"].gather(row))
+    known = _clipped(repair_values(known, variables, tally), variables, tally)
     in_range = value.is_between(low.gather(position), high.gather(position))
     in_stay = time.is_between(0, pl.col("length_hours")) & time.is_not_nan()
     rules = {
@@ -59,3 +78,19 @@ def clean_events(
         "out_of_range": ("a value outside the plausible range of its variable", ~in_range),
     }
     return sift(known, rules, tally).select(events.columns)
+
+
+def _clipped(events: pl.DataFrame, variables: Sequence[Variable], tally: Tally) -> pl.DataFrame:
+    value = pl.col("value")
+    for position, of in enumerate(variables):
+        if of.outside == "clip":
+            strays = (pl.col("variable") == position) & value.is_finite() & ~value.is_between(of.low, of.high)
+            per_set = events.filter(strays).group_by("set").len().sort("set")
+            tally.add(
+                f"clipped_{of.name}",
+                f"{of.name} outside {of.low:g} to {of.high:g}; moved to its nearest end",
+                {name or "none": count for name, count in per_set.iter_rows()},
+            )
+            clipped = pl.when(strays).then(value.clip(of.low, of.high)).otherwise(value)
+            events = events.with_columns(value=clipped)
+    return events

@@ -1,35 +1,52 @@
-"""From a source to a dataset on disk: cleaned, sorted, whole or absent."""
+"""From a source to a dataset on disk: cleaned, sorted, whole or absent.
+
+Parts of the source are written side by side into a folder beside the dataset's place, by several processes
+if asked; a preparation that is interrupted goes on with the parts that are missing. They are then put
+together, in the source's order, and moved into place.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import json
 import logging
+import multiprocessing
 import os
 import shutil
-import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+from filelock import FileLock, Timeout
 
-from slices.training.data.cleaning import clean_events, row_of
-from slices.training.data.labels import check_labels
-from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, STAY_SCHEMA, Chunk, Tally
-from slices.training.data.sources.base import Source
+from slices.training.data.parts import DONE, WrittenPart, find_part, refuse_repeated, write_part
+from slices.training.data.schema import Tally
+from slices.training.data.sources.base import Part, Source
 from slices.training.data.store import ARRAYS, MANIFEST, TABLES, DatasetError, Manifest, StayStore
 
 log = logging.getLogger(__name__)
 
 
-def prepare_dataset(source: Source, directory: str | Path, *, overwrite: bool = False) -> StayStore:
+def prepare_dataset(
+    source: Source, directory: str | Path, *, overwrite: bool = False, jobs: int = 1
+) -> StayStore:
     """The dataset of a source: opened where it is there, else made.
 
-    It is written beside its place and moved there at the end, so that a dataset is whole or absent,
-    whatever happens on the way; of two processes that prepare it at once the first one's stands.
+    It is made beside its place and moved there at the end, so that a dataset is whole or absent, whatever
+    happens on the way. A second process that prepares it at the same time waits for the first.
+
+    Args:
+        source: where stays come from.
+        directory: the dataset's place.
+        overwrite: make it again where it is there already.
+        jobs: processes that read parts of the source at a time; one reads them in this process.
 
     Raises ``DatasetError`` where the directory holds something else, or a dataset of other options,
     and what the source raises for raw data it cannot read.
@@ -39,15 +56,13 @@ def prepare_dataset(source: Source, directory: str | Path, *, overwrite: bool = 
         return open_dataset(source, directory)
     if directory.exists():
         _check_ours(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.parent / f".{directory.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    temporary.mkdir()
-    try:
-        manifest = _write(source, temporary)
-        _move(temporary, directory, overwrite)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    log.info("prepared %s: %s", directory, ", ".join(f"{n} {kind}" for kind, n in manifest.counts.items()))
+    with _alone(directory):
+        if directory.exists() and not overwrite:
+            log.info("%s was prepared by another process meanwhile", directory)
+        else:
+            manifest = _prepare(source, directory, jobs)
+            counts = ", ".join(f"{n} {kind}" for kind, n in manifest.counts.items())
+            log.info("prepared %s: %s", directory, counts)
     return open_dataset(source, directory)
 
 
@@ -87,40 +102,95 @@ def _check_ours(directory: Path) -> None:
     if foreign:
         raise DatasetError(
             f"{directory} also holds {', '.join(foreign[:5])}, which no dataset has: not overwritten. "
-            "Remove it yourself, or name another data.dataset_dir"
+            "Move it elsewhere, or name another data.dataset_dir"
         )
 
 
-def _move(temporary: Path, directory: Path, overwrite: bool) -> None:
-    """Into place by renaming. Where another process was faster, its dataset stands."""
-    if overwrite:
-        old = temporary.with_suffix(".old")
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(directory, old)
-            shutil.rmtree(old)
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One process at a time; the lock goes when its holder does, however it ends."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory.parent / f".{directory.name}.lock")
     try:
-        os.rename(temporary, directory)
-    except OSError:
-        if not (directory / MANIFEST).is_file():
-            raise
-        log.info("%s was prepared by another process meanwhile", directory)
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is preparing %s: waiting for it", directory)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _write(source: Source, directory: Path) -> Manifest:
-    tally = Tally()
-    stays, events, labels = _tables(source, tally)
-    check_labels(labels, source.task_infos())
-    row = events["row"].to_numpy()
-    columns = {
-        "offsets.npy": np.searchsorted(row, np.arange(len(stays) + 1)),
-        "time.npy": events["time"].to_numpy(),
-        "variable.npy": events["variable"].to_numpy(),
-        "value.npy": events["value"].to_numpy(),
-    }
-    for name, array in columns.items():
-        np.save(directory / name, array.astype(ARRAYS[name]))
+def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
+    workshop = directory.parent / f".{directory.name}.parts"
+    _take_up(workshop, source)
+    try:
+        written = _written_parts(source, workshop, jobs)
+    except BaseException:
+        if not list(workshop.glob(f"*/{DONE}")):  # nothing to go on with
+            shutil.rmtree(workshop)
+        raise
+    whole = workshop / "whole"
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    manifest = _assemble(source, written, whole)
+    if directory.exists():
+        os.rename(directory, workshop / "replaced")
+    os.rename(whole, directory)
+    shutil.rmtree(workshop)
+    return manifest
+
+
+def _take_up(workshop: Path, source: Source) -> None:
+    """The folder of an interrupted preparation of the same source, or an empty one."""
+    recorded, asked = workshop / "source.json", json.dumps(_describe(source), sort_keys=True)
+    if not (recorded.is_file() and recorded.read_text(encoding="utf-8") == asked):
+        shutil.rmtree(workshop, ignore_errors=True)
+        workshop.mkdir(parents=True)
+        recorded.write_text(asked, encoding="utf-8")
+
+
+def _written_parts(source: Source, workshop: Path, jobs: int) -> list[WrittenPart]:
+    """Every part of the source, in order: those of an earlier attempt as they are, the others written now."""
+    parts = list(source.parts())
+    folders = {part: workshop / f"part-{i:05d}" for i, part in enumerate(parts)}
+    done = {part: found for part in parts if (found := find_part(part, folders[part]))}
+    if done:
+        log.info("going on with an interrupted preparation: %d of %d parts are there", len(done), len(parts))
+    for part, written in _write_all(source, {p: folders[p] for p in parts if p not in done}, jobs):
+        done[part] = written
+        if len(parts) > 1:
+            log.info("part %d/%d read: %s", len(done), len(parts), part.name)
+    return [done[part] for part in parts]
+
+
+def _write_all(source: Source, folders: dict[Part, Path], jobs: int) -> Iterator[tuple[Part, WrittenPart]]:
+    if jobs <= 1 or len(folders) <= 1:
+        for part, folder in folders.items():
+            yield part, write_part(source, part, folder)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(folders)), mp_context=spawn) as pool:
+        running = {pool.submit(write_part, source, part, folder): part for part, folder in folders.items()}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+
+def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> Manifest:
+    """The arrays and tables of all parts one behind the other, and the manifest. Raises ``ValueError``."""
+    stays = pl.concat([part.stays for part in parts])
+    if stays.is_empty():
+        raise ValueError(f"the source {source.name!r} holds no stay")
+    refuse_repeated(stays, source)
+    sizes = np.concatenate([np.fromfile(part.stream("offsets.npy"), ARRAYS["offsets.npy"]) for part in parts])
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(ARRAYS["offsets.npy"])
+    np.save(directory / "offsets.npy", offsets)
+    for name in ("time.npy", "variable.npy", "value.npy"):
+        _concatenate([part.stream(name) for part in parts], directory / name, int(offsets[-1]))
     stays.write_parquet(directory / "stays.parquet")
-    labels.write_parquet(directory / "labels.parquet")
+    tables = [part.folder / "labels.parquet" for part in parts]
+    pl.scan_parquet(tables).sink_parquet(directory / "labels.parquet", maintain_order=True)
     files = {name: _file_record(directory / name) for name in (*ARRAYS, *TABLES)}
     manifest = Manifest(
         source=_describe(source),
@@ -129,12 +199,12 @@ def _write(source: Source, directory: Path) -> Manifest:
         counts={
             "stays": len(stays),
             "patients": stays["patient_id"].n_unique(),
-            "events": len(events),
-            "labels": len(labels),
+            "events": int(offsets[-1]),
+            "labels": sum(len(part.labels) for part in parts),
         },
-        drops=tally.rules,
+        drops=_added([part.drops for part in parts]),
         files=files,
-        fingerprint=_fingerprint(source, files, stays, labels),
+        fingerprint=_fingerprint(source, files, parts),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"slices-training": version("slices-training"), "polars": version("polars")},
     )
@@ -142,36 +212,24 @@ def _write(source: Source, directory: Path) -> Manifest:
     return manifest
 
 
-def _tables(source: Source, tally: Tally) -> Chunk:
-    """All stays of a source, their clean events in the order of the stays and of time, and labels."""
-    chunks = [_clean(chunk, source, tally) for chunk in source.read(tally)]
-    if not chunks:
-        raise ValueError(f"the source {source.name!r} holds no stay")
-    stays, events, labels = (pl.concat(tables) for tables in zip(*chunks, strict=True))
-    _refuse_repeated(stays, source)
-    labels = labels.sort("task", "stay_id", "prediction_time", "column")
-    events = events.with_columns(row=row_of(stays)).sort("row", "time", maintain_order=True)
-    return Chunk(stays, events, labels)
+def _concatenate(streams: Sequence[Path], path: Path, length: int) -> None:
+    """Raw data of one type as one ``.npy`` file, never whole in memory."""
+    dtype: npt.DTypeLike = ARRAYS[path.name]
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (length,)})
+        for stream in streams:
+            with stream.open("rb") as data:
+                shutil.copyfileobj(data, file, 1 << 20)
 
 
-def _refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
-    repeated = stays.filter(pl.col("stay_id").is_duplicated())["stay_id"]
-    if len(repeated):
-        raise ValueError(f"the source {source.name!r} gives stay {repeated[0]} more than once")
-
-
-def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
-    stays = chunk.stays.select(STAY_SCHEMA.keys()).cast(STAY_SCHEMA)
-    _refuse_repeated(stays, source)
-    events = chunk.events.select(EVENT_SCHEMA.keys()).cast(EVENT_SCHEMA)
-    labels = chunk.labels.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA)
-    events = clean_events(events, stays, source.variables, tally)
-    stray = labels.filter(row_of(stays).is_null())
-    if len(stray):
-        raise ValueError(
-            f"the source {source.name!r} labels stay {stray['stay_id'][0]}, which it does not have"
-        )
-    return Chunk(stays, events, labels)
+def _added(drops: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The counts of all parts, rule by rule."""
+    tally = Tally()
+    for rules in drops:
+        for rule, entry in rules.items():
+            tally.add(rule, entry["description"], entry["by_set"])
+    return tally.rules
 
 
 def _file_record(path: Path) -> dict[str, Any]:
@@ -179,11 +237,17 @@ def _file_record(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _fingerprint(source: Source, files: dict[str, Any], stays: pl.DataFrame, labels: pl.DataFrame) -> str:
+def _fingerprint(source: Source, files: dict[str, Any], parts: Sequence[WrittenPart]) -> str:
     """Equal for equal content: parquet bytes vary with the writer's version, CSV text does not."""
     digest = hashlib.sha256(repr((source.variables, source.tasks)).encode())
     for name in ARRAYS:
         digest.update(files[name]["sha256"].encode())
-    for table in (stays, labels):
-        digest.update(table.write_csv().encode())
+    for table in ("stays", "labels"):
+        for part in parts:
+            _hash_rows(getattr(part, table), digest)
     return digest.hexdigest()[:16]
+
+
+def _hash_rows(table: pl.DataFrame, digest: Any) -> None:
+    for rows in table.iter_slices(1_000_000):
+        digest.update(rows.write_csv(include_header=False).encode())

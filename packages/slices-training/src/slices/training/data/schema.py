@@ -27,13 +27,30 @@ LABEL_SCHEMA = pl.Schema(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Repair:
+    """A mix-up of units that can be told: values from ``low`` to ``high`` become ``value * factor + offset``.
+
+    ``rule`` is the name under which repairs are counted.
+    """
+
+    rule: str
+    description: str
+    low: float
+    high: float
+    factor: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variable:
     """One variable: its unit, the range a value can plausibly have, and how it is scaled.
 
     ``transform`` "log" is for heavy tails; a ``static`` variable is measured once, at time 0.
     ``aggregate`` says what several values in one cell of a batch become: with "value" what
-    ``data.aggregate`` says (their mean or the last), with "sum" their sum, as it must be for amounts
-    such as the urine since the last charting (a rate in mL/h is a "value").
+    ``data.aggregate`` says (their mean, the last ...), with "sum" their sum, as it must be for amounts
+    such as the urine since the last charting (a rate in mL/h is a "value"). Values outside the range are
+    put right by the first of ``repairs`` that fits, else dropped, or with ``outside`` "clip" moved to its
+    nearest end; all of it is counted. No repair may touch a plausible value.
     """
 
     name: str
@@ -43,12 +60,24 @@ class Variable:
     transform: Literal["identity", "log"] = "identity"
     static: bool = False
     aggregate: Literal["value", "sum"] = "value"
+    outside: Literal["drop", "clip"] = "drop"
+    repairs: tuple[Repair, ...] = ()
 
     def __post_init__(self) -> None:
-        for field, allowed in (("transform", ("identity", "log")), ("aggregate", ("value", "sum"))):
+        if not self.name.strip():
+            raise ValueError(f"variable {self.name!r}: a variable needs a name")
+        for field, allowed in _CHOICES.items():
             if (given := getattr(self, field)) not in allowed:
                 raise ValueError(
                     f"variable {self.name!r}: {field}={given!r}: allowed is {' or '.join(allowed)}"
+                )
+        if not self.low <= self.high:
+            raise ValueError(f"variable {self.name!r}: low={self.low} must not be above high={self.high}")
+        for repair in self.repairs:
+            if repair.low <= self.high and self.low <= repair.high:
+                raise ValueError(
+                    f"variable {self.name!r}: the repair {repair.rule!r} of values from {repair.low} to "
+                    f"{repair.high} would change plausible ones ({self.low} to {self.high})"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,7 +87,12 @@ class Variable:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Variable:
-        return cls(**{key: value for key, value in plain.items() if value is not None})
+        given = {key: value for key, value in plain.items() if value is not None}
+        given["repairs"] = tuple(Repair(**repair) for repair in given.get("repairs", ()))
+        return cls(**given)
+
+
+_CHOICES = {"transform": ("identity", "log"), "aggregate": ("value", "sum"), "outside": ("drop", "clip")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ class StayStore:
 
     def labels(self, task: str) -> pl.DataFrame:
         """The rows of the label table that belong to a task."""
-        return self._table("labels.parquet").filter(pl.col("task") == task)
+        return self._table("labels.parquet", pl.col("task") == task)
 
     def _check_sizes(self) -> None:
         for name in (*ARRAYS, *TABLES):
@@ -136,10 +136,11 @@ class StayStore:
             raise DatasetError(f"{path} holds {array.dtype} {array.shape}, not 1-d {ARRAYS[name]}: {REMEDY}")
         return array
 
-    def _table(self, name: str) -> pl.DataFrame:
+    def _table(self, name: str, rows: pl.Expr | None = None) -> pl.DataFrame:
         path = self.directory / name
         try:
-            table = pl.read_parquet(path)
+            lazy = pl.scan_parquet(path)
+            table = (lazy if rows is None else lazy.filter(rows)).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
         if table.schema != TABLES[name]:

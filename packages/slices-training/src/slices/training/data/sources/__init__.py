@@ -3,6 +3,7 @@
 from slices.training.data.sources.base import (
     SOURCE_CONFIG_REGISTRY,
     SOURCE_REGISTRY,
+    Part,
     Source,
     build_source,
     register_source,
@@ -13,6 +14,7 @@ from slices.training.data.sources.synthetic import SyntheticConfig, SyntheticSou
 __all__ = [
     "SOURCE_CONFIG_REGISTRY",
     "SOURCE_REGISTRY",
+    "Part",
     "PhysioNet2012Config",
     "PhysioNet2012Source",
     "Source",

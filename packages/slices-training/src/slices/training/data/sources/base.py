@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from slices.encoders.registry import Registry, make_config
 from slices.training.data.schema import Chunk, Tally, TaskInfo, Variable
@@ -16,12 +16,23 @@ SOURCE_CONFIG_REGISTRY: Registry[type[Any]] = Registry("data source", "slices.so
 S = TypeVar("S", bound="type[Source]")
 
 
+class Part(NamedTuple):
+    """A portion of a source that one process reads, with all of its stays' events and labels.
+
+    ``files`` are what it is read from: where one changes, a part that was read before is read again.
+    """
+
+    name: str
+    files: tuple[str, ...] = ()
+
+
 class Source(ABC):
     """Raw data of one kind, turned into stays, events and labels.
 
-    ``variables`` and ``tasks`` are known without touching the raw data. ``version`` goes up whenever
-    the same raw data would give another dataset than before. A field of the config that says where
-    the data lies rather than what it holds is declared with ``metadata={"content": False}``.
+    ``variables`` and ``tasks`` are known before the data is read, at most from its metadata. ``version``
+    goes up whenever the same raw data would give another dataset than before. A field of the config that
+    says where the data lies rather than what it holds is declared with ``metadata={"content": False}``.
+    A source is pickled to the processes that read its parts.
     """
 
     name: ClassVar[str] = ""
@@ -32,13 +43,20 @@ class Source(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    def parts(self) -> Sequence[Part]:
+        """The portions, in the order in which their stays are stored; one by default.
+
+        Raises ``OSError`` or ``ValueError`` where the raw data is missing or cannot be what it should be.
+        """
+        return (Part("all"),)
+
     def task_infos(self) -> dict[str, TaskInfo]:
         """The tasks by name."""
         return {task.name: task for task in self.tasks}
 
     @abstractmethod
-    def read(self, tally: Tally) -> Iterator[Chunk]:
-        """The stays, in chunks that fit into memory; what is dropped or repaired goes to the tally."""
+    def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+        """The stays of a part, in chunks that fit into memory; what is dropped or repaired is tallied."""
 
     def options(self) -> dict[str, Any]:
         """What decides the content of the dataset, as plain values."""

@@ -8,7 +8,7 @@ Laboratory tests are taken more often while a patient is unwell. Labels come fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,12 @@ import numpy.typing as npt
 import polars as pl
 
 from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
-from slices.training.data.sources.base import Source, register_source
+from slices.training.data.sources.base import Part, Source, register_source
 
 HOURS = 48
 LOOK_AHEAD = 6  # hours: how far ahead deterioration is asked for
 CHUNK = 250  # stays made at a time; they stay the same when more are asked for
+PART = 100 * CHUNK
 FACTORS = ("circulatory", "respiratory", "renal", "hepatic", "neurological", "inflammatory")
 UNITS = ("medical", "surgical", "cardiac", "neurological")
 LOS_EDGES = (4.0, 7.0, 14.0)  # days
@@ -144,10 +145,16 @@ class SyntheticSource(Source):
     )
     config: SyntheticConfig
 
-    def read(self, tally: Tally) -> Iterator[Chunk]:
-        for start in range(0, self.config.n_stays, CHUNK):
+    def parts(self) -> Sequence[Part]:
+        """``PART`` stays each, named by the first and the last."""
+        total = self.config.n_stays
+        return [Part(f"{start + 1}-{min(start + PART, total)}") for start in range(0, total, PART)]
+
+    def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+        first, last = map(int, part.name.split("-"))
+        for start in range(first - 1, last, CHUNK):
             rng = np.random.default_rng([self.config.seed, start])
-            stop = min(start + CHUNK, self.config.n_stays)
+            stop = min(start + CHUNK, last)
             yield _first(_chunk(start, self.config.readmission_rate, rng), stop)
 
 

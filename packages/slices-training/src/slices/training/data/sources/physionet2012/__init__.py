@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import polars as pl
 from slices.encoders.registry import unknown
 from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import Chunk, Tally
-from slices.training.data.sources.base import Source, register_source
+from slices.training.data.sources.base import Part, Source, register_source
 
-from .files import SETS, download, find_sets, read_stays
+from .files import SETS, download, find_sets, read_stays, stay_numbers
 from .organs import organ_failures
 from .parsing import parse_set
 from .tasks import TASKS, read_outcomes
@@ -45,24 +45,38 @@ class PhysioNet2012Source(Source):
     tasks = TASKS
     config: PhysioNet2012Config
 
-    def read(self, tally: Tally) -> Iterator[Chunk]:
+    def parts(self) -> Sequence[Part]:
+        """One a set, after downloading what is missing where that is asked for."""
         raw, wanted = Path(self.config.raw), self.config.sets
         if self.config.download:
             download(raw, wanted)
-        seen: list[int] = []
-        for name, path in find_sets(raw, wanted).items():
-            texts, ignored = read_stays(path)
-            tally.add(
-                "ignored_file", "a file that is no stay, or a second one of the same number", {name: ignored}
+        sets = find_sets(raw, wanted)
+        outcomes = {name: raw / f"Outcomes-{name}.txt" for name in sets}
+        return [Part(name, (str(path), str(outcomes[name]))) for name, path in sets.items()]
+
+    def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+        path, outcomes = map(Path, part.files)
+        texts, ignored = read_stays(path)
+        tally.add(
+            "ignored_file",
+            "a file that is no stay, or a second one of the same number",
+            {part.name: ignored},
+        )
+        stays, events = parse_set(texts, part.name, tally)
+        rule = {
+            "repeated_stay": (
+                "a stay of an earlier set; that one counts",
+                pl.col("stay_id").is_in(self._earlier_stays(part)),
             )
-            stays, events = parse_set(texts, name, tally)
-            rule = {
-                "repeated_stay": ("a stay of an earlier set; that one counts", pl.col("stay_id").is_in(seen))
-            }
-            stays = sift(stays, rule, tally)
-            events = events.filter(row_of(stays).is_not_null())
-            seen += stays["stay_id"].to_list()
-            yield Chunk(stays, events, _labels(raw / f"Outcomes-{name}.txt", stays, events, tally))
+        }
+        stays = sift(stays, rule, tally)
+        events = events.filter(row_of(stays).is_not_null())
+        yield Chunk(stays, events, _labels(outcomes, stays, events, tally))
+
+    def _earlier_stays(self, part: Part) -> list[int]:
+        sets = find_sets(Path(self.config.raw), self.config.sets)
+        before = list(sets)[: list(sets).index(part.name)]
+        return [stay for name in before for stay in stay_numbers(sets[name])]
 
 
 def _labels(outcomes: Path, stays: pl.DataFrame, events: pl.DataFrame, tally: Tally) -> pl.DataFrame:

@@ -78,6 +78,11 @@ def read_stays(path: Path) -> tuple[dict[int, bytes], int]:
     return stays, ignored
 
 
+def stay_numbers(path: Path) -> set[int]:
+    """The record numbers of a set. Raises as ``read_stays`` does."""
+    return set(read_stays(path)[0])
+
+
 def named(error: OSError, path: Path) -> OSError:
     """The same system error, naming the path where it does not yet."""
     return OSError(error.errno, error.strerror or str(error), str(error.filename or path))

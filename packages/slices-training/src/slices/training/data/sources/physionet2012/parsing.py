@@ -7,7 +7,7 @@ import polars as pl
 from slices.training.data.cleaning import clean_events, sift
 from slices.training.data.schema import EVENT_SCHEMA, Tally
 
-from .variables import ALIASES, DESCRIPTORS, ICU_TYPES, POSITION, REPAIRS, VARIABLES
+from .variables import ALIASES, DESCRIPTORS, ICU_TYPES, POSITION, VARIABLES
 
 HEADER = "Time,Parameter,Value"
 HOURS = 48.0
@@ -35,7 +35,7 @@ def _parse(texts: dict[int, bytes], name: str, tally: Tally) -> tuple[pl.DataFra
     rows = _rows(_lines(texts, name, tally), tally)
     _check_record_ids(rows, stays, tally)
     rows = rows.filter(pl.col("code") != CODES["RecordID"])
-    events = _repair(_statics(rows, tally), tally)
+    events = _statics(rows, tally)
     events = clean_events(events.select(EVENT_SCHEMA.keys()).cast(EVENT_SCHEMA), stays, VARIABLES, tally)
     return stays, _merge_same_minute(events, stays, tally)
 
@@ -141,21 +141,6 @@ def _statics(rows: pl.DataFrame, tally: Tally) -> pl.DataFrame:
     return pl.concat([rows.filter(~static), described.filter(~is_icu), one_hot.select(rows.columns)]).rename(
         {"code": "variable"}
     )
-
-
-def _repair(events: pl.DataFrame, tally: Tally) -> pl.DataFrame:
-    """Values in a unit that can be told, in the right one."""
-    for repair in REPAIRS:
-        value = pl.col("value")
-        applies = (pl.col("variable") == POSITION[repair.variable]) & value.is_between(
-            repair.low, repair.high
-        )
-        per_set = events.filter(applies).group_by("set").len().sort("set")
-        tally.add(repair.rule, f"{repair.description}; repaired", dict(per_set.iter_rows()))
-        if len(per_set):
-            repaired = value * repair.factor + repair.offset
-            events = events.with_columns(value=pl.when(applies).then(repaired).otherwise(value))
-    return events
 
 
 def _merge_same_minute(events: pl.DataFrame, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:

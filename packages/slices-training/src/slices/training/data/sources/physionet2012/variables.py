@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
-from slices.training.data.schema import Variable
+from slices.training.data.schema import Repair, Variable
 
 ICU_TYPES = ("coronary", "cardiac_surgery", "medical", "surgical")  # ICUType 1 to 4
 
@@ -48,53 +48,48 @@ _LOG = (
     ("TroponinT", "ug/L", 0, 200),
     ("WBC", "10^9/L", 0, 1000),
 )
+# Mix-ups of units that can be told, by variable: rule, description, low, high, factor, offset.
+_REPAIRS = {
+    "pH": (
+        ("pH_times_100", "pH of 735 for 7.35", 650, 800, 0.01, 0),
+        ("pH_times_10", "pH of 73.5 for 7.35", 65, 80, 0.1, 0),
+    ),
+    "Temp": (
+        ("Temp_fahrenheit", "a temperature of 77 to 113, taken as Fahrenheit", 77, 113, 5 / 9, -160 / 9),
+    ),
+    "FiO2": (("FiO2_percent", "FiO2 of 21 to 100, taken as percent", 21, 100, 0.01, 0),),
+    "SaO2": (("SaO2_fraction", "SaO2 of 0.2 to 1, taken as a fraction", 0.2, 1, 100, 0),),
+    "HCT": (("HCT_fraction", "a hematocrit of 0.1 to 0.75, taken as a fraction", 0.1, 0.75, 100, 0),),
+    "Height": (
+        ("Height_metres", "a height of 1.2 to 2.3, taken as metres", 1.2, 2.3, 100, 0),
+        ("Height_inches", "a height of 48 to 90, taken as inches", 48, 90, 2.54, 0),
+        ("Height_twice", "a height of 305 to 584, 2.54 times the centimetres", 305, 584, 1 / 2.54, 0),
+    ),
+    "Weight": (("Weight_grams", "a weight of 20000 to 300000, taken as grams", 20000, 300000, 0.001, 0),),
+}
+
+
+def _repair(rule: str, description: str, low: float, high: float, factor: float, offset: float) -> Repair:
+    return Repair(rule=rule, description=description, low=low, high=high, factor=factor, offset=offset)
+
+
+def _variable(name: str, unit: str, low: float, high: float, **options: Any) -> Variable:
+    repairs = tuple(_repair(*row) for row in _REPAIRS.get(name, ()))
+    return Variable(name=name, unit=unit, low=low, high=high, repairs=repairs, **options)
+
+
 DYNAMIC = (
-    *(Variable(name=name, unit=unit, low=low, high=high) for name, unit, low, high in _IDENTITY),
-    *(Variable(name=name, unit=unit, low=low, high=high, transform="log") for name, unit, low, high in _LOG),
-    Variable(name="Urine", unit="mL", low=0, high=5000, transform="log", aggregate="sum"),
+    *(_variable(*row) for row in _IDENTITY),
+    *(_variable(*row, transform="log") for row in _LOG),
+    _variable("Urine", "mL", 0, 5000, transform="log", aggregate="sum"),
 )
 STATIC = (
-    Variable(name="Age", unit="years", low=0, high=120, static=True),
-    Variable(name="Gender", unit="1 = male", low=0, high=1, static=True),
-    Variable(name="Height", unit="cm", low=120, high=230, static=True),
-    *(Variable(name=f"ICUType_{icu}", low=0, high=1, static=True) for icu in ICU_TYPES),
+    _variable("Age", "years", 0, 120, static=True),
+    _variable("Gender", "1 = male", 0, 1, static=True),
+    _variable("Height", "cm", 120, 230, static=True),
+    *(_variable(f"ICUType_{icu}", "", 0, 1, static=True) for icu in ICU_TYPES),
 )
 VARIABLES = DYNAMIC + STATIC
 POSITION = {variable.name: i for i, variable in enumerate(VARIABLES)}
 DESCRIPTORS = ("RecordID", "Age", "Gender", "Height", "ICUType")
 ALIASES = {"TropI": "TroponinI", "TropT": "TroponinT"}  # as the challenge's own description spells them
-
-
-class Repair(NamedTuple):
-    """Values of a variable from ``low`` to ``high`` become ``value * factor + offset``."""
-
-    rule: str
-    description: str
-    variable: str
-    low: float
-    high: float
-    factor: float
-    offset: float = 0.0
-
-
-REPAIRS = (
-    Repair("pH_times_100", "pH of 735 for 7.35", "pH", 650, 800, 0.01),
-    Repair("pH_times_10", "pH of 73.5 for 7.35", "pH", 65, 80, 0.1),
-    Repair(
-        "Temp_fahrenheit", "a temperature of 77 to 113, taken as Fahrenheit", "Temp", 77, 113, 5 / 9, -160 / 9
-    ),
-    Repair("FiO2_percent", "FiO2 of 21 to 100, taken as percent", "FiO2", 21, 100, 0.01),
-    Repair("SaO2_fraction", "SaO2 of 0.2 to 1, taken as a fraction", "SaO2", 0.2, 1, 100),
-    Repair("HCT_fraction", "a hematocrit of 0.1 to 0.75, taken as a fraction", "HCT", 0.1, 0.75, 100),
-    Repair("Height_metres", "a height of 1.2 to 2.3, taken as metres", "Height", 1.2, 2.3, 100),
-    Repair("Height_inches", "a height of 48 to 90, taken as inches", "Height", 48, 90, 2.54),
-    Repair(
-        "Height_twice",
-        "a height of 305 to 584, centimetres converted from inches again",
-        "Height",
-        305,
-        584,
-        1 / 2.54,
-    ),
-    Repair("Weight_grams", "a weight of 20000 to 300000, taken as grams", "Weight", 20000, 300000, 0.001),
-)

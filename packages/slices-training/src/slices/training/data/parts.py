@@ -1,0 +1,128 @@
+"""One part of a source, cleaned and written to a folder of its own: whole, or to be done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from slices.training.data.cleaning import clean_events, row_of
+from slices.training.data.labels import check_labels
+from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, STAY_SCHEMA, Chunk, Tally
+from slices.training.data.sources.base import Part, Source
+from slices.training.data.store import ARRAYS
+
+DONE = "part.json"  # written last: a folder that has it is whole
+STREAMS = {name: name.replace(".npy", ".bin") for name in ARRAYS}
+
+
+class WrittenPart(NamedTuple):
+    """What a folder of a part holds: array data without headers, and tables."""
+
+    folder: Path
+    drops: dict[str, dict[str, Any]]
+
+    def stream(self, array: str) -> Path:
+        """The raw data of an array; of ``offsets.npy`` the number of events of each stay."""
+        return self.folder / STREAMS[array]
+
+    @property
+    def stays(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "stays.parquet")
+
+    @property
+    def labels(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "labels.parquet")
+
+
+def find_part(part: Part, folder: Path) -> WrittenPart | None:
+    """A part that was written before, from files that have not changed since."""
+    path = folder / DONE
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return WrittenPart(folder, record["drops"]) if record["stamp"] == _stamp(part) else None
+
+
+def write_part(source: Source, part: Part, folder: Path) -> WrittenPart:
+    """Read, clean and write a part, chunk by chunk. Raises what the source raises for data it cannot read."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stamp, tally = _stamp(part), Tally()
+    stays, labels = [STAY_SCHEMA.to_frame()], [LABEL_SCHEMA.to_frame()]
+    streams = {name: (folder / stream).open("wb") for name, stream in STREAMS.items()}
+    try:
+        for chunk in source.read(part, tally):
+            clean = _clean(chunk, source, tally)
+            _append(clean, streams)
+            stays.append(clean.stays)
+            labels.append(clean.labels)
+    finally:
+        for file in streams.values():
+            file.close()
+    all_stays = pl.concat(stays)
+    refuse_repeated(all_stays, source)
+    all_stays.write_parquet(folder / "stays.parquet")
+    pl.concat(labels).write_parquet(folder / "labels.parquet")
+    partial = folder / f".{DONE}"
+    partial.write_text(json.dumps({"stamp": stamp, "drops": tally.rules}), encoding="utf-8")
+    partial.replace(folder / DONE)
+    return WrittenPart(folder, tally.rules)
+
+
+def refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
+    """Raise ``ValueError`` for a stay that is there more than once."""
+    repeated = stays.filter(pl.col("stay_id").is_duplicated())["stay_id"]
+    if len(repeated):
+        raise ValueError(f"the source {source.name!r} gives stay {repeated[0]} more than once")
+
+
+def _stamp(part: Part) -> list[list[Any]]:
+    """Size and time of change of every file of the part; a folder's are its members'."""
+    return [list(entry) for file in part.files for entry in _entries(Path(file))]
+
+
+def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
+    if path.is_dir():
+        for member in sorted(path.rglob("*")):
+            yield from _entries(member) if member.is_file() else ()
+    elif path.is_file():
+        status = os.stat(path)
+        yield str(path), status.st_size, status.st_mtime_ns
+    else:
+        yield str(path), -1, -1
+
+
+def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
+    """What can be used of a chunk: events in the order of stays and of time, labels in that of the tasks."""
+    stays = chunk.stays.select(STAY_SCHEMA.keys()).cast(STAY_SCHEMA)
+    refuse_repeated(stays, source)
+    events = chunk.events.select(EVENT_SCHEMA.keys()).cast(EVENT_SCHEMA)
+    labels = chunk.labels.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA)
+    events = clean_events(events, stays, source.variables, tally)
+    stray = labels.filter(row_of(stays).is_null())
+    if len(stray):
+        raise ValueError(
+            f"the source {source.name!r} labels stay {stray['stay_id'][0]}, which it does not have"
+        )
+    check_labels(labels, source.task_infos())
+    events = events.with_columns(row=row_of(stays)).sort("row", "time", maintain_order=True)
+    return Chunk(stays, events, labels.sort("task", "stay_id", "prediction_time", "column"))
+
+
+def _append(chunk: Chunk, streams: Mapping[str, IO[bytes]]) -> None:
+    row = chunk.events["row"].to_numpy()
+    columns = {
+        "offsets.npy": np.bincount(row, minlength=len(chunk.stays)),
+        "time.npy": chunk.events["time"].to_numpy(),
+        "variable.npy": chunk.events["variable"].to_numpy(),
+        "value.npy": chunk.events["value"].to_numpy(),
+    }
+    for name, column in columns.items():
+        streams[name].write(np.ascontiguousarray(column, dtype=ARRAYS[name]).tobytes())

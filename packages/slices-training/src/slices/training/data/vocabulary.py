@@ -1,0 +1,54 @@
+"""Vocabularies: YAML files that describe variables, and find them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from slices.encoders.registry import make_config, unknown
+from slices.training.compose import config_dir
+from slices.training.data.schema import Variable
+
+
+def read_yaml(kind: str, name: str) -> dict[str, Any]:
+    """The mapping in a YAML file: a path that ends in .yaml or .yml, or a name in ``configs/<kind>/``.
+
+    Raises ``FileNotFoundError`` or ``ValueError`` naming the file, with the nearest name there is.
+    """
+    shipped = {path.stem: path for path in sorted((config_dir() / kind).glob("*.yaml"))}
+    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else shipped.get(name)
+    if path is None:
+        raise ValueError(f"{unknown(kind, name, shipped)}; or give the path of a .yaml file")
+    if not path.is_file():
+        raise FileNotFoundError(f"no {kind} file at {path}: give its path, or one of {', '.join(shipped)}")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as YAML ({error})") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} must hold a mapping from names of variables, and at least one")
+    return {str(key): value for key, value in content.items()}
+
+
+def read_vocabulary(name: str) -> dict[str, Variable]:
+    """Variables by name: from ``configs/vocabulary/<name>.yaml``, or from a file of one's own.
+
+    Raises ``FileNotFoundError``, ``ValueError`` or ``TypeError`` naming file, variable and field.
+
+    >>> read_vocabulary("icu")["hr"].unit
+    'bpm'
+    """
+    return {key: _variable(key, given, name) for key, given in read_yaml("vocabulary", name).items()}
+
+
+def _variable(key: str, given: Any, name: str) -> Variable:
+    where = f"vocabulary {name}: {key}"
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"{where}: {given!r} must be a mapping, as in {{unit: bpm, low: 10, high: 300}}")
+    variable: Variable = make_config(Variable, {"name": key, **(given or {})}, where)
+    return variable
