@@ -59,7 +59,7 @@ def test_the_guides_snippet_takes_both_checkpoint_forms(
     config = finetune_config  # OmegaConf.load("configs/finetune.yaml"), made small
     module = FineTuneModule(config=config, **{form: pretrained[form]})  # type: ignore[arg-type]
     before = copy.deepcopy(module.get_encoder().state_dict())
-    datamodule = data_for(tiny, "in_hospital_mortality", normalizer=module.normalizer)
+    datamodule = data_for(tiny, "in_hospital_mortality")
     trainer = trainer_for(tmp_path)
     trainer.fit(module, datamodule=datamodule)
     assert module.card is not None and module.card.objective == "mae"
@@ -166,7 +166,10 @@ def test_the_checkpoints_columns_and_scale_are_used_whatever_the_data_module_had
 ) -> None:
     module = FineTuneModule(finetune_config, checkpoint_path=pretrained["checkpoint_path"])
     assert module.card is not None and module.normalizer is not None
-    datamodule = data_for(tiny, "in_hospital_mortality", variables=tuple(reversed(module.card.variables)))
+    datamodule = data_for(tiny, "in_hospital_mortality")
+    datamodule.prepare_data()
+    datamodule.setup()
+    datamodule.feed(tuple(reversed(module.card.variables)))
     trainer_for(tmp_path).fit(module, datamodule=datamodule)
     assert datamodule.variables == module.card.variables
     assert datamodule.normalizer.to_dict() == module.normalizer.to_dict()
@@ -211,7 +214,7 @@ def test_balanced_class_weights_come_from_the_training_labels(
     trainer = trainer_for(tmp_path)
     trainer.fit(module, datamodule=datamodule)
     trainer.save_checkpoint(tmp_path / "model.ckpt")
-    label, label_mask = datamodule.train_labels()
+    label, label_mask = datamodule.split_labels("train")
     positives, n = (label[label_mask] == 1).sum(), label_mask.sum()
     weight = module.task_loss.class_weight
     assert weight is not None
@@ -240,7 +243,7 @@ def test_a_fine_tuned_checkpoint_loads_safely_and_needs_no_other_file(
 ) -> None:
     module = FineTuneModule(finetune_config, checkpoint_path=pretrained["checkpoint_path"])
     trainer = trainer_for(tmp_path)
-    trainer.fit(module, datamodule=data_for(tiny, "in_hospital_mortality", normalizer=module.normalizer))
+    trainer.fit(module, datamodule=data_for(tiny, "in_hospital_mortality"))
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     pretrained["checkpoint_path"].unlink()
     again = FineTuneModule.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)

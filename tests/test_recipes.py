@@ -113,7 +113,7 @@ def test_a_new_encoder_or_objective_pretrains_and_fine_tunes(
         "optimizer": {"name": "adamw", "lr": 1.0e-4},
     }
     tuned = FineTuneModule(finetune, checkpoint_path=tmp_path / "encoder.pt")
-    datamodule = data_for(tiny, "in_hospital_mortality", normalizer=tuned.normalizer)
+    datamodule = data_for(tiny, "in_hospital_mortality")
     trainer = trainer_for(tmp_path)
     trainer.fit(tuned, datamodule=datamodule)
     assert trainer.callback_metrics["val/loss"].isfinite()

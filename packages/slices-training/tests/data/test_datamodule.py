@@ -11,6 +11,7 @@ import torch
 
 from slices.encoders import Normalizer
 from slices.training.data import DataConfig, SplitConfig, StayDataModule, dataset_info, prepare_dataset
+from slices.training.data.samples import WindowConfig
 
 SHAPES = {
     "in_hospital_mortality": ((32,), torch.int64),
@@ -48,6 +49,8 @@ def test_a_batch_is_as_the_contract_has_it(synthetic_config: Any, task: str | No
     }
     if task is not None:
         expected |= {"label": SHAPES[task], "label_mask": (SHAPES[task][0], torch.bool)}
+        if task != "deterioration":
+            expected["prediction_time"] = ((32,), torch.float32)
     assert {key: (tuple(t.shape), t.dtype) for key, t in batch.items()} == expected
     assert torch.isfinite(batch["timeseries"]).all()
     assert not batch["timeseries"][~batch["mask"]].any() and not batch["counts"][~batch["mask"]].any()
@@ -100,7 +103,7 @@ def test_label_fraction_cuts_training_and_validation_labels_only(synthetic_confi
         assert set(tenth.split_ids(split)) < set(whole.split_ids(split))
         assert set(other.split_ids(split)) != set(tenth.split_ids(split))
         assert tenth.sizes[split] == pytest.approx(0.1 * whole.sizes[split], abs=1)
-    assert tenth.train_labels()[0].sum() >= 1
+    assert tenth.split_labels("train")[0].sum() >= 1
     assert tenth.split_ids("test").tolist() == whole.split_ids("test").tolist()
     torch.testing.assert_close(tenth.normalizer.location, whole.normalizer.location)
     with pytest.raises(ValueError, match=r"label_fraction=0.1 needs a task"):
@@ -123,7 +126,7 @@ def test_label_fractions_are_nested_and_keep_every_class_in_training_and_validat
         if task != "length_of_stay":
             assert_classes_stay(of[0.01], of[1.0], split)
         if task == "in_hospital_mortality":
-            shares = [float(data.labels.label[data.splits[split]].mean()) for data in (of[0.3], of[1.0])]
+            shares = [float(data.split_labels(split)[0].mean()) for data in (of[0.3], of[1.0])]
             assert shares[0] == pytest.approx(shares[1], abs=1 / of[0.3].sizes[split])
 
 
@@ -131,8 +134,7 @@ def assert_classes_stay(small: StayDataModule, whole: StayDataModule, split: str
     """Every class, or every label with a positive, of the whole split is in the small one."""
 
     def there(data: StayDataModule) -> set[Any]:
-        assert data.labels is not None
-        label = data.labels.label[data.splits[split]]
+        label, _ = data.split_labels(split)
         if data.task_name == "organ_failure":
             return set(np.flatnonzero(label.any(axis=0)))
         return set(np.unique(label))
@@ -149,8 +151,8 @@ def test_a_label_fraction_goes_without_validation(synthetic_config: Any) -> None
 
 def test_variables_are_matched_by_name(synthetic_config: Any, caplog: pytest.LogCaptureFixture) -> None:
     data = ready(synthetic_config())
-    turned = data.variables[::-1]
-    reversed_ = ready(synthetic_config(), variables=turned)
+    reversed_ = ready(synthetic_config())
+    reversed_.feed(data.variables[::-1])
     torch.testing.assert_close(
         data.cut(np.arange(9))["timeseries"].flip(-1), reversed_.cut(np.arange(9))["timeseries"]
     )
@@ -159,9 +161,10 @@ def test_variables_are_matched_by_name(synthetic_config: Any, caplog: pytest.Log
     ][::-1]
     other = ["crp2", *data.variables[1:]]
     with pytest.raises(ValueError, match=r"missing: crp2; extra: heart_rate.*adapt_variables=true"):
-        ready(synthetic_config(), variables=other)
+        ready(synthetic_config()).feed(other)
+    adapted = ready(synthetic_config())
     with caplog.at_level(logging.WARNING):
-        adapted = ready(synthetic_config(), variables=other, adapt_variables=True)
+        adapted.feed(other, adapt=True)
     assert "crp2" in caplog.text and "heart_rate" in caplog.text
     batch = adapted.cut(np.arange(9))
     assert not batch["mask"][..., 0].any()
@@ -171,11 +174,12 @@ def test_variables_are_matched_by_name(synthetic_config: Any, caplog: pytest.Log
 def test_a_given_normaliser_is_used_and_must_fit(synthetic_config: Any) -> None:
     n = len(dataset_info(synthetic_config()).variables)
     given = Normalizer(["identity"] * n, [0.0] * n, [2.0] * n, clip=1e6)
-    data = ready(synthetic_config(), normalizer=given)
+    data = ready(synthetic_config())
+    data.normalizer = given
     raw = data.cut(np.arange(5), normalize=False)
     torch.testing.assert_close(data.cut(np.arange(5))["timeseries"], raw["timeseries"] / 2)
     with pytest.raises(ValueError, match=f"the normalizer has 1 variables, the data {n}"):
-        ready(synthetic_config(), normalizer=Normalizer(["identity"], [0.0], [1.0]))
+        data.normalizer = Normalizer(["identity"], [0.0], [1.0])
 
 
 def test_what_is_known_without_preparing(tmp_path: Path, synthetic_config: Any) -> None:
@@ -260,6 +264,8 @@ def test_what_cannot_work_says_so(synthetic_config: Any, changes: Any, options: 
         ({"resolution": 72.0}, "resolution=72.0"),
         ({"horizon": 0.0}, "horizon=0.0"),
         ({"max_steps": 10}, "max_steps=10: allowed is 1 or more with resolution='timestamps'"),
+        ({"window": WindowConfig(length=1.5)}, "window.length=1.5: allowed is a whole number of bins"),
+        ({"window": WindowConfig(length=6, stride=2.5)}, "window.stride=2.5: allowed is a whole number"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"label_fraction": 0.0}, "label_fraction=0.0"),
         ({"source": {}}, "data.source: name is missing"),
@@ -277,3 +283,17 @@ def test_options_that_cannot_be_meant(synthetic_config: Any, changes: Any, messa
 def test_splits_that_are_not_wanted_have_no_batches(synthetic_config: Any) -> None:
     data = ready(synthetic_config(splits=SplitConfig(val_fraction=0, test_fraction=0)))
     assert data.val_dataloader() == [] and data.test_dataloader() == [] and data.sizes["train"] == 300
+
+
+def test_the_normaliser_knows_the_training_split_alone(tmp_path: Path) -> None:
+    config = DataConfig(source={"name": "synthetic", "n_stays": 200}, dataset_dir=str(tmp_path / "d"))
+    before = ready(config)
+    value = np.load(tmp_path / "d" / "value.npy", mmap_mode="r+")
+    for split in ("val", "test"):
+        for stay in before.samples.stay[before.splits[split]]:
+            value[before.store.offsets[stay] : before.store.offsets[stay + 1]] = 77.0
+    value.flush()
+    after = ready(config)
+    assert torch.equal(before.normalizer.location, after.normalizer.location)
+    assert torch.equal(before.normalizer.scale, after.normalizer.scale)
+    assert (after.cut(after.splits["test"], normalize=False)["timeseries"].amax() == 77.0).all()

@@ -20,7 +20,7 @@ from slices.training.data.loader import StayLoader, StaySampler
 
 def loader(n: int = 25, batch_size: int = 4, **options: Any) -> StayLoader:
     sampler = StaySampler(np.arange(n), batch_size, **({"shuffle": True} | options))
-    return StayLoader(lambda stays: {"stay_id": torch.from_numpy(stays)}, sampler)
+    return StayLoader(lambda stays, epoch: {"stay_id": torch.from_numpy(stays)}, sampler)
 
 
 def epoch_of(loader: StayLoader, epoch: int) -> list[list[int]]:

@@ -213,9 +213,10 @@ def test_hourly_cells_hold_the_urine_of_the_hour(
     )
     names = [variable.name for variable in build_source(config.source).variables]
     for order in (names, names[::-1]):
-        data = StayDataModule(config, variables=order)
+        data = StayDataModule(config)
         data.prepare_data()
         data.setup()
+        data.feed(order)
         batch = data.cut(np.array([0]), normalize=False)
         urine, pressure = (order.index(name) for name in ("Urine", "MAP"))
         assert batch["timeseries"][0, :4, urine].tolist() == [0.0, 200.0, 5.0, 0.0]

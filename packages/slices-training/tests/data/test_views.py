@@ -17,6 +17,7 @@ from slices.training.data import StayStore, prepare_dataset
 from slices.training.data.views import View
 
 N_COLUMNS, AMOUNT, STATIC = 4, 1, 3
+AGGREGATES: dict[str, Any] = {"mean": np.mean, "last": lambda values: values[-1], "min": min, "max": max}
 
 # Minutes, so that edges of bins, the very end and equal times come up often.
 times = st.one_of(
@@ -73,7 +74,7 @@ def reference(store: StayStore, stay: int, view: View, until: float) -> dict[str
     """One stay, cell by cell: (times of real steps, {(step, column): [values]})."""
     events = seen_events(store, stay, view, until)
     cells: dict[tuple[int, int], list[float]] = {}
-    if view.resolution is None:
+    if isinstance(view.resolution, str):
         times = sorted({time for time, _, _ in events})[-(view.max_steps or 10**9) :] or [0.0]
         placed = [(times.index(time), variable, value) for time, variable, value in events if time in times]
     else:
@@ -101,7 +102,7 @@ def check(batch: dict[str, torch.Tensor], store: StayStore, view: View, until: l
         observed = {tuple(cell) for cell in batch["mask"][row].nonzero().tolist()}
         assert observed == set(expected["cells"])
         for (step, column), values in expected["cells"].items():
-            value = np.mean(values) if view.aggregate == "mean" else values[-1]
+            value = AGGREGATES[view.aggregate](values)
             value = np.sum(values) if column == AMOUNT else value
             np.testing.assert_allclose(batch["timeseries"][row, step, column], value, rtol=1e-4, atol=1e-4)
             assert batch["counts"][row, step, column] == len(values)
@@ -112,15 +113,15 @@ def check(batch: dict[str, torch.Tensor], store: StayStore, view: View, until: l
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cohort=cohorts,
-    resolution=st.sampled_from([1.0, 0.5, 2.0, 5.0, None]),
+    resolution=st.sampled_from([1.0, 0.5, 2.0, 5.0, "timestamps"]),
     horizon=st.sampled_from([48.0, 24.0, 10.0]),
-    aggregate=st.sampled_from(["mean", "last"]),
+    aggregate=st.sampled_from(["mean", "last", "min", "max"]),
     cap=st.sampled_from([None, 1, 3]),
     until=st.lists(st.sampled_from([0.0, 6.0, 24.0, 48.0, math.inf]), min_size=5, max_size=5),
 )
 def test_a_batch_equals_the_obvious_loop(
     cohort: list[Any],
-    resolution: float | None,
+    resolution: Any,
     horizon: float,
     aggregate: Any,
     cap: int | None,
@@ -131,7 +132,7 @@ def test_a_batch_equals_the_obvious_loop(
         resolution=resolution,
         horizon=horizon,
         aggregate=aggregate,
-        max_steps=cap if resolution is None else None,
+        max_steps=cap if resolution == "timestamps" else None,
     )
     with tempfile.TemporaryDirectory() as directory:
         store = store_of(cohort, table_source, Path(directory))
@@ -149,10 +150,8 @@ def test_hours_and_the_very_end(tmp_path: Path, table_source: Any) -> None:
     assert batch["mask"][0, :, 3].nonzero().tolist() == [[0]]
 
 
-@pytest.mark.parametrize("resolution", [1.0, None])
-def test_an_empty_stay_has_a_step_and_is_finite(
-    tmp_path: Path, table_source: Any, resolution: float | None
-) -> None:
+@pytest.mark.parametrize("resolution", [1.0, "timestamps"])
+def test_an_empty_stay_has_a_step_and_is_finite(tmp_path: Path, table_source: Any, resolution: Any) -> None:
     store = prepare_dataset(table_source([(1, 1, "a", 48.0)], []), tmp_path / "d")
     batch = view(resolution=resolution).cut(store, np.array([0]))
     assert batch["padding_mask"].any() and not batch["mask"].any()
@@ -166,7 +165,7 @@ def test_what_lies_at_or_after_the_prediction_time_cannot_be_seen(tmp_path: Path
     without = prepare_dataset(table_source(stays, early), tmp_path / "without")
     planted = prepare_dataset(table_source(stays, early + late), tmp_path / "with")
     until = np.array([24.0], dtype=np.float32)
-    for cut in (view(), view(resolution=None), view(horizon=24.0)):
+    for cut in (view(), view(resolution="timestamps"), view(horizon=24.0)):
         one, other = (cut.cut(store, np.array([0]), until) for store in (without, planted))
         assert all(torch.equal(one[key], other[key]) for key in one)
 

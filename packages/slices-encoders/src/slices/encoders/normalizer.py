@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .registry import unknown
@@ -69,6 +69,15 @@ class Normalizer(nn.Module):
         logged = torch.where(self.logarithmic, x.sign() * x.abs().log1p(), x)
         scaled = ((logged - self.location) / self.scale).clamp(-self.clip, self.clip)
         return scaled if mask is None else torch.where(mask, scaled, 0.0)
+
+    def at(self, value: Float[Tensor, "*shape"], variable: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Normalised single values, each of the variable (column) named beside it."""
+        flat, of = value.flatten(), variable.flatten()
+        heavy = self.logarithmic.index_select(0, of).nonzero().squeeze(-1)
+        tails = flat.index_select(0, heavy)
+        flat = flat.index_copy(0, heavy, tails.sign() * tails.abs().log1p())
+        scaled = flat.sub_(self.location.index_select(0, of)).div_(self.scale.index_select(0, of))
+        return scaled.clamp_(-self.clip, self.clip).view(value.shape)
 
     def inverse(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
         """Normalised values in raw units again; what was clipped stays clipped."""

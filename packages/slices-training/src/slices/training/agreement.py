@@ -68,6 +68,11 @@ def check_shape(datamodule: StayDataModule, encoder: BaseEncoder, accepted: froz
             "encoder.static_columns out to take them from the data"
         )
     unseen = {"times", "padding_mask"} - accepted
+    if datamodule.config.resolution == "observations":
+        raise UserError(
+            "data.resolution=observations gives single values (value, time, variable) for your own models: "
+            "our encoders and objectives take a grid (data.resolution=1.0) or data.resolution=timestamps"
+        )
     if datamodule.config.resolution == "timestamps" and unseen:
         raise UserError(
             f"data.resolution=timestamps, but the forward of encoder or objective does not take "
@@ -90,14 +95,17 @@ def check_task(datamodule: StayDataModule, task: TaskConfig, encoder: BaseEncode
             f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
             f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"
         )
-    if data.per_step != task.per_step:
+    if datamodule.labels_a_step != task.per_step:
+        have = "step" if datamodule.labels_a_step else "sample"
         raise UserError(
-            f"task {data.name!r}: per_step is {data.per_step} in the data: choose task={data.name}"
+            f"task {data.name!r}: the batches have one label a {have}, but task.per_step={task.per_step}: "
+            f"give the data module per_step={task.per_step}"
         )
-    if data.per_step and not encoder.causal:
+    if task.per_step and not encoder.causal:
         raise UserError(
             f"task {data.name!r} has one label a step: it needs an encoder that cannot see the future "
-            "(encoder=gru, or encoder.causal=true where that is an option; in pretraining too)"
+            "(encoder=gru, or encoder.causal=true where that is an option; in pretraining too), or "
+            "task.per_step=false, which shows the encoder each stay up to each prediction time"
         )
 
 

@@ -200,7 +200,7 @@ class FineTuneModule(L.LightningModule):
             raise UserError(
                 "task.class_weight=balanced needs our data module: give one number a class instead"
             )
-        label, label_mask = map(torch.from_numpy, datamodule.train_labels())
+        label, label_mask = map(torch.from_numpy, datamodule.split_labels("train"))
         weight = balanced_class_weights(label, label_mask, task.task_type, self.head.output_dim)
         self.task_loss.class_weight = weight.to(self.device)
         # a checkpoint then holds the numbers, not the word
@@ -250,9 +250,10 @@ class FineTuneModule(L.LightningModule):
         return self._step(batch, "test")
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """The batch's ``stay_id`` and labels beside the predictions."""
+        """What each sample is, and its label, beside the predictions."""
         outputs = self._predict(batch)
-        kept = {key: batch[key] for key in ("stay_id", "patient_id", "label", "label_mask") if key in batch}
+        about = ("stay_id", "patient_id", "prediction_time", "label", "label_mask")
+        kept = {key: batch[key] for key in about if key in batch}
         return {"probs": outputs["probs"], **kept}
 
     def _step(self, batch: Mapping[str, Tensor], stage: str) -> Tensor:

@@ -70,7 +70,8 @@ def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, 
     else:
         _check_checkpoint(parsed)
         module = FineTuneModule(run.config)
-    datamodule = StayDataModule(parsed.data, task=parsed.task.task_name, seed=parsed.seed)
+    task = parsed.task
+    datamodule = StayDataModule(parsed.data, task=task.task_name, per_step=task.per_step, seed=parsed.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")
     module.follow(datamodule)

@@ -24,10 +24,11 @@ def of_all_ranks(batches: Sequence[Any] | None) -> list[Any]:
 
 
 def write_predictions(path: Path, batches: Sequence[Any], task: str) -> Path:
-    """Parquet with ``stay_id, patient_id, task, step, output, prediction, label``.
+    """Parquet with ``stay_id, patient_id, prediction_time, task, step, output, prediction, label``.
 
-    ``output`` counts the classes, labels or targets; ``step`` is 0 where a stay has one prediction; a label
-    that is not known is null. For binary and multiclass tasks ``label`` is 1 in the row of the true class.
+    ``output`` counts the classes, labels or targets. ``prediction_time`` is in hours since admission; where
+    a stay is predicted step by step it is null and ``step`` counts. A label that is not known is null.
+    For binary and multiclass tasks ``label`` is 1 in the row of the true class.
     """
     rows = [_rows(batch) for batch in batches]
     pl.concat(rows).with_columns(task=pl.lit(task)).write_parquet(path)
@@ -52,12 +53,17 @@ def _rows(batch: dict[str, torch.Tensor]) -> pl.DataFrame:
         {
             "stay_id": batch["stay_id"].numpy()[stay],
             "patient_id": batch["patient_id"].numpy()[stay],
+            "prediction_time": _hours(batch, len(label))[stay],
             "step": step,
             "output": output,
             "prediction": probs.numpy().ravel(),
             "label": truth.numpy().ravel(),
         }
-    ).with_columns(pl.col("label").fill_nan(None))
+    ).with_columns(pl.col("label", "prediction_time").fill_nan(None))
+
+
+def _hours(batch: dict[str, torch.Tensor], n: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.asarray(batch.get("prediction_time", torch.full((n,), torch.nan)), dtype=np.float32)
 
 
 def show_predictions(path: Path, task: TaskInfo | None, rows: int = 5) -> str:

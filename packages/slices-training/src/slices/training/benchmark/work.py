@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
+import numpy.typing as npt
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -72,7 +73,7 @@ def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
             embed = module.eval().embed
             embedded = embedded or {split: _per_chunk(data, split, embed) for split in ("train", "test")}
             rows, labels = training_labels(data, cell)
-            patients = torch.from_numpy(data.store.patient_id[data.splits["train"]])[rows]
+            patients = torch.from_numpy(_patients(data, "train"))[rows]
             probe = fit_probe(embedded["train"][rows], **labels, group=patients)
             probs = probe.predict(embedded["test"])
         else:
@@ -151,16 +152,20 @@ def _trainer(options: dict[str, Any]) -> L.Trainer:
 
 def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str, Any]]:
     """The rows of the training split whose labels the cell gets to see, and these labels."""
-    assert data.labels is not None and data.task is not None
-    train = data.splits["train"]
-    labels = data.labels.take(train)
-    rows = label_subset(labels, data.task, data.store.stay_id[train], cell.fraction, cell.draw)
+    assert data.task is not None
+    label, label_mask = data.split_labels("train")
+    rows = label_subset(data.split_ids("train"), label, label_mask, data.task, cell.fraction, cell.draw)
     return torch.from_numpy(rows), {
-        "label": torch.from_numpy(labels.label[rows]),
-        "label_mask": torch.from_numpy(labels.mask[rows]),
+        "label": torch.from_numpy(label[rows]),
+        "label_mask": torch.from_numpy(label_mask[rows]),
         "task_type": data.task.task_type,
         "n_classes": data.task.n_classes or 1,
     }
+
+
+def _patients(data: StayDataModule, split: str) -> npt.NDArray[np.int64]:
+    """The patient of each sample of a split."""
+    return data.store.patient_id[data.samples.stay[data.splits[split]]]
 
 
 def _summary(batch: dict[str, Tensor], static_columns: tuple[int, ...]) -> Tensor:
@@ -170,8 +175,8 @@ def _summary(batch: dict[str, Tensor], static_columns: tuple[int, ...]) -> Tenso
 
 def _per_chunk(data: StayDataModule, split: str, function: Any, raw: bool = False) -> Tensor:
     """A function of batches, over all stays of a split."""
-    stays = data.splits[split]
-    chunks = np.array_split(stays, max(1, len(stays) // AT_ONCE))
+    rows = data.splits[split]
+    chunks = np.array_split(rows, max(1, len(rows) // AT_ONCE))
     extra = (data.static_columns,) if raw else ()
     return torch.cat([function(data.cut(chunk, normalize=not raw), *extra) for chunk in chunks])
 
@@ -180,9 +185,7 @@ def _save(
     config: BenchmarkConfig, cell: Cell, data: StayDataModule, probs: Tensor, seconds: float, shared: float
 ) -> None:
     """The test stays' labels and predictions, as metrics take them, and the processor time."""
-    assert data.labels is not None
-    test = data.splits["test"]
-    label, mask = data.labels.label[test], data.labels.mask[test]
+    label, mask = data.split_labels("test")
     prediction = probs.double().numpy()
     if config.task.task_type == "binary":
         prediction = prediction[:, 1]
@@ -194,8 +197,8 @@ def _save(
     with partial.open("wb") as file:
         np.savez(
             file,
-            row_id=data.store.stay_id[test],
-            patient_id=data.store.patient_id[test],
+            row_id=data.splits["test"],
+            patient_id=_patients(data, "test"),
             label=np.where(mask, label, np.nan) if config.task.task_type == "multilabel" else label,
             prediction=prediction,
             seconds=np.array([seconds, shared]),

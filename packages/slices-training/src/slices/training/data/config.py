@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from slices.training.data.samples import WindowConfig
 from slices.training.data.sources import Source, build_source
 from slices.training.data.splits import SplitConfig
+from slices.training.data.views import Aggregate
 
 
 @dataclass(kw_only=True)
@@ -15,20 +17,24 @@ class DataConfig:
     """Where stays come from, how they become batches, and who is trained and tested on.
 
     ``source`` names a registered source and its options. ``resolution`` is the width of a time bin in
-    hours, or "timestamps" for the measured times (of which the ``max_steps`` most recent are kept).
-    ``horizon``: hours since admission that are seen. ``aggregate``: of several values in one bin, their
-    mean or the last; amounts (variables declared so, like urine) are always summed. ``label_fraction`` of
-    the training labels and of the validation labels (which choose the epoch) are used, drawn by
-    ``label_seed`` within the classes, at least one of each; all of the test labels are.
+    hours, "timestamps" for the measured times, or "observations" for single values (of either the
+    ``max_steps`` most recent are kept). ``horizon``: hours since admission that are seen. ``window`` cuts
+    longer stays into pieces. ``aggregate``: of several values in one bin, their mean, the last, least or
+    greatest; amounts (variables declared so, like urine) are always summed. ``bucket_by_length`` puts stays
+    with about as many measurements into one training batch, so that less of it is padding.
+    ``label_fraction`` of the training labels and of the validation labels (which choose the epoch) are used,
+    drawn by ``label_seed`` within the classes, at least one of each; all of the test labels are.
     """
 
     source: dict[str, Any]
     dataset_dir: str
-    resolution: float | Literal["timestamps"] = 1.0
+    resolution: float | Literal["timestamps", "observations"] = 1.0
     horizon: float = 48.0
+    window: WindowConfig | None = None
     max_steps: int | None = None
-    aggregate: Literal["mean", "last"] = "mean"
+    aggregate: Aggregate = "mean"
     batch_size: int = 64
+    bucket_by_length: bool = False
     splits: SplitConfig = field(default_factory=SplitConfig)
     label_fraction: float = 1.0
     label_seed: int = 0
@@ -38,14 +44,18 @@ class DataConfig:
         self.build_source()
         if not 0 < self.horizon < math.inf:
             raise ValueError(f"horizon={self.horizon}: allowed is a positive number of hours")
-        if self.resolution != "timestamps" and not 0 < self.resolution <= self.horizon:
+        if not isinstance(self.resolution, str) and not 0 < self.resolution <= self.horizon:
             raise ValueError(
-                f"resolution={self.resolution}: allowed is a width in hours up to horizon, or 'timestamps'"
+                f"resolution={self.resolution}: allowed is a width in hours up to horizon, or 'timestamps' "
+                "or 'observations'"
             )
-        if self.max_steps is not None and (self.resolution != "timestamps" or self.max_steps < 1):
+        if self.max_steps is not None and (not isinstance(self.resolution, str) or self.max_steps < 1):
             raise ValueError(
-                f"max_steps={self.max_steps}: allowed is 1 or more with resolution='timestamps', else null"
+                f"max_steps={self.max_steps}: allowed is 1 or more with resolution='timestamps' or "
+                "'observations', else null"
             )
+        if self.window is not None and not isinstance(self.resolution, str):
+            self._check_bins(self.window, self.resolution)
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size}: allowed is 1 or more")
         if not 0 < self.label_fraction <= 1:
@@ -55,7 +65,10 @@ class DataConfig:
         """The source, with its own config. Raises as ``build_source`` does."""
         return build_source(self.source)
 
-    @property
-    def bin_width(self) -> float | None:
-        """Hours per bin, or None for measured timestamps."""
-        return None if self.resolution == "timestamps" else self.resolution
+    @staticmethod
+    def _check_bins(window: WindowConfig, resolution: float) -> None:
+        for name, hours in (("length", window.length), ("stride", window.step)):
+            if abs(hours / resolution - round(hours / resolution)) > 1e-6 or hours < resolution:
+                raise ValueError(
+                    f"window.{name}={hours}: allowed is a whole number of bins (resolution={resolution})"
+                )

@@ -15,19 +15,21 @@ import torch
 from torch import Tensor
 
 from slices.encoders import Normalizer
+from slices.encoders.registry import unknown
 from slices.training.data.columns import Columns, match_columns
 from slices.training.data.config import DataConfig
-from slices.training.data.labels import TaskLabels, label_subset, task_labels
+from slices.training.data.labels import label_subset
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
 from slices.training.data.prepare import open_dataset, prepare_dataset
+from slices.training.data.samples import Samples, labelled, unlabelled
 from slices.training.data.schema import TaskInfo
-from slices.training.data.splits import refuse_empty, split_stays
+from slices.training.data.splits import refuse_empty, split_stays, uniform_hash
 from slices.training.data.statistics import fit_normalizer
 from slices.training.data.store import Manifest
-from slices.training.data.views import View
+from slices.training.data.views import Array, Index, View
+from slices.training.seeding import seed_of
 
 log = logging.getLogger(__name__)
-Index = npt.NDArray[np.int64]
 
 
 class DatasetInfo(NamedTuple):
@@ -53,26 +55,20 @@ class StayDataModule(L.LightningDataModule):
 
     Args:
         config: the data section of a config.
-        task: name of the task whose labels the batches carry; stays without a label are then left out.
-        variables: the columns an encoder expects, by name and in order. By default the dataset's own.
-        adapt_variables: allow the dataset to differ from ``variables``: columns it lacks are unobserved,
-            variables it has besides are dropped, and both are logged.
-        normalizer: the one of a checkpoint; by default fitted on the events of the training split.
-        seed: of the order in which training goes through the stays.
+        task: name of the task whose labels the batches carry; what has no label is then left out.
+        per_step: for a task with one label a step: batches carry all labels of a stay, (B, T), for an encoder
+            that cannot see the future. Without it each prediction time is a sample of its own, whose input
+            ends there. By default as the task is.
+        seed: of the order in which training goes through the samples.
 
     After ``setup``: ``store``, ``view``, ``variables``, ``units``, ``static_columns``, ``normalizer``,
-    ``task`` and ``splits``.
+    ``task``, ``samples`` (what there is to train and predict on) and ``splits`` (which of them each split
+    has). The columns are the dataset's own until :meth:`feed` asks for others; the normaliser is fitted on
+    the training split's events until it is set to that of a checkpoint.
     """
 
     def __init__(
-        self,
-        config: DataConfig,
-        *,
-        task: str | None = None,
-        variables: Sequence[str] | None = None,
-        adapt_variables: bool = False,
-        normalizer: Normalizer | None = None,
-        seed: int = 0,
+        self, config: DataConfig, *, task: str | None = None, per_step: bool | None = None, seed: int = 0
     ) -> None:
         super().__init__()
         if task is None and config.label_fraction < 1:
@@ -81,12 +77,10 @@ class StayDataModule(L.LightningDataModule):
             )
         self.config = config
         self.task_name = task
-        self.wanted = None if variables is None else tuple(variables)
-        self.adapt_variables = adapt_variables
-        self.given_normalizer = normalizer
+        self.per_step = per_step
         self.seed = seed
-        self.labels: TaskLabels | None = None
         self.task: TaskInfo | None = None
+        self._labels_a_step = False
         self._ready = False
 
     def prepare_data(self) -> None:
@@ -96,19 +90,48 @@ class StayDataModule(L.LightningDataModule):
             prepare_dataset(self.config.build_source(), self.config.dataset_dir)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the dataset, split it, match variables, lay out labels, fit the normaliser. Runs once."""
+        """Open the dataset, split it, match variables, lay out samples, fit the normaliser. Runs once."""
         if self._ready:
             return
         config = self.config
         self.store = open_dataset(config.build_source(), config.dataset_dir)
-        self._take_columns(match_columns(self.store.variables, self.wanted, adapt=self.adapt_variables))
-        self.splits = split_stays(self.store.patient_id, self.store.stays["set"].to_list(), config.splits)
-        refuse_empty(self.splits, config.splits, "stays")
-        self._fitted_on = self.splits["train"]  # with or without a label
-        self.normalizer = self.given_normalizer or self._fitted_normalizer()
-        if self.task_name is not None:
-            self._take_labels(self.task_name)
+        stays = split_stays(self.store.patient_id, self.store.stays["set"].to_list(), config.splits)
+        refuse_empty(stays, config.splits, "stays")
+        self._fitted_on = stays["train"]  # with or without a label
+        self._take_columns(match_columns(self.store.variables))
+        self.normalizer = self._fitted_normalizer()
+        self.samples = self._take_samples()
+        self.splits = {split: self._of_stays(chosen) for split, chosen in stays.items()}
+        if self.task is not None:
+            refuse_empty(self.splits, config.splits, f"samples with a label for {self.task.name!r}")
+        if config.label_fraction < 1:  # validation labels choose the epoch: they cost as much as others
+            self.splits |= {split: self._labelled_share(split) for split in ("train", "val")}
         self._ready = True
+
+    def _take_samples(self) -> Samples:
+        window = self.config.window
+        if self.task_name is None:
+            return unlabelled(self.store, self.view, window)
+        tasks = self.store.manifest.tasks
+        if self.task_name not in tasks:
+            raise ValueError(unknown("task", self.task_name, tasks))
+        self.task = tasks[self.task_name]
+        self._labels_a_step = self.task.per_step if self.per_step is None else self.per_step
+        return labelled(self.store, self.task, self.view, window, per_step=self._labels_a_step)
+
+    def _of_stays(self, stays: Index) -> Index:
+        chosen = np.zeros(len(self.store), dtype=bool)
+        chosen[stays] = True
+        return np.flatnonzero(chosen[self.samples.stay])
+
+    def _labelled_share(self, split: str) -> Index:
+        rows, config = self.splits[split], self.config
+        assert self.task is not None
+        if not len(rows):
+            return rows
+        stay_id, (label, label_mask) = self.stay_ids(rows), self._labels(rows)
+        chosen = label_subset(stay_id, label, label_mask, self.task, config.label_fraction, config.label_seed)
+        return rows[chosen]
 
     def _take_columns(self, columns: Columns) -> None:
         config = self.config
@@ -118,8 +141,9 @@ class StayDataModule(L.LightningDataModule):
             column=columns.of_variable,
             static=columns.is_static,
             summed=columns.is_summed,
-            resolution=config.bin_width,
+            resolution=config.resolution,
             horizon=config.horizon,
+            span=config.window.length if config.window else None,
             max_steps=config.max_steps,
             aggregate=config.aggregate,
         )
@@ -129,7 +153,7 @@ class StayDataModule(L.LightningDataModule):
 
         Raises ``ValueError`` where the dataset has other variables (unless ``adapt``) or other units.
         """
-        columns = match_columns(self.store.variables, variables, units, adapt=adapt or self.adapt_variables)
+        columns = match_columns(self.store.variables, variables, units, adapt=adapt)
         if columns.names != self.variables:
             self._take_columns(columns)
             self.normalizer = self._fitted_normalizer()
@@ -143,44 +167,40 @@ class StayDataModule(L.LightningDataModule):
     def normalizer(self, normalizer: Normalizer) -> None:
         if (width := len(normalizer.location)) != len(self.variables):
             raise ValueError(
-                f"the normalizer has {width} variables, the data {len(self.variables)}: pass `variables` too"
+                f"the normalizer has {width} variables, the data {len(self.variables)}: feed it first"
             )
         self._normalizer = normalizer
 
     def _fitted_normalizer(self) -> Normalizer:
         return fit_normalizer(self.store, self.view, self._fitted_on)
 
-    def _take_labels(self, name: str) -> None:
-        config = self.config
-        labels = task_labels(self.store, name, n_steps=self.view.n_steps, resolution=self.view.resolution)
-        self.task, self.labels = self.store.manifest.tasks[name], labels
-        self.splits = {split: stays[labels.labelled[stays]] for split, stays in self.splits.items()}
-        refuse_empty(self.splits, config.splits, f"stays with a label for {name!r}")
-        if config.label_fraction < 1:  # validation labels choose the epoch: they cost as much as others
-            self.splits |= {split: self._labelled_share(split) for split in ("train", "val")}
-
-    def _labelled_share(self, split: str) -> Index:
-        config, stays = self.config, self.splits[split]
-        assert self.labels is not None and self.task is not None
-        if not len(stays):
-            return stays
-        labels, stay_id = self.labels.take(stays), self.store.stay_id[stays]
-        return stays[label_subset(labels, self.task, stay_id, config.label_fraction, config.label_seed)]
+    @property
+    def labels_a_step(self) -> bool:
+        """Do batches carry one label a step, (B, T), and not one a sample?"""
+        return self._labels_a_step
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Stays in each split."""
-        return {name: len(stays) for name, stays in self.splits.items()}
+        """Samples in each split: stays, but for windows and several prediction times."""
+        return {name: len(rows) for name, rows in self.splits.items()}
+
+    def stay_ids(self, rows: Index) -> Index:
+        """The stay id of each of these samples."""
+        return self.store.stay_id[self.samples.stay[rows]]
 
     def split_ids(self, split: str) -> Index:
-        """The stay ids of a split."""
-        return self.store.stay_id[self.splits[split]]
+        """The stay id of each sample of a split."""
+        return self.stay_ids(self.splits[split])
 
-    def train_labels(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Labels of the training split and their mask, as in ``TaskLabels``, e.g. for class weights."""
-        if self.labels is None:
+    def split_labels(self, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Labels of a split and their mask, as in ``Samples``, e.g. for class weights."""
+        return self._labels(self.splits[split])
+
+    def _labels(self, rows: Index) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        label, mask = self.samples.label, self.samples.label_mask
+        if label is None or mask is None:
             raise ValueError("there are no labels: the data module was made without a task")
-        return self.labels.label[self.splits["train"]], self.labels.mask[self.splits["train"]]
+        return label[rows], mask[rows]
 
     def fingerprint(self) -> dict[str, Any]:
         """Which data and which split this is, as values that JSON gives back equal.
@@ -188,42 +208,70 @@ class StayDataModule(L.LightningDataModule):
         Sets of stays are sorted, since neither their order nor naming one twice makes another split.
         """
         config = self.config
-        sets = {name: sorted(set(getattr(config.splits, name))) for name in ("train_sets", "test_sets")}
+        named = ("train_sets", "val_sets", "test_sets")
+        sets = {name: sorted(set(getattr(config.splits, name))) for name in named}
         return {
             "source": self.store.manifest.source["name"],
             "dataset": self.store.manifest.fingerprint,
             "splits": dataclasses.asdict(config.splits) | sets,
             "resolution": config.resolution,
             "horizon": config.horizon,
+            "window": None if config.window is None else dataclasses.asdict(config.window),
             "max_steps": config.max_steps,
             "aggregate": config.aggregate,
         }
 
-    def cut(self, stays: Index, *, normalize: bool = True) -> dict[str, Tensor]:
-        """One batch of the stays at these positions of the store; ``normalize=False`` keeps raw units."""
-        until = None if self.labels is None else self.labels.until[stays]
-        batch = self.view.cut(self.store, stays, until)
-        if normalize:
-            with torch.no_grad():
-                batch["timeseries"] = self.normalizer(batch["timeseries"], batch["mask"])
-        if self.labels is not None:
-            batch["label"] = torch.from_numpy(self.labels.label[stays])
-            batch["label_mask"] = torch.from_numpy(self.labels.mask[stays])
+    def cut(self, rows: Index, *, epoch: int | None = None, normalize: bool = True) -> dict[str, Tensor]:
+        """One batch of these samples; ``normalize=False`` keeps raw units.
+
+        With ``epoch``, windows that are to begin anywhere (``window.random``) do so, elsewhere in each epoch.
+        """
+        samples, normalizer = self.samples.take(rows), self.normalizer if normalize else None
+        start, until = samples.start, samples.until
+        if epoch is not None and self.config.window is not None:
+            late = self._lateness(rows, epoch)
+            start, until = start + late, until + late
+        with torch.no_grad():
+            batch = self.view.cut(self.store, samples.stay, until, start, normalizer)
+        if samples.label is not None and samples.label_mask is not None:
+            batch["label"] = torch.from_numpy(samples.label)
+            batch["label_mask"] = torch.from_numpy(samples.label_mask)
+            if not self._labels_a_step:
+                batch["prediction_time"] = torch.from_numpy(until)
         return batch
+
+    def _lateness(self, rows: Index, epoch: int) -> Array:
+        """Hours by which each window begins late: under a stride, within the stay, on an edge of the grid."""
+        window, samples = self.config.window, self.samples.take(rows)
+        if window is None or not window.random or samples.label is not None:
+            return np.zeros(len(rows), dtype=np.float32)
+        room = np.minimum(self.store.length_hours[samples.stay], self.config.horizon) - samples.start
+        room = np.clip(room - (self.view.bin_width or 0.0), 0, window.step)
+        late = uniform_hash(rows, seed_of(self.seed, "window", epoch)) * room
+        return self.view.on_edge(late)
 
     def loader(self, split: str, *, shuffle: bool = False) -> StayLoader:
         """Batches of one split."""
         rank, world_size = rank_and_world_size()
+        rows = self.splits[split]
         sampler = StaySampler(
-            self.splits[split],
+            rows,
             self.config.batch_size,
             shuffle=shuffle,
-            even=not shuffle and self.labels is None,
+            even=not shuffle and self.task is None,
+            sizes=self._sizes(rows) if self.config.bucket_by_length else None,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
         )
-        return StayLoader(self.cut, sampler)
+        if shuffle:
+            return StayLoader(lambda chosen, epoch: self.cut(chosen, epoch=epoch), sampler)
+        return StayLoader(lambda chosen, epoch: self.cut(chosen), sampler)
+
+    def _sizes(self, rows: Index) -> Index:
+        """About how long each sample is: the events of its stay."""
+        stay = self.samples.stay[rows]
+        return np.asarray(self.store.offsets[stay + 1] - self.store.offsets[stay])
 
     def train_dataloader(self) -> StayLoader:
         return self.loader("train", shuffle=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 Index = npt.NDArray[np.int64]
+SORTED_TOGETHER = 32  # batches whose stays are sorted by size: few enough that an epoch stays random
 
 
 class StaySampler:
@@ -23,7 +24,8 @@ class StaySampler:
     may be smaller, and none is dropped. Evaluation: every stay once, dealt out in turn, and cut into
     the same number of batches on every rank; with several ranks a batch may hold one stay more than
     ``batch_size``, and one more than on another rank. Where ranks exchange embeddings that cannot be
-    (``even=True``): then the last few stays, fewer than there are ranks, are left out.
+    (``even=True``): then the last few stays, fewer than there are ranks, are left out. With ``sizes``
+    (one a stay) training batches are of stays of about one size, and come in random order.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class StaySampler:
         *,
         shuffle: bool,
         even: bool = False,
+        sizes: Index | None = None,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -44,6 +47,7 @@ class StaySampler:
         self.stays = stays[: len(stays) // world_size * world_size] if even else stays
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.sizes = sizes
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -62,20 +66,30 @@ class StaySampler:
         """The batches of the current epoch."""
         if not self.shuffle:
             return np.array_split(self.stays[self.rank :: self.world_size], len(self))
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.stays)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.stays))
         order = np.resize(order, math.ceil(len(order) / self.world_size) * self.world_size)
         share = order[self.rank :: self.world_size]
-        return [share[start : start + self.batch_size] for start in range(0, len(share), self.batch_size)]
+        if self.sizes is None:
+            return [self.stays[chosen] for chosen in _pieces(share, self.batch_size)]
+        sizes, groups = self.sizes, _pieces(share, SORTED_TOGETHER * self.batch_size)
+        by_size = [group[np.argsort(sizes[group], kind="stable")] for group in groups]
+        batches = [piece for group in by_size for piece in _pieces(group, self.batch_size)]
+        return [self.stays[batches[i]] for i in rng.permutation(len(batches))]
+
+
+def _pieces(array: Index, length: int) -> list[Index]:
+    return [array[start : start + length] for start in range(0, len(array), length)]
 
 
 class StayLoader:
     """An iterable of batches that Lightning can stop and resume anywhere.
 
-    ``cut`` makes a batch from the positions of its stays. The state is (epoch, batches handed out);
-    loaded, it holds for the epoch it was saved in and is forgotten in any other.
+    ``cut`` makes a batch from the positions of its stays, and the epoch. The state is (epoch, batches
+    handed out); loaded, it holds for the epoch it was saved in and is forgotten in any other.
     """
 
-    def __init__(self, cut: Callable[[Index], dict[str, Tensor]], sampler: StaySampler) -> None:
+    def __init__(self, cut: Callable[[Index, int], dict[str, Tensor]], sampler: StaySampler) -> None:
         self.cut = cut
         self.sampler = sampler
         self.batch_sampler = None  # Lightning asks a loader with a sampler for it
@@ -92,7 +106,7 @@ class StayLoader:
         start = resume[1] if resume is not None and resume[0] == epoch else 0
         for done, stays in enumerate(self.sampler.batches()[start:], start=start + 1):
             self._done = (epoch, done)
-            yield self.cut(stays)
+            yield self.cut(stays, epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the epoch stands, and what the order depends on."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +19,17 @@ TEST, VAL, FOLD = 0, 1, 2  # independent streams of one seed; 3 draws label frac
 class SplitConfig:
     """Who is tested on, who is validated on, who is trained on.
 
-    The pool is ``train_sets``, or else every set that is not in ``test_sets``. The test split is
-    ``test_sets`` if given, else fold ``fold`` of ``n_folds`` of the pool, else ``test_fraction`` of
-    it. ``val_fraction`` of what then remains of the pool validates; the rest trains. A fraction of 0
-    means that a split is not wanted.
+    The pool is ``train_sets``, or else every set that is not in ``test_sets`` or ``val_sets``. The test split
+    is ``test_sets`` if given, else fold ``fold`` of ``n_folds`` of the pool, else ``test_fraction`` of
+    it. ``val_sets`` validate if given, else ``val_fraction`` of what then remains of the pool; the rest
+    trains. A fraction of 0 means that a split is not wanted. Sets may be named by shell patterns.
     """
 
     seed: int = 0
     val_fraction: float = 0.15
     test_fraction: float = 0.15
     train_sets: tuple[str, ...] = ()
+    val_sets: tuple[str, ...] = ()
     test_sets: tuple[str, ...] = ()
     n_folds: int | None = None
     fold: int = 0
@@ -45,8 +48,9 @@ class SplitConfig:
             raise ValueError(
                 f"n_folds={self.n_folds} and test_sets={self.test_sets} both name the test split"
             )
-        if both := sorted(set(self.train_sets) & set(self.test_sets)):
-            raise ValueError(f"train_sets and test_sets share {', '.join(both)}")
+        for one, other in combinations(("train_sets", "val_sets", "test_sets"), 2):
+            if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
+                raise ValueError(f"{one} and {other} share {', '.join(both)}")
 
 
 def uniform_hash(ids: npt.NDArray[np.int64], seed: int, stream: int = 0) -> npt.NDArray[np.float64]:
@@ -82,18 +86,27 @@ def split_stays(
     patients on both sides of named sets, and for a split that is wanted but empty.
     """
     names = np.asarray(sets)
-    known = sorted(set(sets))
-    for name in (*config.train_sets, *config.test_sets):
-        if name not in known:
-            raise ValueError(f"data.splits: {unknown('set of stays', name, known)}")
-    named_test = np.isin(names, config.test_sets)
-    pool = np.isin(names, config.train_sets) if config.train_sets else ~named_test
-    _refuse_shared(patient_id[pool], patient_id[named_test])
-    test = named_test if config.test_sets else pool & _drawn_test(patient_id, config)
+    train, val, test = (_named(names, getattr(config, f"{split}_sets")) for split in ("train", "val", "test"))
+    pool = train if config.train_sets else ~(val | test)
+    _refuse_shared(patient_id, {"train_sets": pool, "val_sets": val, "test_sets": test})
+    if not config.test_sets:
+        test = pool & _drawn_test(patient_id, config)
     remaining = pool & ~test
-    val = remaining & (uniform_hash(patient_id, config.seed, VAL) < config.val_fraction)
+    if not config.val_sets:
+        val = remaining & (uniform_hash(patient_id, config.seed, VAL) < config.val_fraction)
     masks = {"train": remaining & ~val, "val": val, "test": test}
     return {name: np.flatnonzero(mask) for name, mask in masks.items()}
+
+
+def _named(names: npt.NDArray[np.str_], patterns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which stays are of the named sets."""
+    known = np.unique(names)
+    chosen = []
+    for pattern in patterns:
+        if not (found := fnmatch.filter(known, pattern)):
+            raise ValueError(f"data.splits: {unknown('set of stays', pattern, known)}")
+        chosen += found
+    return np.isin(names, chosen)
 
 
 def _drawn_test(patient_id: npt.NDArray[np.int64], config: SplitConfig) -> npt.NDArray[np.bool_]:
@@ -103,21 +116,22 @@ def _drawn_test(patient_id: npt.NDArray[np.int64], config: SplitConfig) -> npt.N
     return uniform_hash(patient_id, config.seed, TEST) >= 1 - config.test_fraction
 
 
-def _refuse_shared(train: npt.NDArray[np.int64], test: npt.NDArray[np.int64]) -> None:
-    shared = np.intersect1d(train, test)
-    if len(shared):
-        raise ValueError(
-            f"data.splits: {len(shared)} patients are in train_sets and in test_sets "
-            f"(e.g. {shared[:3].tolist()}): a patient trained on cannot be tested on. "
-            "Name other sets, or split by fraction"
-        )
+def _refuse_shared(patient_id: npt.NDArray[np.int64], of: dict[str, npt.NDArray[np.bool_]]) -> None:
+    for (one, first), (other, second) in combinations(of.items(), 2):
+        shared = np.intersect1d(patient_id[first], patient_id[second])
+        if len(shared):
+            raise ValueError(
+                f"data.splits: {len(shared)} patients are in {one} and in {other} "
+                f"(e.g. {shared[:3].tolist()}): a patient trained on cannot be tested on. "
+                "Name other sets, or split by fraction"
+            )
 
 
 def refuse_empty(splits: dict[str, npt.NDArray[np.int64]], config: SplitConfig, what: str) -> None:
     """Raise ``ValueError`` for a split that is wanted but has no stay; ``what`` says which stays count."""
     wanted = {
         "train": True,
-        "val": config.val_fraction > 0,
+        "val": bool(config.val_sets) or config.val_fraction > 0,
         "test": bool(config.test_sets) or config.n_folds is not None or config.test_fraction > 0,
     }
     sizes = ", ".join(f"{name} {len(stays)}" for name, stays in splits.items())

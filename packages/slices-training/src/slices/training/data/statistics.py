@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from slices.encoders import Normalizer
+from slices.training.data.splits import uniform_hash
 from slices.training.data.store import StayStore
 from slices.training.data.views import View
 
 CLIP = 5.0  # normalised values are clipped to ±5: five robust standard deviations
+MOST_EVENTS = 20_000_000
 IQR_OF_NORMAL = 1.349  # interquartile range of a standard normal distribution
 
 
@@ -21,7 +23,8 @@ def fit_normalizer(
     Heavy-tailed variables are taken in logarithms first, as they are declared. Location is the median,
     scale the interquartile range / 1.349, or the standard deviation where that is 0, or 1 where that is
     0 too. Columns that only hold 0 and 1, and columns without an event, are left as they are. Amounts are
-    taken as charted too: a wide bin's sum lies above them, by the logarithm of how many it adds up.
+    taken as charted too: a wide bin's sum lies above them, by the logarithm of how many it adds up. Of more
+    than 20 million events, those of a random sample of the stays are taken, the same one every time.
     """
     transforms = ["identity"] * len(view.static)
     for variable, column in zip(store.variables, view.column, strict=True):
@@ -42,12 +45,16 @@ def fit_normalizer(
 def _events(
     store: StayStore, view: View, stays: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    chosen = np.zeros(len(store), dtype=bool)
-    chosen[stays] = True
-    of_stay = np.repeat(chosen, np.diff(store.offsets))
-    column = view.column[store.variable[:]]
-    keep = of_stay & (column >= 0) & (store.time <= view.horizon) & np.isfinite(store.value)
-    return column[keep], store.value[keep].astype(np.float64)
+    """Columns and values of the stays' events, or where they are too many of a sample of the stays."""
+    size = store.offsets[stays + 1] - store.offsets[stays]
+    if size.sum() > MOST_EVENTS:
+        order = np.argsort(uniform_hash(store.stay_id[stays], seed=0, stream=4))
+        stays = np.sort(stays[order[np.cumsum(size[order]) <= MOST_EVENTS]])
+        size = store.offsets[stays + 1] - store.offsets[stays]
+    position = np.arange(size.sum()) + np.repeat(store.offsets[stays] - np.cumsum(size) + size, size)
+    column, value = view.column[store.variable[position]], store.value[position]
+    keep = (column >= 0) & (store.time[position] <= view.horizon) & np.isfinite(value)
+    return column[keep], value[keep].astype(np.float64)
 
 
 def _location_and_scale(value: npt.NDArray[np.float64], transform: str) -> tuple[float, float]:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import torch
+from torch import Tensor
 
 from slices.training.data.schema import LABEL_SCHEMA, STAY_SCHEMA, TaskInfo, Variable
 
@@ -111,6 +113,11 @@ class StayStore:
     def variables(self) -> tuple[Variable, ...]:
         return self.manifest.variables
 
+    @property
+    def events(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``time``, ``variable`` and ``value`` as tensors, on the same memory."""
+        return torch.from_numpy(self.time), torch.from_numpy(self.variable), torch.from_numpy(self.value)
+
     def labels(self, task: str) -> pl.DataFrame:
         """The rows of the label table that belong to a task."""
         return self._table("labels.parquet", pl.col("task") == task)
@@ -129,7 +136,8 @@ class StayStore:
     def _array(self, name: str) -> npt.NDArray[Any]:
         path = self.directory / name
         try:
-            array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            # copy on write: shared by all who read it, and torch takes no other kind
+            array = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         except (ValueError, EOFError, OSError) as error:
             raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
         if array.dtype != ARRAYS[name] or array.ndim != 1:
