@@ -1,0 +1,93 @@
+"""Several sources as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slices.training.data import DataConfig, SplitConfig, StayDataModule, build_source, prepare_dataset
+from slices.training.data.sources.pool import IDS
+from slices.training.data.vocabulary import read_vocabulary
+
+SMALL = {"source": {"name": "synthetic", "n_stays": 30}, "renaming": "synthetic"}
+OTHER = {"source": {"name": "synthetic", "n_stays": 20, "seed": 1}, "renaming": "synthetic"}
+
+
+def pool(**members: Any) -> Any:
+    return {"name": "pool", "members": members}
+
+
+def test_members_keep_their_stays_labels_and_values_in_the_vocabularys_units(tmp_path: Path) -> None:
+    store = prepare_dataset(build_source(pool(one=SMALL, two=OTHER)), tmp_path / "pool")
+    one = prepare_dataset(build_source(SMALL["source"]), tmp_path / "one")
+    two = prepare_dataset(build_source(OTHER["source"]), tmp_path / "two")
+    assert store.stay_id.tolist() == [*one.stay_id, *(two.stay_id + IDS)]
+    assert store.stays["set"].to_list() == ["one/synthetic"] * 30 + ["two/synthetic"] * 20
+    names = [variable.name for variable in store.variables]
+    assert names == [name for name in read_vocabulary("icu") if name in names] and len(names) == 36
+    here = {variable.name: i for i, variable in enumerate(store.variables)}
+    there = {variable.name: i for i, variable in enumerate(two.variables)}
+    last = store.variable[store.offsets[30] :], store.value[store.offsets[30] :]
+    for name, own, factor in (("hr", "heart_rate", 1), ("fio2", "fio2", 100), ("mg", "magnesium", 2.4305)):
+        mapped = last[1][last[0] == here[name]]
+        np.testing.assert_allclose(mapped, two.value[two.variable == there[own]] * factor, rtol=1e-5)
+    dropped = store.manifest.drops["not_in_vocabulary"]["by_set"]
+    assert set(dropped) == {"one", "two"} and store.manifest.counts["events"] < len(one.time) + len(two.time)
+    labels, own_labels = store.labels("length_of_stay"), two.labels("length_of_stay")
+    assert labels.filter(labels["stay_id"] >= IDS)["value"].to_list() == own_labels["value"].to_list()
+
+
+def test_one_is_left_out_and_transferred_to(tmp_path: Path) -> None:
+    config = DataConfig(
+        source=pool(one=SMALL, two=OTHER),
+        dataset_dir=str(tmp_path / "d"),
+        splits=SplitConfig(train_sets=("one/*",), test_sets=("two/*",), val_fraction=0.2),
+    )
+    data = StayDataModule(config, task="in_hospital_mortality")
+    data.prepare_data()
+    data.setup()
+    assert data.sizes["test"] == 20 and data.sizes["train"] + data.sizes["val"] == 30
+    assert (data.split_ids("test") > IDS).all() and (data.split_ids("train") < IDS).all()
+    assert data.static_columns and next(iter(data.train_dataloader()))["mask"].any()
+
+
+def test_a_members_options_are_part_of_what_was_asked_for(tmp_path: Path) -> None:
+    prepare_dataset(build_source(pool(one=SMALL)), tmp_path / "d")
+    with pytest.raises(ValueError, match=r"not the dataset asked for.*members"):
+        prepare_dataset(build_source(pool(one=OTHER)), tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("members", "renaming", "message"),
+    [
+        ({}, None, "has no members"),
+        ({"one": {"source": {"name": "sythetic"}}}, None, "did you mean 'synthetic'"),
+        ({"one": {"sorce": {}}}, None, r"members.one: unknown option 'sorce': did you mean 'source'"),
+        ({"one": {"source": SMALL["source"]}}, None, "fio2 in fraction, not %.*give a renaming"),
+        ({"one": SMALL}, "hart: heart_rate", r"unknown variable 'hart': did you mean"),
+        ({"one": SMALL}, "hr: hart_rate", r"hr: unknown variable 'hart_rate': did you mean 'heart_rate'"),
+        ({"one": SMALL}, "hr: {name: heart_rate, factr: 2}", "unknown option 'factr': did you mean 'factor'"),
+        ({"one": SMALL}, "hr: 7", "7 must be a name"),
+        ({"one": SMALL}, "age: heart_rate", "age and heart_rate: one is measured once a stay, one is not"),
+        ({"one": SMALL}, "[hr", "cannot be read as YAML"),
+    ],
+)
+def test_a_pool_that_cannot_be_says_why(
+    members: dict[str, Any], renaming: str | None, message: str, tmp_path: Path
+) -> None:
+    if renaming is not None:
+        (tmp_path / "own.yaml").write_text(renaming)
+        own = str(tmp_path / "own.yaml")
+        members = {name: {**member, "renaming": own} for name, member in members.items()}
+    with pytest.raises((ValueError, TypeError), match=message):
+        prepare_dataset(build_source(pool(**members)), tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_task_has_to_be_the_same_everywhere(tmp_path: Path) -> None:
+    physionet = {"source": {"name": "physionet2012", "raw": str(tmp_path)}, "renaming": "physionet2012"}
+    with pytest.raises(ValueError, match=r"task '\w+' is not the same in the members one .* and two"):
+        _ = build_source(pool(one=SMALL, two=physionet)).tasks
