@@ -51,9 +51,7 @@ def synthetic(stays: str, directory: str, jobs: int) -> int:
     source = build_source({"name": "synthetic", "n_stays": int(stays)})
     store = prepare_dataset(source, Path(directory) / "dataset", jobs=jobs)
     size = sum(path.stat().st_size for path in (Path(directory) / "dataset").iterdir())
-    print(
-        f"{len(store.time):,} events, {size / 1e9:.2f} GB on disk, {size / len(store.time):.1f} bytes an event"
-    )
+    print(f"{len(store.time):,} events, {size / 1e9:.2f} GB, {size / len(store.time):.1f} bytes an event")
     return len(store)
 
 
