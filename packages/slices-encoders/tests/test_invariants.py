@@ -63,7 +63,7 @@ def same(a: Tensor, b: Tensor) -> None:
 
 @st.composite
 def any_stays(draw: st.DrawFn, d: int = D) -> Stays:
-    """Any few stays: how much is observed and real, where padding lies, gaps in time, and steps at one time."""
+    """Any few stays: how much is observed and real, where padding lies, gaps in time, several at one time."""
     b, t, seed = draw(st.integers(1, 4)), draw(st.integers(1, 9)), draw(st.integers(0, 2**31))
     shares = st.sampled_from([0.0, 0.2, 0.7, 1.1])
     g = torch.Generator().manual_seed(seed)
