@@ -8,16 +8,22 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+PACKAGED = Path(__file__).resolve().parent / "conf"
+
 
 def config_dir() -> Path:
     """Installed wheel: ``slices/training/conf``. Editable checkout: ``<repo>/configs``."""
-    packaged = Path(__file__).resolve().parent / "conf"
-    if packaged.is_dir():
-        return packaged
+    if PACKAGED.is_dir():
+        return PACKAGED
     checkout = Path(__file__).resolve().parents[5] / "configs"
     if (checkout / "pretrain.yaml").is_file():
         return checkout
-    raise FileNotFoundError(f"slices-training: no configs at {packaged} or {checkout}: install it again")
+    raise FileNotFoundError(f"slices-training: no configs at {PACKAGED} or {checkout}: install it again")
+
+
+def command(app: str) -> str:
+    """What to type for an app: its console script where it is installed, hatch's in a checkout."""
+    return f"slices-{app}" if PACKAGED.is_dir() else f"hatch run train:{app}"
 
 
 def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]:
