@@ -75,7 +75,8 @@ def _metric(trainer: Trainer, module: SSLPretrainModule, datamodule: StayDataMod
     if not metrics:
         log.info("the run is complete: there was nothing left to train")
         split = "val" if datamodule.sizes["val"] else "train"
-        (metrics,) = trainer.validate(module, datamodule.loader(split), verbose=False)
+        trainer.validate(module, datamodule.loader(split), verbose=False)
+        metrics = trainer.callback_metrics
     return float(metrics["val/loss" if "val/loss" in metrics else "train/loss"])
 
 
