@@ -42,16 +42,27 @@ def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]
     return {str(key): _plain(value) for key, value in config.items() if key != "hydra"}
 
 
+def compose_app(app: str, overrides: list[str]) -> DictConfig:
+    """The config of an app, composed by Hydra; also within an app that Hydra itself has started."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return compose(app, overrides=overrides)
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
 def _plain(section: Any) -> Any:
     return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section
 
 
 def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:
-    from hydra import compose, initialize_config_dir
-
     choices = [f"{group}={_choice(loaded, group, choice)}" for group, choice in _groups(loaded)]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        base = compose(app, overrides=choices)
+    base = compose_app(app, choices)
     changes = OmegaConf.masked_copy(loaded, [str(key) for key in loaded if key not in ("defaults", "hydra")])
     OmegaConf.set_struct(base, False)
     merged = OmegaConf.merge(base, changes)
