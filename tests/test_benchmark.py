@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from cli import CommandLine
 from slices.training import StayDataModule
+from slices.training.benchmark import work
 from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, overrides_for, units
 from slices.training.benchmark.table import league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
@@ -119,6 +122,83 @@ def test_a_setting_for_nobody_is_refused(
 ) -> None:
     done = cli("benchmark", *arguments, setting)
     assert done.status == 2 and answer in done.err, done.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "answer"),
+    [
+        ("jobs=0", "jobs=0: allowed is 1 or more"),
+        ("seeds=[]", "seeds is empty"),
+        ("encoders=[]", "encoders is empty"),
+        ("seeds=[1,1]", "seeds names 1 twice"),
+        ("objectives=[mae,none,mae]", "objectives names mae twice"),
+        ("baselines=[logistic_regression,logistic_regression]", "baselines names logistic_regression twice"),
+        ("label_fractions=[0.0,1.0]", "label_fractions: 0 is not above 0, up to 1"),
+        ("label_fractions=[0.3,1.5]", "label_fractions: 1.5 is not above 0, up to 1"),
+        ("draws=[0,1]", "draws: 0 is not 1 or more"),
+        ("encoders=[grue]", "unknown encoder 'grue': did you mean 'gru'?"),
+        ("objectives=[mea]", "unknown SSL objective 'mea': did you mean 'mae'?"),
+        ("task=deterioration", "task=deterioration has one label a step"),
+        ("task.task_name=mortality", "unknown task 'mortality'"),
+        ("task.task_type=regression", "is binary, not regression"),
+        ("task.head_type=mpl", "finetune, encoder linear, objective none: unknown task head 'mpl'"),
+        ("+pretrain.all.training.max_epoch=1", "Did you mean `training.max_epochs`?"),
+        (
+            "+pretrain.mae.ssl.mask_ratio=3",
+            "pretrain, encoder linear, objective mae: ssl 'mae': mask_ratio=3",
+        ),
+        ("+pretrain.all.trainer.accelerator=gpu", "gpu"),
+        ("+finetune.0.3.optimizer.betas=[1]", "optimizer.betas: expected 2 values, got 1"),
+        ("finetune.all.scheduler=plateau", "the benchmark does not validate"),
+        ("+finetune.none.encoder.pooling=none", "encoder.pooling=none gives one embedding a step"),
+    ],
+)
+def test_a_mistake_is_found_before_any_work(
+    setting: str, answer: str, cli: CommandLine, arguments: list[str], tmp_path: Path
+) -> None:
+    setting = setting.replace("finetune.0.3.", 'finetune."0.3".')
+    done = cli("benchmark", *arguments, setting)
+    assert done.status == 2 and answer in done.err, done.err
+    assert "Traceback" not in done.err and done.err.count("error:") == 1
+    assert not (tmp_path / "league").exists()
+
+
+def test_nobody_to_test_on_is_refused(cli: CommandLine, arguments: list[str]) -> None:
+    done = cli("benchmark", *arguments, "data.splits.n_folds=null", "data.splits.test_fraction=0")
+    assert done.status == 2 and "leaves nobody to test on" in done.err, done.err
+
+
+def test_cells_are_trained_on_the_stays_of_their_draw_and_no_others(
+    arguments: list[str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
+    config = config_of([*arguments, "objectives=[none]", "adaptations=[finetune]", "seeds=[0]"])
+    trained: list[list[int]] = []
+
+    class Noting:
+        """A trainer that only looks at what it was to train on."""
+
+        def fit(self, module: Any, datamodule: StayDataModule) -> None:
+            self.data = datamodule
+            batches = [batch["stay_id"] for batch in datamodule.train_dataloader()]
+            trained.append(sorted(torch.cat(batches).tolist()))
+
+        def predict(self, module: Any, loader: Any) -> list[dict[str, torch.Tensor]]:
+            return [{"probs": torch.full((self.data.sizes["test"], 2), 0.5)}]
+
+    monkeypatch.setattr(work, "_trainer", lambda options: Noting())
+    unit = next(unit for unit in units(config) if unit.objective == "none")
+    todo = list(cells(config, unit))
+    do_unit(config, unit, threads=1)
+    assert len(trained) == len(todo) == 3
+    for cell, stays in zip(todo, trained, strict=True):
+        own = dataclasses.replace(
+            work.data_of(config, unit), label_fraction=cell.fraction, label_seed=cell.draw
+        )
+        data = StayDataModule(own, task=config.task.task_name)
+        data.setup()
+        assert stays == sorted(data.split_ids("train").tolist())
+    assert len(trained[0]) < len(trained[2]) and trained[0] != trained[1]
 
 
 def test_a_fraction_written_as_a_number_counts(arguments: list[str]) -> None:

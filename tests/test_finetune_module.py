@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 
 from quick import choose, data_for, trainer_for
-from slices.encoders import build_encoder, save_encoder
+from slices.encoders import (
+    ENCODER_CONFIG_REGISTRY,
+    ENCODER_REGISTRY,
+    BaseEncoder,
+    EncoderConfig,
+    build_encoder,
+    save_encoder,
+)
 from slices.training import FineTuneModule, SSLPretrainModule
+from slices.training.agreement import refuse_other_split
+from slices.training.config import plain
+from slices.training.data.splits import SplitConfig, split_stays
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRATCH: dict[str, Any] = {
@@ -251,6 +265,115 @@ def test_a_fine_tuned_checkpoint_loads_safely_and_needs_no_other_file(
     x, mask = torch.randn(3, 8, d_input), torch.rand(3, 8, d_input) > 0.5
     assert torch.equal(again.eval()(x, mask)["probs"], module.eval()(x, mask)["probs"])
     assert again.card == module.card
+
+
+def test_a_frozen_encoder_that_nobody_trained_is_warned_of_when_it_is_fitted(
+    finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = choose(finetune_config, encoder="linear")
+    config.encoder = {"d_model": 8}
+    warned = "the encoder is frozen and was never trained"
+    module = FineTuneModule(config)
+    assert warned not in caplog.text
+    trainer = trainer_for(tmp_path)
+    trainer.fit(module, datamodule=data_for(tiny, "in_hospital_mortality"))
+    assert warned in caplog.text
+    trainer.save_checkpoint(tmp_path / "model.ckpt")
+    caplog.clear()
+    again = FineTuneModule.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
+    trainer_for(tmp_path).fit(again, datamodule=data_for(tiny, "in_hospital_mortality"))
+    assert warned not in caplog.text
+
+
+def test_a_file_that_names_no_variables_is_matched_by_number_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save_encoder(tmp_path / "encoder.pt", build_encoder("gru", {"d_input": 6, "d_model": 8}))
+    FineTuneModule({key: SCRATCH[key] for key in ("task", "optimizer")}, checkpoint_path=path)
+    assert f"{path} names no variables" in caplog.text
+
+
+@pytest.mark.parametrize("module_of", [SSLPretrainModule, FineTuneModule])
+def test_measured_times_are_not_ignored(module_of: type[L.LightningModule]) -> None:
+    """Also of a data module that is not ours: an encoder that does not look at times takes even ones only."""
+
+    @dataclass
+    class BlindConfig(EncoderConfig):
+        pass
+
+    class Blind(BaseEncoder):
+        def __init__(self, config: EncoderConfig) -> None:
+            super().__init__(config)
+            self.linear = nn.Linear(self.d_input, config.d_model)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+            return self.linear(x).mean(1)  # type: ignore[no-any-return]
+
+    x, mask = torch.randn(2, 4, 6), torch.ones(2, 4, 6, dtype=torch.bool)
+    real = torch.tensor([[True] * 4, [True, True, False, False]])
+    grid = 4.0 * torch.arange(4.0).expand(2, 4) * real
+    measured = torch.tensor([[0.0, 1.0, 1.5, 9.0], [0.0, 1.0, 0.0, 0.0]])
+    config = SCRATCH | {"ssl": {"name": "mae"}}
+    unwanted = ("task", "training") if module_of is SSLPretrainModule else ("ssl",)
+    config = {key: value for key, value in config.items() if key not in unwanted}
+    ENCODER_REGISTRY["blind"], ENCODER_CONFIG_REGISTRY["blind"] = Blind, BlindConfig
+    try:
+        blind = config | {"encoder": {"name": "blind", "d_input": 6, "d_model": 16}}
+        module_of(blind)(x, mask, padding_mask=real, times=grid)
+        module_of(blind)(x, mask)
+        with pytest.raises(ValueError, match=r"measured times.*does not take `times`"):
+            module_of(blind)(x, mask, padding_mask=real, times=measured)
+    finally:
+        del ENCODER_REGISTRY["blind"], ENCODER_CONFIG_REGISTRY["blind"]
+    module_of(config)(x, mask, padding_mask=real, times=measured)
+
+
+FRACTION = SplitConfig()
+FOLD = SplitConfig(n_folds=3, fold=1)
+A_TO_B = SplitConfig(train_sets=("a",), test_sets=("b",))
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "allowed"),
+    [
+        (FRACTION, FRACTION, True),
+        (FRACTION, replace(FRACTION, val_fraction=0.0), True),
+        (FRACTION, replace(FRACTION, test_fraction=0.1), True),
+        (FRACTION, replace(FRACTION, test_fraction=0.3), False),
+        (FRACTION, replace(FRACTION, seed=1), False),
+        (FRACTION, FOLD, False),
+        (FOLD, replace(FOLD, val_fraction=0.3), True),
+        (FOLD, replace(FOLD, train_sets=("a",)), True),
+        (FOLD, replace(FOLD, fold=0), False),
+        (FOLD, replace(FOLD, n_folds=4), False),
+        (FOLD, A_TO_B, False),
+        (A_TO_B, replace(A_TO_B, val_fraction=0.3), True),
+        (A_TO_B, replace(A_TO_B, test_sets=("c",)), True),
+        (A_TO_B, SplitConfig(train_sets=("b",)), True),
+        (A_TO_B, SplitConfig(train_sets=("a",)), False),
+        (A_TO_B, SplitConfig(test_sets=("a",)), False),
+        (SplitConfig(test_sets=("b",)), A_TO_B, True),
+        (SplitConfig(test_sets=("b",)), SplitConfig(test_sets=("c",)), False),
+        (SplitConfig(train_sets=("a",)), A_TO_B, True),
+    ],
+)
+def test_another_split_is_refused_where_test_stays_may_have_been_trained_on(
+    then: SplitConfig, now: SplitConfig, allowed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And only there: the answer is held against the splits themselves."""
+
+    def known(splits: SplitConfig, dataset: str) -> dict[str, Any]:
+        return {"source": "s", "dataset": dataset, "splits": plain(splits)}
+
+    patients = np.arange(600)
+    sets = np.array(["a", "b", "c"])[patients % 3].tolist()
+    trained, tested = (split_stays(patients, sets, s)[k] for s, k in ((then, "train"), (now, "test")))
+    assert bool(set(trained) & set(tested)) is not allowed
+    with nullcontext() if allowed else pytest.raises(ValueError, match="another split"):
+        refuse_other_split(known(then, "d"), known(now, "d"))
+    refuse_other_split(known(then, "d"), known(now, "e"))
+    assert ("another split" in caplog.text) is not allowed
+    refuse_other_split({}, known(now, "d"))
 
 
 def test_a_bare_finetune_config_is_composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

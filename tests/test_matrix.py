@@ -82,6 +82,18 @@ def test_no_step_waits_for_the_device(objective_name: str, encoder_name: str) ->
         objective.on_optimizer_step(1, 10)
 
 
+@pytest.mark.parametrize("encoder_name", list_encoders())
+@pytest.mark.parametrize("objective_name", list_objectives())
+def test_every_pair_trains_in_half_precision_weights(objective_name: str, encoder_name: str) -> None:
+    """As Lightning's ``bf16-true`` has it: weights and floating inputs alike."""
+    config = {"name": objective_name, "d_input": D, "static_columns": [D - 1]}
+    objective = build_ssl_objective(encoder_of(encoder_name), config).bfloat16()
+    batch = {name: t.bfloat16() if t.is_floating_point() else t for name, t in stays().items()}
+    loss, _ = objective(**batch)
+    loss.backward()
+    assert loss.isfinite()
+
+
 def test_the_guard_against_waiting_sees_it() -> None:
     with pytest.raises(AssertionError, match="waits for the device"), NoSync():
         torch.ones(2).sum().item()

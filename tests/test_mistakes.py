@@ -14,6 +14,7 @@ import pytest
 
 from cli import CommandLine
 from slices.encoders import EncoderCard, Normalizer, build_encoder, save_encoder
+from slices.training.compose import config_dir
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import dataset_info
 
@@ -50,6 +51,52 @@ TYPED = [
     ),
     ("finetune", [*SCRATCH, "task.class_weight=[1,2,3]"], ["3 numbers for 2 classes"]),
     ("pretrain", ["scheduler.warmup_epochs=50"], ["scheduler.warmup_epochs=50 is longer"]),
+    ("pretrain", ["scheduler.warmup_epochs=-1"], ["warmup_epochs must be at least 0, got -1"]),
+    ("pretrain", ["scheduler.max_epochs=0"], ["max_epochs must be at least 1, got 0"]),
+    ("pretrain", ["scheduler.eta_min=-1"], ["eta_min must be at least 0, got -1"]),
+    ("pretrain", ["scheduler.eta_min=0.5"], ["scheduler.eta_min=0.5 is above optimizer.lr=0.001"]),
+    ("pretrain", ["scheduler=cosine", "scheduler.T_max=0"], ["T_max must be at least 1, got 0"]),
+    ("pretrain", ["scheduler=cosine", "scheduler.eta_min=0.5"], ["scheduler.eta_min=0.5 is above"]),
+    ("pretrain", ["scheduler=step", "scheduler.step_size=0"], ["step_size must be at least 1, got 0"]),
+    ("pretrain", ["scheduler=step", "scheduler.gamma=0"], ["gamma must be above 0, up to 1, got 0"]),
+    ("pretrain", ["scheduler=step", "scheduler.gamma=1.5"], ["gamma must be above 0, up to 1, got 1.5"]),
+    ("pretrain", ["scheduler=plateau", "scheduler.factor=1"], ["factor must be between 0 and 1, got 1"]),
+    ("pretrain", ["scheduler=plateau", "scheduler.patience=-1"], ["patience must be at least 0, got -1"]),
+    ("pretrain", ["scheduler=plateau", "scheduler.interval=step"], ["it has only interval=epoch"]),
+    (
+        "pretrain",
+        ["scheduler=plateau", "data.splits.val_fraction=0"],
+        ["scheduler=plateau watches val/loss, but nothing is validated", "data.splits.val_fraction"],
+    ),
+    ("pretrain", ["optimizer.betas=[0.9]"], ["optimizer.betas: expected 2 values, got 1"]),
+    ("pretrain", ["optimizer.betas=[0.9,1.0]"], ["betas must be in [0, 1), got [0.9, 1.0]"]),
+    ("pretrain", ["optimizer=adam", "optimizer.betas=[-1,0.9]"], ["betas must be in [0, 1)"]),
+    ("pretrain", ["optimizer=sgd", "optimizer.momentum=1"], ["momentum must be in [0, 1), got 1"]),
+    ("pretrain", ["optimizer.weight_decay=-1"], ["weight_decay must be at least 0, got -1"]),
+    (
+        "pretrain",
+        ["training.checkpoint_every_n_steps=0"],
+        ["checkpoint_every_n_steps=0: allowed is 1 or more"],
+    ),
+    ("pretrain", ["training.max_epochs=0"], ["max_epochs=0: allowed is 1 or more"]),
+    ("pretrain", ["training.batch_size=0"], ["batch_size=0: allowed is 1 or more"]),
+    ("pretrain", ["trainer.max_epochs=0"], ["trainer.max_epochs=0: allowed is 1 or more"]),
+    (
+        "pretrain",
+        ["trainer.accumulate_grad_batches=0"],
+        ["trainer.accumulate_grad_batches=0: allowed is 1 or more"],
+    ),
+    ("pretrain", ["encoder_path=encoder.bin"], ["encoder.bin must end in .pt or .safetensors"]),
+    ("prepare", ["jobs=0"], ["jobs=0: allowed is 1 or more"]),
+    ("finetune", [*SCRATCH, "training.max_epochs=0"], ["max_epochs=0: allowed is 1 or more"]),
+    ("finetune", [*SCRATCH, "training.batch_size=0"], ["batch_size=0: allowed is 1 or more"]),
+    ("finetune", [*SCRATCH, "training.patience=0"], ["patience=0: allowed is 1 or more"]),
+    (
+        "finetune",
+        ["checkpoint_path=null", "training.unfreeze_epoch=1"],
+        ["unfreeze_epoch=1 never comes: allowed is 0 to 0"],
+    ),
+    ("finetune", ["training.unfreeze_epoch=-1"], ["unfreeze_epoch=-1 never comes"]),
     ("pretrain", ["trainer.accelerator=gpu"], ["gpu"]),
     (
         "finetune",
@@ -84,6 +131,28 @@ def test_a_mistake_is_named_with_its_remedy(
     assert done.status == 2, done.err
     assert all(part in done.err for part in answer), done.err
     assert "Traceback" not in done.err
+
+
+def test_the_encoders_place_is_looked_at_before_any_work(
+    cli: CommandLine, on_tiny: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.pt").mkdir()
+    for path in ("file/encoder.pt", "folder.pt"):
+        done = cli("pretrain", *on_tiny, f"encoder_path={path}")
+        assert done.status == 2, done.err
+        assert f"encoder_path={path} cannot be written" in done.err and "epoch 1" not in done.out
+
+
+def test_an_installed_command_names_the_installed_commands(
+    cli: CommandLine, on_tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = config_dir()
+    monkeypatch.setattr("slices.training.compose.PACKAGED", packaged)
+    done = cli("finetune", *on_tiny)
+    assert done.status == 2 and "run `slices-pretrain` first" in done.err
+    done = cli("pretrain", *on_tiny, "encoder=linear", "encoder.d_model=8")
+    assert "next: slices-finetune data." in done.out and "hatch" not in done.out
 
 
 def test_nothing_is_trained_or_written_before_a_mistake_is_found(

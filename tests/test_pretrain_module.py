@@ -193,6 +193,41 @@ def test_the_teacher_moves_once_per_optimizer_step(
     assert moves == [(step, steps) for step in range(1, steps + 1)]
 
 
+def different(draws: list[torch.Tensor]) -> bool:
+    return not any(torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_what_is_hidden_changes_from_batch_to_batch_and_rank_to_rank_but_not_in_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = SSLPretrainModule(MINIMAL)
+    drawn: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    original = module.objective.draw
+
+    def noted(*inputs: Any) -> Any:
+        draw = original(*inputs)
+        drawn[module.training].append(draw.keep)
+        return draw
+
+    def draws_of_two_epochs() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """In training and in validation, of one and the same batch: only the seed can make a difference."""
+        drawn.update({True: [], False: []})
+        batch = {"timeseries": torch.randn(8, 24, 6), "mask": torch.ones(8, 24, 6, dtype=torch.bool)}
+        train, val = (torch.utils.data.DataLoader([batch] * n, batch_size=None) for n in (3, 2))  # type: ignore[arg-type, var-annotated]
+        trainer_for(tmp_path, max_epochs=2).fit(module, train, val)
+        return drawn[True], drawn[False]
+
+    monkeypatch.setattr(module.objective, "draw", noted)
+    train, val = draws_of_two_epochs()
+    assert len(train) == 6 and different(train)
+    assert len(val) == 4 and different(val[:2])
+    assert all(torch.equal(a, b) for a, b in zip(val[:2], val[2:], strict=True))
+    monkeypatch.setattr(SSLPretrainModule, "global_rank", 1)
+    train_of_rank_1, _ = draws_of_two_epochs()
+    assert different([*train, *train_of_rank_1])
+
+
 def test_what_the_objective_does_not_reach_is_frozen_and_named(
     datamodule: StayDataModule, pretrain_config: DictConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +79,84 @@ def test_killed_in_mid_epoch_and_resumed(
     )
     for name, value in theirs["weights"].items():
         assert torch.equal(value, ours["weights"][name]), name
+
+
+@pytest.mark.parametrize("val_fraction", [0.15, 0.0])
+@pytest.mark.parametrize("killed", [False, True])
+def test_resuming_a_run_that_is_complete_only_says_so(
+    val_fraction: float, killed: bool, on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    settings = [*on_tiny, *NARROW[:2], f"data.splits.val_fraction={val_fraction}", "encoder_path=there/e.pt"]
+    every = "training.checkpoint_every_n_steps=1"  # so that the last step has a checkpoint of its own
+    first = cli("pretrain", *settings, every, "hydra.run.dir=run")
+    assert first.status == 0, first.err
+    expected = weights(tmp_path / "run")
+    if killed:  # after the last step, before anything that comes after it
+        (of_last_step,) = (tmp_path / "run" / "checkpoints").glob("step=*.ckpt")
+        shutil.copy(of_last_step, tmp_path / "run" / "checkpoints" / "last.ckpt")
+    (tmp_path / "run" / "encoder.pt").unlink()
+    for _ in range(2):
+        done = cli("pretrain", "resume=run")
+        assert done.status == 0, done.err
+        assert "the run is complete" in done.out
+        assert (tmp_path / "run" / "encoder.pt").is_file()
+        found = weights(tmp_path / "run")
+        assert all(torch.equal(torch.as_tensor(expected[n]), torch.as_tensor(found[n])) for n in expected)
+    # what to type next is what it was
+    following = [re.findall(r"next: (.*)", run.out) for run in (first, done)]
+    assert following[0] == following[1] and "data.resolution=4" in following[0][0]
+    assert following[0][0].startswith("hatch run train:finetune ")
+
+
+def test_a_complete_run_returns_its_metric(
+    on_tiny: list[str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returned: list[float] = []
+    app = importlib.import_module("slices.training.apps.pretrain")
+    original = app.pretrain
+    monkeypatch.setattr(app, "pretrain", lambda config: returned.append(original(config)))
+    for typed in ([*on_tiny, *NARROW[:2], "hydra.run.dir=run"], ["resume=run"]):
+        assert cli("pretrain", *typed).status == 0
+    assert returned[0] == pytest.approx(returned[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "other"])
+@pytest.mark.parametrize("app", ["pretrain", "finetune"])
+def test_a_damaged_checkpoint_is_named(damage: str, app: str, tmp_path: Path, cli: CommandLine) -> None:
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    for name in ("config.yaml", "overrides.yaml"):
+        (tmp_path / "run" / name).write_text("[]")
+    torch.save({"state_dict": {}, "loops": torch.zeros(1000)}, checkpoint)
+    if damage == "cut":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1500])
+    if damage == "foreign":
+        checkpoint.write_bytes(b"no checkpoint")
+    done = cli(app, "resume=run")
+    assert done.status == 2, done.err
+    assert "run/checkpoints/last.ckpt" in done.err and "start a new run" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_fine_tuning_resumes_with_a_fresh_pooling_that_is_still_trained(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    """Of a frozen encoder, what the checkpoint did not hold is trained, in a resumed run too."""
+    assert cli("pretrain", *on_tiny, *NARROW[:2]).status == 0
+    probe = [*on_tiny, "encoder=transformer", *NARROW[:2], "encoder.pooling=attention"]
+    probe += ["training.patience=null", "training.batch_size=16"]
+    assert cli("finetune", *probe, "training.max_epochs=3", "hydra.run.dir=whole").status == 0
+    assert cli("finetune", *probe, "training.max_epochs=2", "hydra.run.dir=cut").status == 0
+    before = weights(tmp_path / "cut")
+    config = tmp_path / "cut" / "config.yaml"
+    config.write_text(config.read_text().replace("max_epochs: 2", "max_epochs: 3"))
+    done = cli("finetune", "resume=cut")
+    assert done.status == 0, done.err
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    pool = [name for name in before if name.startswith("encoder.pool")]
+    assert pool and not any(torch.equal(before[name], found[name]) for name in pool)
+    for name, value in expected.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(found[name])), name
 
 
 def test_fine_tuning_resumes_without_the_file_it_started_from(

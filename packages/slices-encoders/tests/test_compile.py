@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 from torch.export import Dim
 
-from slices.encoders import build_encoder, list_encoders
+from slices.encoders import ENCODER_CONFIG_REGISTRY, build_encoder, list_encoders
+from slices.encoders.config import PoolingName
 
 Stays = dict[str, Tensor]
-CASES: list[Any] = [(name, {"pooling": "none"}) for name in list_encoders()]
-CASES += [("linear", {"pooling": pooling}) for pooling in ("mean", "max", "last", "attention")]
-CASES += [
-    pytest.param(name, options, marks=pytest.mark.slow)
-    for name, options in (
-        ("transformer", {"pooling": "cls"}),
-        ("transformer", {"pooling": "mean", "causal": True}),
-        ("gru", {"pooling": "last", "n_layers": 2}),
-    )
-]
+
+
+def cases() -> list[Any]:
+    """Every encoder with every pooling; in a quick run each pooling once, each encoder once."""
+    every = [
+        (name, {"pooling": pooling})
+        for name in list_encoders()
+        for pooling in get_args(PoolingName)
+        if pooling not in ENCODER_CONFIG_REGISTRY.find(name).refused_poolings
+    ]
+    every += [("transformer", {"pooling": pooling, "causal": True}) for pooling in ("none", "mean", "last")]
+    every += [("gru", {"pooling": "last", "n_layers": 2})]
+    quick = [case for case in every if case[0] == "linear" or case[1] == {"pooling": "none"}]
+    slow = [pytest.param(*case, marks=pytest.mark.slow) for case in every if case not in quick]
+    return quick + slow
+
+
+CASES = cases()
 RECURRENT = {"gru", "lstm"}
 
 

@@ -20,6 +20,7 @@ from slices.encoders import (
     register_encoder,
     save_encoder,
 )
+from slices.encoders.registry import make_config
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "encoder"
 
@@ -126,6 +127,31 @@ def test_an_encoder_of_the_recipe_is_a_full_member(pooling: str, variable: list[
     assert not encoder.causal
     loaded = load_encoder(save_encoder(tmp_path / "mine.pt", encoder)).encoder
     assert torch.equal(loaded(x), encoder.eval()(x))
+
+
+@pytest.mark.usefixtures("recipe")
+def test_a_forward_may_call_its_inputs_what_it_likes() -> None:
+    class Open(MyEncoder):
+        def forward(self, values: Tensor, mask: Any = None, **rest: Any) -> Tensor:  # type: ignore[override]
+            self.given = {"mask": mask, **rest}
+            return super().forward(values)
+
+    encoder = Open(MyEncoderConfig(d_input=2, d_model=4))
+    times = torch.tensor([[0.0, 1.5, 7.0]])
+    encoder.encode(torch.randn(1, 3, 2), times=times)
+    assert encoder.given.keys() == {"mask", "padding_mask", "times", "counts"}
+    assert torch.equal(encoder.given["times"], times)
+
+
+def test_a_tuple_of_a_fixed_length_has_that_length() -> None:
+    @dataclass
+    class Pair:
+        betas: tuple[float, float] = (0.9, 0.999)
+
+    assert make_config(Pair, {"betas": [0, 0.5]}, "pair").betas == (0.0, 0.5)
+    for wrong in ([0.9], [0.9, 0.99, 0.999]):
+        with pytest.raises(ValueError, match=rf"pair.betas: expected 2 values, got {len(wrong)}"):
+            make_config(Pair, {"betas": wrong}, "pair")
 
 
 def test_a_wrong_output_dim_is_found() -> None:

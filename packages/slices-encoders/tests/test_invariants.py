@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from slices.encoders import (
@@ -59,6 +61,29 @@ def same(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=2e-6, rtol=2e-5)
 
 
+@st.composite
+def any_stays(draw: st.DrawFn, d: int = D) -> Stays:
+    """Any few stays: how much is observed and real, where padding lies, gaps in time, several at one time."""
+    b, t, seed = draw(st.integers(1, 4)), draw(st.integers(1, 9)), draw(st.integers(0, 2**31))
+    shares = st.sampled_from([0.0, 0.2, 0.7, 1.1])
+    g = torch.Generator().manual_seed(seed)
+    real = torch.rand(b, t, generator=g) < draw(shares)
+    mask = (torch.rand(b, t, d, generator=g) < draw(shares)) & real.unsqueeze(-1)
+    gap = torch.rand(b, t, generator=g) * draw(st.sampled_from([0.1, 1.0, 100.0]))
+    gap = gap * (torch.rand(b, t, generator=g) < draw(st.sampled_from([0.5, 1.1])))
+    return {
+        "x": draw(st.sampled_from([0.1, 1.0, 5.0])) * torch.randn(b, t, d, generator=g) * mask,
+        "mask": mask,
+        "padding_mask": real,
+        "times": gap.cumsum(1) * real,
+        "counts": torch.randint(1, 5, (b, t, d), generator=g) * mask.float(),
+    }
+
+
+few = settings(max_examples=12)
+POISON = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e9])
+
+
 def test_two_shapes(encoder: BaseEncoder, stays: Stays) -> None:
     out = encoder(**stays)
     b, t, _ = stays["x"].shape
@@ -73,13 +98,15 @@ def test_missing_arguments_have_their_defaults(encoder: BaseEncoder) -> None:
     same(encoder(x), told)
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e9])
+@few
+@given(stays=any_stays(), poison=POISON)
 def test_unobserved_cells_do_not_matter(encoder: BaseEncoder, stays: Stays, poison: float) -> None:
     dirty = {name: stays[name].masked_fill(~stays["mask"], poison) for name in ("x", "counts")}
     assert torch.equal(encoder(**stays), encoder(**stays | dirty))
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("-inf"), 1e9])
+@few
+@given(stays=any_stays(), poison=POISON)
 def test_nothing_at_padding_matters_and_nothing_comes_out_there(
     encoder: BaseEncoder, stays: Stays, poison: float
 ) -> None:
@@ -104,14 +131,18 @@ def insert_padding(stays: Stays, at: int, n: int) -> Stays:
     return {name: insert(tensor) for name, tensor in stays.items()}
 
 
-@pytest.mark.parametrize(("at", "n"), [(0, 1), (1, 1), (3, 2), (6, 18)])
+@few
+@given(stays=any_stays(), place=st.floats(0, 1), n=st.integers(1, 20))
 def test_amount_and_place_of_padding_do_not_matter(
-    encoder: BaseEncoder, stays: Stays, at: int, n: int
+    encoder: BaseEncoder, stays: Stays, place: float, n: int
 ) -> None:
+    at = round(place * stays["x"].shape[1])
     out, padded = encoder(**stays), encoder(**insert_padding(stays, at, n))
     same(out, torch.cat((padded[:, :at], padded[:, at + n :]), dim=1) if per_step(encoder) else padded)
 
 
+@few
+@given(stays=any_stays())
 def test_stays_do_not_know_of_each_other(encoder: BaseEncoder, stays: Stays) -> None:
     out = encoder(**stays)
     for i in range(len(out)):
@@ -133,6 +164,17 @@ def test_almost_empty_stays_are_finite(encoder: BaseEncoder, stays: Stays, kind:
     assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
     if kind == "no step":
         assert (out[0] == 0).all()
+
+
+@few
+@given(stays=any_stays())
+def test_everything_is_finite(encoder: BaseEncoder, stays: Stays) -> None:
+    encoder.zero_grad()
+    x = stays["x"].clone().requires_grad_()
+    out = encoder(**stays | {"x": x})
+    out.sum().backward()
+    assert out.isfinite().all()
+    assert all(t.grad is None or t.grad.isfinite().all() for t in (x, *encoder.parameters()))
 
 
 @pytest.mark.parametrize("length", [24, 48, 500])
@@ -181,18 +223,43 @@ def test_every_parameter_gets_a_gradient(encoder: BaseEncoder, stays: Stays) -> 
     assert not untouched
 
 
-def test_a_causal_encoder_does_not_look_ahead(stays: Stays) -> None:
-    found = [build(name, pooling="none") for name in NAMES] + [build("transformer", pooling="none", **CAUSAL)]
-    for encoder in found:
-        out, t = encoder(**stays), 2
-        later = {name: tensor.clone() for name, tensor in stays.items()}
-        later["x"][:, t + 1 :] = 3
-        later["mask"][:, t + 1 :] ^= True
-        later["padding_mask"][:, t + 1 :] ^= True
-        later["times"][:, t + 1 :] += 7
-        later["counts"][:, t + 1 :] += 1
-        unmoved = torch.allclose(out[:, : t + 1], encoder(**later)[:, : t + 1], atol=1e-6)
-        assert unmoved == encoder.causal, type(encoder).__name__
+@pytest.fixture(params=[*((name, {}) for name in NAMES), ("transformer", CAUSAL)], ids=str)
+def maybe_causal(request: pytest.FixtureRequest) -> BaseEncoder:
+    name, options = request.param
+    return build(name, pooling="none", **options)
+
+
+def with_another_future(stays: Stays, t: int, hours: float = 7.0) -> Stays:
+    """The same up to step ``t``; all after it is other, and ``hours`` later."""
+    later = {name: tensor.clone() for name, tensor in stays.items()}
+    later["x"][:, t + 1 :] = 3
+    later["mask"][:, t + 1 :] ^= True
+    later["padding_mask"][:, t + 1 :] ^= True
+    later["times"][:, t + 1 :] += hours
+    later["counts"][:, t + 1 :] += 1
+    return later
+
+
+@few
+@given(stays=any_stays(), place=st.floats(0, 1))
+def test_a_causal_encoder_does_not_look_ahead(maybe_causal: BaseEncoder, stays: Stays, place: float) -> None:
+    if maybe_causal.causal:
+        t = round(place * (stays["x"].shape[1] - 1))
+        # from the latest hour on, so that what turns from padding into a step is not in the past
+        stays["times"] = torch.where(stays["padding_mask"], stays["times"], stays["times"].amax())
+        out, other = maybe_causal(**stays), maybe_causal(**with_another_future(stays, t))
+        same(out[:, : t + 1], other[:, : t + 1])
+
+
+def test_only_a_causal_encoder_does_not_look_ahead(maybe_causal: BaseEncoder, stays: Stays) -> None:
+    out, other = maybe_causal(**stays), maybe_causal(**with_another_future(stays, 2))
+    assert torch.allclose(out[:, :3], other[:, :3], atol=1e-6) == maybe_causal.causal
+
+
+def test_steps_at_one_time_do_not_look_ahead_either(maybe_causal: BaseEncoder, stays: Stays) -> None:
+    stays["times"][:, 2:] = 9.0
+    out, other = maybe_causal(**stays), maybe_causal(**with_another_future(stays, 2, hours=0.0))
+    assert torch.allclose(out[:, :3], other[:, :3], atol=1e-6) == maybe_causal.causal
 
 
 def test_dropout_is_for_training(encoder: BaseEncoder, stays: Stays) -> None:

@@ -44,7 +44,8 @@ def test_attention_mask_lets_see_valid_tokens_of_the_past() -> None:
     causal = attention_mask(valid, time, causal=True)
     for i in range(4):
         for j in range(4):
-            expected = i == j or bool(valid[0, j] and time[0, j] <= time[0, i])
+            before = (time[0, j], j) < (time[0, i], i)
+            expected = i == j or bool(valid[0, j] and before)
             assert causal[0, 0, i, j] == expected
     assert attention_mask(valid, time, causal=False)[:, 0, 0].tolist() == [valid[0].tolist(), [True] * 4]
     assert causal.any(-1).all()

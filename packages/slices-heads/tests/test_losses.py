@@ -105,6 +105,32 @@ def test_no_mask_means_all_present(task_type):
 
 
 @pytest.mark.parametrize("task_type", TASK_TYPES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_label_that_is_no_number_is_missing(task_type, masked):
+    logits, label, mask = draw(task_type, (4, 5))
+    loss = make_loss(task_type, 0.1, weighted=True)
+    everywhere = torch.ones_like(mask) if masked else None
+    torch.testing.assert_close(loss(logits, label, everywhere), loss(logits, label, mask))
+
+
+@pytest.mark.parametrize("task_type", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("wrong", [-100, -1, 3, 0.5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_label_that_is_no_class_is_refused_by_name(task_type, wrong, weighted):
+    logits, label, _ = draw(task_type, (5,))
+    label = label.nan_to_num(0.0)
+    label.view(-1)[2] = wrong
+    n_classes = 3 if task_type == "multiclass" else 2
+    labels = [label] if wrong == 0.5 else [label, label.long()]
+    for label in labels:
+        with pytest.raises(ValueError, match=rf"label {wrong} is no class: there are {n_classes}.*1 such"):
+            make_loss(task_type, 0.0, weighted)(logits, label)
+        with pytest.raises(ValueError, match=rf"label {wrong} is no class"):
+            balanced_class_weights(label, None, task_type, logits.shape[-1])
+        make_loss(task_type, 0.0, weighted)(logits, label, label != wrong)
+
+
+@pytest.mark.parametrize("task_type", TASK_TYPES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_batch_without_labels_gives_zero_and_a_zero_gradient(task_type, weighted):
     logits, label, mask = draw(task_type, (5,))

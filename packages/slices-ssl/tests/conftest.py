@@ -84,7 +84,7 @@ class StepGRU(nn.Module):
         self.gru = nn.GRU(2 * d_input, WIDTH, batch_first=True)
 
     def forward(self, x, mask=None, padding_mask=None):
-        return self.gru(torch.cat([x, mask.float()], dim=-1))[0] * padding_mask.unsqueeze(-1)
+        return self.gru(torch.cat([x, mask.to(x)], dim=-1))[0] * padding_mask.unsqueeze(-1)
 
 
 class PooledGRU(StepGRU):

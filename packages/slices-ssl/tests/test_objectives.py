@@ -8,6 +8,7 @@ from torch.utils import _pytree as pytree
 
 from slices.ssl import build_ssl_objective
 from slices.ssl.encoding import complete, hide
+from slices.ssl.masking import MaskDraw
 
 SHARED = {"d_input": 5, "static_columns": (0,)}
 CONFIGS = {
@@ -279,8 +280,58 @@ def test_statics_do_not_tell_steps_apart_by_the_hours_since_them(make):
     assert trained_accuracy(objective, batch, 150) < 0.5
 
 
-def test_views_show_no_statics(make, batch):
-    encoder = make("Spy")
-    build_ssl_objective(encoder, {**SHARED, "name": "contrastive"})(*batch)
-    for field in ("x", "mask", "counts"):
-        assert not encoder.shown[field][..., 0].any() and encoder.shown[field][..., 1:].any()
+@pytest.mark.parametrize("name", ["contrastive", "temporal"])
+def test_one_of_two_views_drawn_by_lot_shows_the_statics(name, make, batch):
+    encoder, inputs = make("Spy"), complete(*batch)
+    objective = build_ssl_objective(encoder, {**SHARED, **CONFIGS[name]})
+    seen = []
+    for seed in range(8):
+        objective(*batch, draw=objective.draw(*batch[:4], torch.Generator().manual_seed(seed)))
+        for field in ("x", "mask", "counts"):
+            views = encoder.shown[field][..., 0].sum(-1).view(2, -1)
+            assert torch.equal(views.sum(0), getattr(inputs, field)[..., 0].sum(-1))
+            assert (views == 0).any(0).all()
+        first = (encoder.shown["padding_mask"].cumsum(-1) == 1) & encoder.shown["padding_mask"]
+        assert not encoder.shown["mask"][..., 0][~first].any()
+        seen.append(encoder.shown["mask"][..., 0].any(-1).view(2, -1)[0])
+    share = torch.stack(seen)[:, inputs.mask[..., 0].any(-1)].float().mean()
+    assert 0.3 < share < 0.7
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_weights_of_static_columns_are_trained(name, make, batch):
+    objective = build_ssl_objective(make("StepTokens"), {**SHARED, **CONFIGS[name]})
+    objective(*batch)[0].backward()
+    of_value, of_mask, of_count = objective.encoder.embed.weight.grad[:, :15].unflatten(-1, (3, 5)).unbind(1)
+    for gradient in (of_value, of_mask, of_count):
+        assert gradient[:, 0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_trains_in_half_precision_weights(objective, batch, dtype):
+    """As Lightning's ``bf16-true`` and ``16-true`` have it: weights and floating inputs alike."""
+    draw = objective.draw(*batch[:4])
+    expected = objective(*batch, draw=draw)[0]
+    low = [field.to(dtype) if field.is_floating_point() else field for field in batch]
+    loss, metrics = objective.to(dtype)(*low, draw=draw)
+    loss.backward()
+    assert all(value.isfinite() for value in metrics.values())
+    assert torch.allclose(loss.float(), expected, rtol=0.1, atol=0.05)
+
+
+def test_jepa_does_not_ask_for_tokens_of_statics(make, batch):
+    encoder = make("ObservationTokens")
+    objective = build_ssl_objective(encoder, {**SHARED, "name": "jepa", "block_length": 2})
+    hide_first = torch.arange(12).expand(8, 12) != batch.padding_mask.int().argmax(-1, keepdim=True)
+    draw = MaskDraw(hide_first.unsqueeze(-1))  # the step that has the statics is hidden
+    asked = {}
+
+    def score(prediction, target, where):
+        asked["where"] = where
+        return prediction.sum() * 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slices.ssl.jepa.latent_loss", score)
+        objective(*batch, draw=draw)
+    variable = encoder.encode(*complete(*batch)).variable
+    assert asked["where"][variable > 0].any() and not asked["where"][variable == 0].any()

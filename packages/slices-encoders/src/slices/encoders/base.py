@@ -37,8 +37,9 @@ class BaseEncoder(nn.Module, ABC):
     """An encoder of clinical time series. A subclass needs ``forward`` and no more.
 
     ``forward(x, mask=None, padding_mask=None, times=None, counts=None)`` gives ``(B, T, H)`` with
-    ``pooling="none"`` and ``(B, H)`` otherwise. It may name fewer arguments; ``encode`` passes only
-    those it names. Where H is not ``config.d_model``, override ``output_dim``.
+    ``pooling="none"`` and ``(B, H)`` otherwise. It may name fewer arguments; ``encode`` passes ``x``
+    first and, of the others, those it names (all, where it takes ``**kwargs``). Where H is not
+    ``config.d_model``, override ``output_dim``.
 
     Raises:
         ValueError: ``config.d_input`` is not set.
@@ -53,8 +54,7 @@ class BaseEncoder(nn.Module, ABC):
             )
         self.config = config
         self.d_input = config.d_input
-        named = inspect.signature(self.forward).parameters
-        self._named = tuple(name for name in StayInputs._fields if name in named)
+        self._named = _accepted(self.forward)
 
     @property
     def output_dim(self) -> int:
@@ -95,7 +95,7 @@ class BaseEncoder(nn.Module, ABC):
     ) -> Tokens:
         """The tokens before pooling: here, what ``forward`` gives, one token a step or one in all."""
         stay = complete(x, mask, padding_mask, times, counts)
-        embedding: Tensor = self.forward(**{name: getattr(stay, name) for name in self._named})
+        embedding: Tensor = self.forward(stay.x, **{name: getattr(stay, name) for name in self._named})
         if embedding.shape[-1] != self.output_dim:
             raise ValueError(
                 f"{type(self).__name__}.forward gives width {embedding.shape[-1]}, but output_dim is "
@@ -104,6 +104,16 @@ class BaseEncoder(nn.Module, ABC):
         if embedding.ndim == 3:
             return step_tokens(embedding, stay)
         return stay_token(embedding, stay)
+
+
+def _accepted(forward: Callable[..., Tensor]) -> tuple[str, ...]:
+    """What a ``forward`` takes of a stay besides its first argument."""
+    _, *others = inspect.signature(forward).parameters.values()
+    anything = any(other.kind is other.VAR_KEYWORD for other in others)
+    names = {
+        other.name for other in others if other.kind in (other.POSITIONAL_OR_KEYWORD, other.KEYWORD_ONLY)
+    }
+    return tuple(name for name in StayInputs._fields[1:] if anything or name in names)
 
 
 class TokenEncoder(BaseEncoder):

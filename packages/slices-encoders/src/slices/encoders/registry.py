@@ -116,7 +116,12 @@ def checked(value: Any, hint: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return make_config(hint, value, where)
     if origin in (tuple, list) and isinstance(value, Sequence) and not isinstance(value, str):
-        return origin(checked(item, arms[0], f"{where}[{i}]") for i, item in enumerate(value))
+        fixed = origin is tuple and Ellipsis not in arms
+        if fixed and len(value) != len(arms):
+            raise ValueError(f"{where}: expected {len(arms)} values, got {len(value)}: {list(value)}")
+        kinds = arms if fixed else [arms[0]] * len(value)
+        pairs = enumerate(zip(value, kinds, strict=True))
+        return origin(checked(item, kind, f"{where}[{i}]") for i, (item, kind) in pairs)
     if origin in (dict, Mapping) or hint is dict:
         expected: Any = Mapping
     else:

@@ -22,7 +22,7 @@ class TransformerConfig(EncoderConfig):
     Attributes:
         n_heads: attention heads; must divide ``d_model``.
         d_ff: width of the feed-forward nets; None means ``4 * d_model``.
-        causal: a step attends only to itself and earlier ones.
+        causal: a step attends only to itself and earlier ones, also where they share a time.
     """
 
     n_heads: int = 4
@@ -89,7 +89,7 @@ class TransformerEncoder(SeparableEncoder):
         return self._with_cls(steps, stay) if self.config.pooling == "cls" else steps
 
     def encode_tokens(self, tokens: Tokens) -> Tokens:
-        """Every valid token, having attended to the valid ones (if causal, to those not later)."""
+        """Every valid token, having attended to the valid ones (if causal, to itself and those before)."""
         mask = attention_mask(tokens.valid, tokens.time, self.causal)
         embedding = tokens.embedding
         for block in self.blocks:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from .base import TaskType
-from .losses import labels_present
+from .losses import check_classes, labels_present
 
 
 def balanced_class_weights(
@@ -25,7 +25,7 @@ def balanced_class_weights(
     What cannot be balanced, a class never seen or a label always the same, gets 1.
     King & Zeng, "Logistic regression in rare events data" (2001), section 4.2.
 
-    Raises ``ValueError`` for a regression, which has no classes.
+    Raises ``ValueError`` for a regression, which has no classes, and for a label that is none of them.
 
     >>> balanced_class_weights(torch.tensor([0, 0, 0, 1]), None, "binary", 2)
     tensor([0.6667, 2.0000])
@@ -35,6 +35,7 @@ def balanced_class_weights(
     if task_type == "regression":
         raise ValueError("class_weight: a regression has no classes to balance; leave it out")
     present = labels_present(label, label_mask)
+    check_classes(label, present, 2 if task_type == "multilabel" else n_classes)
     if task_type == "multilabel":
         return _label_weights(label, present)
     classes = torch.where(present, label, n_classes).long().flatten()

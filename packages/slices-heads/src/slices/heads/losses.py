@@ -3,8 +3,9 @@
 Letters: B stays, T time steps, C outputs. Labels are ``(...)`` for binary and multiclass tasks and for
 a regression of one target, ``(..., C)`` for multilabel tasks and regressions of several, where
 ``(...)`` is ``(B,)`` or ``(B, T)``. ``label_mask`` has the label's shape; True = the label is there.
-What a label holds where its mask is False, NaN included, does not matter. Each loss is the mean over
-the labels that are there, and 0 (with a gradient of 0) where there is none.
+What a label holds where its mask is False does not matter, and a label that is NaN or infinite is never
+there, so that with such labels no mask is needed. Each loss is the mean over the labels that are there,
+and 0 (with a gradient of 0) where there is none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def cross_entropy_loss(
     0.6931
     """
     present = labels_present(label, label_mask)
+    check_classes(label, present, logits.shape[-1])
     target = torch.where(present, label, 0).long()
     logits = logits.float()
     weight = None if class_weight is None else class_weight.float()
@@ -60,6 +62,7 @@ def binary_cross_entropy_loss(
     0.6931
     """
     present = labels_present(label, label_mask)
+    check_classes(label, present, 2)
     target = torch.where(present, label, 0).float()
     target = target * (1 - label_smoothing) + label_smoothing / 2
     losses = F.binary_cross_entropy_with_logits(
@@ -95,7 +98,7 @@ class TaskLoss(nn.Module):
         label_smoothing: the probability in [0, 1) spread evenly over the classes.
 
     Raises ``ValueError`` for an unknown type, weights or smoothing with regression, a bad number, or
-    (in ``forward``) shapes that do not belong together.
+    (in ``forward``) shapes that do not belong together, or a label that is no class.
 
     >>> loss = TaskLoss("multiclass", class_weight=torch.tensor([1.0, 1.0, 2.0]))
     >>> round(loss(torch.zeros(4, 3), torch.tensor([0, 1, 2, 2])).item(), 4)  # log(3)
@@ -160,8 +163,25 @@ def check_label_shape(task_type: TaskType, logits: Tensor, label: Tensor, label_
 
 
 def labels_present(label: Tensor, label_mask: Tensor | None) -> Tensor:
-    """The mask itself, or all True where there is none."""
-    return torch.ones_like(label, dtype=torch.bool) if label_mask is None else label_mask
+    """Where there is a label: a finite one, and by the mask, where there is one."""
+    finite = label.isfinite()
+    return finite if label_mask is None else finite & label_mask
+
+
+def check_classes(label: Tensor, present: Tensor, n_classes: int) -> None:
+    """Raises ``ValueError`` for a label that is there but is none of the classes 0..C-1.
+
+    Only on the CPU: a GPU would have to be waited for, and raises by itself where it indexes by class.
+    """
+    if label.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    value = label.float()
+    wrong = value[present & ((value < 0) | (value > n_classes - 1) | (value != value.round()))]
+    if len(wrong):
+        raise ValueError(
+            f"label {wrong[0].item():g} is no class: there are {n_classes}, 0 to {n_classes - 1} "
+            f"({len(wrong)} such labels). Correct it, or mask it out where it is missing"
+        )
 
 
 def _divisor(share: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from .base import BaseSSLObjective, SSLConfig, register_objective
 from .checks import require, require_at_least, require_choice, require_fraction
 from .encoding import StayInputs, Tokens, complete, pool_stay, pool_steps, presence
 from .losses import Contrast, instance_contrast, masked_mean, temporal_contrast
-from .views import ViewDraw, draw_view, look, max_view_steps
+from .views import ViewDraw, draw_views, look, max_view_steps
 
 ContrastMode = Literal["instance", "temporal"]
 
@@ -68,8 +68,9 @@ class Contrastive(BaseSSLObjective):
     the temporal mode the steps of a stay are told apart instead, as in TS2Vec (Yue et al., 2022,
     equation 1); see :func:`~slices.ssl.losses.temporal_nt_xent`.
 
-    Statics are left out of the views. The same in both, and seldom in two stays, they would by themselves
-    tell most stays of a batch apart and leave nothing to learn; of a stay's steps they say nothing.
+    One of a stay's two views, drawn by lot, has its statics, and the other has not. The same in both, and
+    seldom in two stays, they would by themselves tell most stays of a batch apart and leave nothing to
+    learn; in one, they have to say something of the course that the other shows.
 
     Metrics: ``alignment`` the mean cosine similarity of two views, ``accuracy`` how often the other
     view is the nearest of all.
@@ -106,7 +107,7 @@ class Contrastive(BaseSSLObjective):
     ) -> ViewDraw:
         config, (observed, real) = self.config, presence(mask, padding_mask)
         options = (config.crop_ratio, config.drop_ratio, config.jitter, config.time_shift)
-        return ViewDraw(*(draw_view(observed, real, self.dynamic, *options, generator) for _ in range(2)))
+        return draw_views(observed, real, self.dynamic, *options, generator)
 
     def forward(
         self,
@@ -119,11 +120,11 @@ class Contrastive(BaseSSLObjective):
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         if draw is None:
             draw = self.draw(x, mask, padding_mask, times)
-        inputs = complete(x, mask.bool() & self.dynamic, padding_mask, times, counts)
+        inputs = complete(x, mask, padding_mask, times, counts)
         views = (look(inputs, view, self.dynamic) for view in draw)
         both = StayInputs(*(torch.cat(pair) for pair in zip(*views, strict=True)))
         tokens = self.encode(both, max_view_steps(self.config.crop_ratio, x.shape[1]))
-        shown = both.mask.any(-1)
+        shown = (both.mask & self.dynamic).any(-1)
         contrast = self._between_stays if self.config.mode == "instance" else self._between_steps
         guesses = contrast(tokens, both, shown)
         cosine = guesses.positive.detach() * self.config.temperature

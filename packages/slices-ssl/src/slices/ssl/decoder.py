@@ -34,8 +34,8 @@ class PlaceEmbedding(nn.Module):
 
     def forward(self, time: Float[Tensor, "B N"], variable: Int[Tensor, "B N"]) -> Float[Tensor, "B N W"]:
         time = time.float().masked_fill(variable == STAY, 0.0)
-        angle = time.unsqueeze(-1) * (2 * math.pi / self.periods)
-        waves = torch.cat([angle.sin(), angle.cos()], dim=-1)
+        angle = time.unsqueeze(-1) * (2 * math.pi / self.periods.float())
+        waves = torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.time.weight.dtype)
         return self.time(waves) + self.variable(variable - STAY)  # type: ignore[no-any-return]
 
 

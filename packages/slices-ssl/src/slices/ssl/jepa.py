@@ -54,9 +54,9 @@ class JEPA(BaseSSLObjective):
 
     The encoder sees a stay with blocks of time hidden; a predictor asks its tokens, by (time,
     variable), for the embeddings that a teacher, an average of the encoder over training, gives the
-    hidden steps when it sees the whole stay. The distance is smooth L1 to the layer-normed target; see
-    :func:`~slices.ssl.losses.latent_loss`. With an encoder that gives one embedding per stay, that of
-    the whole stay is predicted.
+    hidden steps when it sees the whole stay; tokens of a static variable are not asked for. The distance
+    is smooth L1 to the layer-normed target; see :func:`~slices.ssl.losses.latent_loss`. With an encoder
+    that gives one embedding per stay, that of the whole stay is predicted.
 
     Metrics: ``target_std``, how far the stays' mean layer-normed targets lie apart (standard deviation
     per coordinate, at most about 1): it nears 0 when all stays collapse onto one embedding.
@@ -123,8 +123,14 @@ class JEPA(BaseSSLObjective):
             target = self.read(self.teacher.model, inputs)
         predicted = self.predictor(context, target.time, target.variable)
         hidden_steps = (inputs.mask & self.dynamic & ~draw.keep).any(-1)
-        loss = latent_loss(predicted, target.embedding, _hidden(target, inputs, hidden_steps))
+        scored = _hidden(target, inputs, hidden_steps) & self._of_dynamic(target)
+        loss = latent_loss(predicted, target.embedding, scored)
         return loss, {"target_std": _spread(target)}
+
+    def _of_dynamic(self, tokens: Tokens) -> Bool[Tensor, "B N"]:
+        """All tokens but those that stand for a static variable."""
+        column = tokens.variable.clamp(0, len(self.dynamic) - 1)
+        return (tokens.variable < 0) | self.dynamic[column]
 
 
 def _hidden(tokens: Tokens, inputs: StayInputs, hidden_steps: Bool[Tensor, "B T"]) -> Bool[Tensor, "B N"]:

@@ -16,11 +16,12 @@ from .encoding import StayInputs, hide
 
 
 class View(NamedTuple):
-    """What one look keeps, the noise it adds to values, and the hours by which it moves times."""
+    """What one look keeps, the noise on its values, the hours it moves times, and if it has the statics."""
 
     keep: Bool[Tensor, "B T D"]
     noise: Float[Tensor, "B T D"]
     shift: Float[Tensor, "B 1"]
+    statics: Bool[Tensor, "B 1"]
 
 
 class ViewDraw(NamedTuple):
@@ -30,10 +31,28 @@ class ViewDraw(NamedTuple):
     second: View
 
 
+def draw_views(
+    mask: Bool[Tensor, "B T D"],
+    padding_mask: Bool[Tensor, "B T"],
+    dynamic: Bool[Tensor, "#D"],
+    crop_ratio: float,
+    drop_ratio: float,
+    jitter: float,
+    time_shift: float,
+    generator: torch.Generator | None = None,
+) -> ViewDraw:
+    """Draw two looks at each stay, as :func:`draw_view` does; one of them, drawn by lot, has the statics."""
+    first_has = uniform((len(mask), 1), mask.device, generator) < 0.5
+    options = (crop_ratio, drop_ratio, jitter, time_shift, generator)
+    first, second = (draw_view(mask, padding_mask, dynamic, has, *options) for has in (first_has, ~first_has))
+    return ViewDraw(first, second)
+
+
 def draw_view(
     mask: Bool[Tensor, "B T D"],
     padding_mask: Bool[Tensor, "B T"],
     dynamic: Bool[Tensor, "#D"],
+    statics: Bool[Tensor, "B 1"],
     crop_ratio: float,
     drop_ratio: float,
     jitter: float,
@@ -45,7 +64,7 @@ def draw_view(
     Each stay keeps a share ``crop_ratio`` of its real steps, of these each cell with probability
     1 - ``drop_ratio``, gets normal noise of standard deviation ``jitter``, and is moved as a whole by up
     to ``time_shift`` hours either way. One usable step, in the crop where there is one in it, is kept
-    whole, so that a stay with an observation shows some.
+    whole, so that a stay with an observation shows some. ``statics`` says which stays show theirs too.
     """
     batch, steps, width = mask.shape
     device = mask.device
@@ -60,7 +79,7 @@ def draw_view(
     kept = uniform(mask.shape, device, generator) >= drop_ratio
     keep = (kept & inside.unsqueeze(-1)).scatter(1, anchor.unsqueeze(-1).expand(-1, -1, width), True)
     shift = time_shift * (2 * chance[:, 1:2] - 1)
-    return View(keep, jitter * normal(mask.shape, device, generator), shift)
+    return View(keep, jitter * normal(mask.shape, device, generator), shift, statics)
 
 
 def max_view_steps(crop_ratio: float, n_steps: int) -> int:
@@ -70,5 +89,9 @@ def max_view_steps(crop_ratio: float, n_steps: int) -> int:
 
 def look(inputs: StayInputs, view: View, dynamic: Bool[Tensor, "#D"]) -> StayInputs:
     """What ``view`` shows of a batch."""
-    moved = inputs._replace(x=inputs.x + view.noise * dynamic, times=inputs.times + view.shift)
+    seen = dynamic | view.statics.unsqueeze(-1)
+    x, mask, counts = (cells.masked_fill(~seen, 0) for cells in (inputs.x, inputs.mask, inputs.counts))
+    noisy = x + (view.noise * dynamic).to(x.dtype)
+    times = inputs.times + view.shift.to(inputs.times.dtype)
+    moved = StayInputs(noisy, mask, inputs.padding_mask, times, counts)
     return hide(moved, view.keep, dynamic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from slices.training.config import NamedEncoder, TaskConfig
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule, dataset_info
 from slices.training.errors import UserError
+
+log = logging.getLogger(__name__)
+UNEVEN = 1e-3  # hours by which the gaps of a grid may differ
 
 
 def shaped(encoder: NamedEncoder, data: DataConfig | None) -> NamedEncoder:
@@ -112,15 +116,65 @@ def check_task(datamodule: StayDataModule, task: TaskConfig, encoder: BaseEncode
 def refuse_other_split(pretrained: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuses to test on stays that the encoder may have been pretrained on.
 
+    What is compared is what decides who is tested on: splits are drawn by a hash of the patient's id, so
+    that the sections of then and now tell whether a patient of the test split can have been in the training
+    split, with no list of patients in the file. Another share of validation stays, or a smaller test split
+    of the same draw, is therefore allowed. (Validation stays may have been trained on, without labels.)
+
     Args:
         pretrained, now: fingerprints of the data of pretraining and of this run.
 
     Raises:
-        UserError: the same dataset, split another way.
+        UserError: the same dataset, split so that test stays may have been trained on. Of another dataset
+            of the same source, where patients may or may not be the same, that is only warned of.
     """
-    if pretrained.get("dataset") == now["dataset"] and pretrained.get("splits") != now["splits"]:
+    then = pretrained.get("splits")
+    if then is None or pretrained.get("source") != now["source"] or _none_was_trained_on(then, now["splits"]):
+        return
+    found = (
+        f"the encoder was pretrained on another split ({then} then, {now['splits']} now), so that it may "
+        "have seen the stays it would be tested on"
+    )
+    if pretrained.get("dataset") == now["dataset"]:
+        raise UserError(f"{found}: use the same data.splits, or training.allow_other_split=true")
+    log.warning(
+        "%s, if the dataset of then (%s) has the same patients", found, str(pretrained.get("dataset"))[:12]
+    )
+
+
+def _none_was_trained_on(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Is it sure that no patient of the test split of ``now`` was in the training split of ``then``?"""
+    if then == now:
+        return True
+    tested, trained = set(now["test_sets"] or now["train_sets"]), set(then["train_sets"])
+    if tested and (not tested & trained if trained else tested <= set(then["test_sets"])):
+        return True
+    if (
+        now["test_sets"]
+        or then["test_sets"]
+        or any(then[key] != now[key] for key in ("seed", "n_folds", "fold"))
+    ):
+        return False
+    return now["n_folds"] is not None or bool(now["test_fraction"] <= then["test_fraction"])
+
+
+def refuse_unseen_times(batch: Mapping[str, Any], accepted: frozenset[str]) -> None:
+    """Refuses measured times for what does not look at ``times``, and so takes steps to lie evenly apart.
+
+    Args:
+        batch: as a data module gives it; this one reads its numbers, so ask it of one batch, not of all.
+        accepted: the inputs that the ``forward`` names.
+
+    Raises:
+        UserError: times that are not evenly apart.
+    """
+    times, real = batch.get("times"), batch.get("padding_mask")
+    if times is None or "times" in accepted:
+        return
+    gap = times.diff(dim=1)
+    gap = gap if real is None else gap[real[:, 1:] & real[:, :-1]]
+    if gap.numel() and (gap.max() - gap.min()) > UNEVEN:
         raise UserError(
-            f"the encoder was pretrained on another split of this dataset ({pretrained.get('splits')} then, "
-            f"{now['splits']} now), so that it may have seen the stays it would be tested on: use the same "
-            "data.splits, or training.allow_other_split=true"
+            "the batch has measured times, but the forward of encoder or objective does not take `times`: "
+            "name it there, use an encoder that does, or give a grid of evenly spaced steps"
         )

@@ -8,16 +8,22 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+PACKAGED = Path(__file__).resolve().parent / "conf"
+
 
 def config_dir() -> Path:
     """Installed wheel: ``slices/training/conf``. Editable checkout: ``<repo>/configs``."""
-    packaged = Path(__file__).resolve().parent / "conf"
-    if packaged.is_dir():
-        return packaged
+    if PACKAGED.is_dir():
+        return PACKAGED
     checkout = Path(__file__).resolve().parents[5] / "configs"
     if (checkout / "pretrain.yaml").is_file():
         return checkout
-    raise FileNotFoundError(f"slices-training: no configs at {packaged} or {checkout}: install it again")
+    raise FileNotFoundError(f"slices-training: no configs at {PACKAGED} or {checkout}: install it again")
+
+
+def command(app: str) -> str:
+    """What to type for an app: its console script where it is installed, hatch's in a checkout."""
+    return f"slices-{app}" if PACKAGED.is_dir() else f"hatch run train:{app}"
 
 
 def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]:
@@ -36,16 +42,27 @@ def composed(config: Mapping[str, Any] | DictConfig, app: str) -> dict[str, Any]
     return {str(key): _plain(value) for key, value in config.items() if key != "hydra"}
 
 
+def compose_app(app: str, overrides: list[str]) -> DictConfig:
+    """The config of an app, composed by Hydra; also within an app that Hydra itself has started."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return compose(app, overrides=overrides)
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
 def _plain(section: Any) -> Any:
     return OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section
 
 
 def _compose_loaded(loaded: DictConfig, app: str) -> DictConfig:
-    from hydra import compose, initialize_config_dir
-
     choices = [f"{group}={_choice(loaded, group, choice)}" for group, choice in _groups(loaded)]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        base = compose(app, overrides=choices)
+    base = compose_app(app, choices)
     changes = OmegaConf.masked_copy(loaded, [str(key) for key in loaded if key not in ("defaults", "hydra")])
     OmegaConf.set_struct(base, False)
     merged = OmegaConf.merge(base, changes)

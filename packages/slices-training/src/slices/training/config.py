@@ -6,10 +6,12 @@ The dataclasses here refuse what they do not know. Nothing further in reads a lo
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
 from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, EncoderConfig
@@ -95,6 +97,9 @@ class PretrainingConfig:
     batch_size: int = 64
     checkpoint_every_n_steps: int = 100
 
+    def __post_init__(self) -> None:
+        require_at_least_one(self, "max_epochs", "batch_size", "checkpoint_every_n_steps")
+
 
 @dataclass(kw_only=True)
 class FineTuningConfig:
@@ -114,8 +119,16 @@ class FineTuningConfig:
     allow_other_split: bool = False
 
     def __post_init__(self) -> None:
-        if self.unfreeze_epoch is not None and not self.freeze_encoder:
+        require_at_least_one(self, "max_epochs", "batch_size", "patience")
+        if self.unfreeze_epoch is None:
+            return
+        if not self.freeze_encoder:
             raise ValueError("unfreeze_epoch needs freeze_encoder=true: the encoder is not frozen at all")
+        if not 0 <= self.unfreeze_epoch < self.max_epochs:
+            raise ValueError(
+                f"unfreeze_epoch={self.unfreeze_epoch} never comes: allowed is 0 to {self.max_epochs - 1} "
+                f"(max_epochs={self.max_epochs}), or null to keep the encoder frozen"
+            )
 
 
 @dataclass(kw_only=True)
@@ -125,6 +138,9 @@ class PrepareConfig:
     data: DataConfig
     overwrite: bool = False
     jobs: int = 1
+
+    def __post_init__(self) -> None:
+        require_at_least_one(self, "jobs")
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> PrepareConfig:
@@ -149,6 +165,9 @@ class PretrainConfig:
     wandb: bool = False
     encoder_path: str | None = None
     resume: str | None = None
+
+    def __post_init__(self) -> None:
+        check_trainer(self.trainer)
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> PretrainConfig:
@@ -182,6 +201,9 @@ class FineTuneConfig:
     checkpoint_path: str | None = None
     resume: str | None = None
 
+    def __post_init__(self) -> None:
+        check_trainer(self.trainer)
+
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> FineTuneConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
@@ -199,6 +221,25 @@ def _shared_sections(given: Mapping[str, Any]) -> dict[str, Any]:
     elif "optimizer" in given:
         raise ValueError("section 'optimizer' is empty: give it a name, as in optimizer=adamw")
     return sections
+
+
+def check_trainer(options: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for what is no option of Lightning's trainer, or ours to set, or out of range."""
+    allowed = set(inspect.signature(Trainer.__init__).parameters) - {"self", "callbacks", "logger", "plugins"}
+    for name in options:
+        if name not in allowed:
+            raise ValueError(f"trainer: {unknown('option', name, allowed)}")
+    for name in ("max_epochs", "accumulate_grad_batches"):  # Lightning lets 0 pass, and trains nothing
+        if (value := options.get(name)) is not None and value < 1 and (name, value) != ("max_epochs", -1):
+            raise ValueError(f"trainer.{name}={value}: allowed is 1 or more")
+
+
+def require_at_least_one(config: object, *names: str) -> None:
+    """Raises ``ValueError`` naming an option that is set, but below 1."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: allowed is 1 or more")
 
 
 def refuse_unknown(given: Mapping[str, Any], cls: type, where: str) -> None:

@@ -29,7 +29,14 @@ from slices.heads import (
     build_task_head,
 )
 from slices.ssl.encoding import accepted_inputs
-from slices.training.agreement import check_shape, check_task, refuse_other_split, shaped, with_classes
+from slices.training.agreement import (
+    check_shape,
+    check_task,
+    refuse_other_split,
+    refuse_unseen_times,
+    shaped,
+    with_classes,
+)
 from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
@@ -92,6 +99,8 @@ class FineTuneModule(L.LightningModule):
         stages = ("train", "val", "test")
         self.metrics = nn.ModuleDict({f"of_{stage}": task_metrics(task.task_type) for stage in stages})
         self._accepts = accepted_inputs(self.encoder)
+        self._times_checked = False
+        self._pretrained = loaded is not None
         self._set_frozen(self.config.training.freeze_encoder)
 
     @property
@@ -103,8 +112,6 @@ class FineTuneModule(L.LightningModule):
         if loaded is None:
             named = encoder_from_scratch(self.config)
             encoder = build_encoder(named.name, named.config)
-            if self.config.training.freeze_encoder:
-                log.warning("the encoder is frozen and was never trained: there is no checkpoint")
         else:
             name = ENCODER_REGISTRY.name_of(type(loaded.encoder))
             per_step = self.config.task.per_step
@@ -148,6 +155,9 @@ class FineTuneModule(L.LightningModule):
         return self._embed(batch)
 
     def _embed(self, batch: Mapping[str, Any]) -> Tensor:
+        if not self._times_checked:  # once: of the first batch
+            refuse_unseen_times(batch, self._accepts)
+            self._times_checked = True
         embedding: Tensor = self.encoder(batch["timeseries"], **keywords(batch, self._accepts))
         return embedding
 
@@ -222,6 +232,8 @@ class FineTuneModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         self._unfreeze_in_time()  # a run that is resumed in mid-epoch starts no epoch
+        if self._frozen and not self._pretrained:
+            log.warning("the encoder is frozen and was never trained: there is no checkpoint")
 
     def on_train_epoch_start(self) -> None:
         """Unfreezes the encoder when its epoch has come."""
@@ -295,10 +307,13 @@ class FineTuneModule(L.LightningModule):
         return self.head
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["slices"] = pack_card(self.card, self._normalizer)
+        checkpoint["slices"] = pack_card(self.card, self._normalizer) | {"fresh": self._fresh}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.card, self._normalizer = unpack_card(checkpoint.get("slices"))
+        packed = checkpoint.get("slices") or {}
+        self.card, self._normalizer = unpack_card(packed)
+        self._fresh, self._pretrained = list(packed.get("fresh", ())), True
+        self._set_frozen(self._frozen)
 
 
 def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:

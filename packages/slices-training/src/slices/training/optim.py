@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from slices.encoders.config import require
 from slices.encoders.registry import Registry, make_config
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
@@ -36,10 +37,8 @@ class OptimizerConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        require(0 < self.lr < math.inf, f"lr must be above 0, got {self.lr}")
+        require(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its optimizer")
@@ -54,6 +53,10 @@ class AdamWConfig(OptimizerConfig):
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_betas(self.betas)
+
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
 
@@ -65,6 +68,10 @@ class AdamConfig(OptimizerConfig):
     name: str = "adam"
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_betas(self.betas)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         return Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
@@ -78,8 +85,16 @@ class SGDConfig(OptimizerConfig):
     lr: float = 1e-2
     momentum: float = 0.9
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
+
     def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         return SGD(parameters, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum)
+
+
+def _check_betas(betas: tuple[float, float]) -> None:
+    require(all(0 <= beta < 1 for beta in betas), f"betas must be in [0, 1), got {list(betas)}")
 
 
 class Length:
@@ -108,6 +123,14 @@ class Length:
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch."""
         return math.ceil(self._batches_per_epoch() / self._trainer.accumulate_grad_batches)
+
+    @property
+    def validates(self) -> bool:
+        """Will there be validation at all?"""
+        trainer = self._trainer
+        datamodule = getattr(trainer, "datamodule", None)
+        empty = isinstance(datamodule, StayDataModule) and not datamodule.sizes["val"]
+        return not empty and trainer.limit_val_batches != 0
 
     def _batches_per_epoch(self) -> float:
         trainer = self._trainer
@@ -156,8 +179,13 @@ class WarmupCosineConfig(SchedulerConfig):
     max_epochs: int | None = None
     eta_min: float = 1e-6
 
+    def __post_init__(self) -> None:
+        _require_at_least(1, max_epochs=self.max_epochs)
+        _require_at_least(0, warmup_epochs=self.warmup_epochs, eta_min=self.eta_min)
+
     def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
-        epochs = self.max_epochs or length.epochs
+        _refuse_high_floor(self.eta_min, optimizer)
+        epochs = length.epochs if self.max_epochs is None else self.max_epochs
         warmup = epochs / 10 if self.warmup_epochs is None else self.warmup_epochs
         if warmup > epochs:
             raise UserError(
@@ -193,8 +221,13 @@ class CosineConfig(SchedulerConfig):
     T_max: int | None = None
     eta_min: float = 0.0
 
+    def __post_init__(self) -> None:
+        _require_at_least(1, T_max=self.T_max)
+        _require_at_least(0, eta_min=self.eta_min)
+
     def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
-        t_max = (self.T_max or length.epochs) * self._unit(length)
+        _refuse_high_floor(self.eta_min, optimizer)
+        t_max = (length.epochs if self.T_max is None else self.T_max) * self._unit(length)
         return CosineAnnealingLR(optimizer, T_max=max(1, round(t_max)), eta_min=self.eta_min)
 
 
@@ -205,6 +238,10 @@ class StepConfig(SchedulerConfig):
     name: str = "step"
     step_size: int = 30
     gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require_at_least(1, step_size=self.step_size)
+        require(0 < self.gamma <= 1, f"gamma must be above 0, up to 1, got {self.gamma}")
 
     def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
         return StepLR(optimizer, step_size=self.step_size * self._unit(length), gamma=self.gamma)
@@ -221,11 +258,28 @@ class PlateauConfig(SchedulerConfig):
     monitor: str = "val/loss"
 
     def __post_init__(self) -> None:
-        if self.interval != "epoch":
-            raise ValueError("plateau watches a validation metric: it has only interval='epoch'")
+        require(self.interval == "epoch", "plateau watches a metric of an epoch: it has only interval=epoch")
+        require(0 < self.factor < 1, f"factor must be between 0 and 1, got {self.factor}")
+        _require_at_least(0, patience=self.patience)
 
     def build(self, optimizer: Optimizer, length: Length) -> LRScheduler:
+        if self.monitor.startswith("val/") and not length.validates:
+            raise UserError(
+                f"scheduler=plateau watches {self.monitor}, but nothing is validated: give "
+                "data.splits.val_fraction, watch scheduler.monitor=train/loss, or take another scheduler"
+            )
         return ReduceLROnPlateau(optimizer, mode=self.mode, factor=self.factor, patience=self.patience)
+
+
+def _require_at_least(low: float, **values: float | None) -> None:
+    for name, value in values.items():
+        require(value is None or low <= value < math.inf, f"{name} must be at least {low}, got {value}")
+
+
+def _refuse_high_floor(eta_min: float, optimizer: Optimizer) -> None:
+    lr = min(group["lr"] for group in optimizer.param_groups)
+    if eta_min > lr:
+        raise UserError(f"scheduler.eta_min={eta_min:g} is above optimizer.lr={lr:g}: the rate would rise")
 
 
 OPTIMIZER_REGISTRY: Registry[type[OptimizerConfig]] = Registry("optimizer", "slices.optimizers")

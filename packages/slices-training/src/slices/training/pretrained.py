@@ -35,7 +35,10 @@ def read_pretrained(
         return None
     if pretrain_checkpoint_path is not None or Path(path).suffix == ".ckpt":
         return _from_lightning(Path(path))
-    return load_encoder(path)
+    loaded = load_encoder(path)
+    if not loaded.card.variables:
+        log.warning("%s names no variables: data is matched by the number of its columns alone", path)
+    return loaded
 
 
 def _from_lightning(path: Path) -> LoadedEncoder:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from slices.encoders import BaseEncoder, EncoderCard, Normalizer, build_encoder, save_encoder
 from slices.ssl import build_ssl_objective
 from slices.ssl.encoding import accepted_inputs
-from slices.training.agreement import check_shape, shaped
+from slices.training.agreement import check_shape, refuse_unseen_times, shaped
 from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import PretrainConfig, plain
@@ -61,6 +61,8 @@ class SSLPretrainModule(L.LightningModule):
         self.card: EncoderCard | None = None
         self._normalizer: dict[str, Any] | None = None  # plain: a submodule would move with this one
         self._accepts = accepted_inputs(self.objective)
+        self._looks_at = self._accepts & (accepted_inputs(encoder) | {"draw"})
+        self._times_checked = False
         self._total_steps = 0
 
     @property
@@ -83,14 +85,20 @@ class SSLPretrainModule(L.LightningModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective's loss and metrics; what it hides is drawn from the global random state."""
         given = {"mask": mask, "padding_mask": padding_mask, "times": times, "counts": counts}
+        self._check_times(given)
         loss, metrics = self.objective(timeseries, **keywords(given, self._accepts))
         return loss, metrics
+
+    def _check_times(self, batch: Mapping[str, Any]) -> None:
+        """Once: of the first batch."""
+        if not self._times_checked:
+            refuse_unseen_times(batch, self._looks_at)
+            self._times_checked = True
 
     def setup(self, stage: str) -> None:
         datamodule = getattr(self.trainer, "datamodule", None)
         if isinstance(datamodule, StayDataModule):
-            encoder = self.get_encoder()
-            check_shape(datamodule, encoder, self._accepts & (accepted_inputs(encoder) | {"draw"}))
+            check_shape(datamodule, self.get_encoder(), self._looks_at)
             card = data_card(datamodule, self.config.ssl.name)
             self.card = dataclasses.replace(card, data=card.data | {"untrained": self._untrained_encoder})
             self._normalizer = datamodule.normalizer.to_dict()
@@ -122,6 +130,7 @@ class SSLPretrainModule(L.LightningModule):
 
     def _step(self, batch: Mapping[str, Tensor], stage: str, index: int, rank: int) -> Tensor:
         x = batch["timeseries"]
+        self._check_times(batch)
         given: dict[str, Any] = keywords(batch, self._accepts)
         if "draw" in self._accepts:
             random = generator(x.device, self.config.seed, stage, index, rank)

@@ -10,6 +10,7 @@ KNOWN = (
     ".*isinstance.treespec, LeafSpec",
     "Found .* in eval mode",  # an EMA teacher, a frozen encoder
     "Checkpoint directory .* exists and is not empty",  # a resumed run writes into the folder that it left
+    "Total length of `list` across ranks is zero",  # no validation stays, as asked
     "The number of training batches .* is smaller than the logging interval",  # epochs are logged too
 )
 

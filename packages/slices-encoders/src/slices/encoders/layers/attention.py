@@ -13,13 +13,16 @@ def attention_mask(
 ) -> Bool[Tensor, "B 1 ..."]:
     """Which token may look at which: ``(B, 1, 1, N)``, or ``(B, 1, N, N)`` if causal.
 
-    Valid tokens are seen; if causal, only by tokens of the same time or later. No row is empty, so
-    that no softmax is: where nothing may be seen, a token sees itself (or a stay, everything).
+    Valid tokens are seen; if causal, only by later tokens: those of the same time look at each other in
+    their order, as two steps may share a time. No row is empty, so that no softmax is: where nothing may
+    be seen, a token sees itself (or a stay, everything).
     """
     if not causal:
         return (valid | ~valid.any(1, keepdim=True))[:, None, None, :]
-    itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
-    earlier = time.unsqueeze(1) <= time.unsqueeze(2)
+    rank = torch.arange(valid.shape[1], device=valid.device)
+    itself, before = rank == rank.unsqueeze(-1), rank < rank.unsqueeze(-1)
+    theirs, own = time.unsqueeze(1), time.unsqueeze(2)
+    earlier = (theirs < own) | (theirs == own) & before
     return ((earlier & valid.unsqueeze(1)) | itself).unsqueeze(1)
 
 

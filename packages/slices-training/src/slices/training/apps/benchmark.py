@@ -6,11 +6,18 @@ import logging
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from slices.training.apps.launch import checking_what_was_asked, launch
+from slices.training.apps.launch import checking_what_was_asked, explain, launch
+
+if TYPE_CHECKING:
+    from slices.training.benchmark.cells import BenchmarkConfig
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +35,9 @@ def benchmark(config: DictConfig) -> float:
     with checking_what_was_asked():
         parsed = BenchmarkConfig.parse(config)
         folder = Path(parsed.folder)
-        same_recipe(parsed)
         prepare_dataset(parsed.data.build_source(), parsed.data.dataset_dir)
+        _check(parsed)
+        same_recipe(parsed)
     todo = list(units(parsed))
     threads = max(1, (os.cpu_count() or 1) // parsed.jobs)
     log.info("%d units of work, %d at a time with %d threads each", len(todo), parsed.jobs, threads)
@@ -43,6 +51,33 @@ def benchmark(config: DictConfig) -> float:
     log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)
     first_metric = table.columns[table.columns.index("shared_minutes") + 1]
     return float(table[first_metric].max())  # type: ignore[arg-type]
+
+
+def _check(config: BenchmarkConfig) -> None:
+    """Raises ``ValueError`` for what would stop a unit of work, before any is begun."""
+    from slices.encoders.registry import unknown
+    from slices.training.benchmark.cells import kinds
+    from slices.training.benchmark.work import check_finetuning, check_pretraining
+    from slices.training.data.datamodule import dataset_info
+    from slices.training.quiet import quiet_lightning
+
+    task, tasks = config.task, dataset_info(config.data).tasks
+    if task.task_name not in tasks:
+        raise ValueError(unknown("task", task.task_name, tasks))
+    if tasks[task.task_name].task_type != task.task_type:
+        raise ValueError(
+            f"task {task.task_name!r} is {tasks[task.task_name].task_type}, not {task.task_type}"
+        )
+    quiet_lightning()
+    checks = (("pretrain", check_pretraining), ("finetune", check_finetuning))
+    for unit, (app, check) in product(kinds(config), checks):
+        what = f"{app}, encoder {unit.encoder}, objective {unit.objective}"
+        try:
+            check(config, unit)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(f"{what}: {explain(error, app)}") from error
+        except (ValueError, TypeError, ImportError) as error:
+            raise ValueError(f"{what}: {error}") from error
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
+from slices.training.compose import command
 
 if TYPE_CHECKING:
     from slices.training import FineTuneModule, StayDataModule
@@ -93,7 +94,7 @@ def _check_checkpoint(parsed: FineTuneConfig) -> None:
         )
     if path is not None and not Path(path).is_file():
         raise FileNotFoundError(
-            f"no encoder at {path}: run `hatch run train:pretrain` first, give checkpoint_path=..., or "
+            f"no encoder at {path}: run `{command('pretrain')}` first, give checkpoint_path=..., or "
             "checkpoint_path=null training.freeze_encoder=false to train from scratch"
         )
 

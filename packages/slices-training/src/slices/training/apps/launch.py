@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slices.training.compose import config_dir
+from slices.training.compose import compose_app, config_dir
 from slices.training.errors import UserError
 
 
@@ -91,13 +90,10 @@ def _keys_under(app: str, parents: list[str]) -> list[str]:
     """The keys that may stand where the misspelt one does, for the groups that were chosen."""
     groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
     chosen = [word for word in sys.argv[1:] if word.split("=")[0] in groups and "," not in word]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        node = (
-            OmegaConf.select(compose(app, overrides=chosen), ".".join(parents)) if parents else compose(app)
-        )
+    node = OmegaConf.select(compose_app(app, chosen), ".".join(parents)) if parents else compose_app(app, [])
     return [str(key) for key in node] if isinstance(node, DictConfig) else groups
 
 
 def _suggest(prefix: str, word: str, allowed: list[str]) -> str | None:
     near = difflib.get_close_matches(word, allowed, n=1)
-    return f"Did you mean `{prefix}{near[0]}`?" if near else None
+    return f"Did you mean `{prefix}{near[0]}`?" if near and near[0] != word else None

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
+from slices.training.compose import command
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from slices.training import SSLPretrainModule, StayDataModule
 
 log = logging.getLogger(__name__)
 
 
 def pretrain(config: DictConfig) -> float:
-    """Pretrains, writes the encoder, says what to do next. Returns the validation loss, if there is one."""
+    """Pretrains, writes the encoder, says what to do next. Returns the validation loss, if there is one.
+
+    A run that was complete already, and is resumed, is not trained further.
+    """
     from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -26,6 +37,8 @@ def pretrain(config: DictConfig) -> float:
         parsed = PretrainConfig.parse(run.config)
         if parsed.data is None:
             raise ValueError("section 'data' is missing: choose one, as in data=synthetic")
+        if parsed.encoder_path is not None:
+            _check_writable(parsed.encoder_path)
         datamodule = StayDataModule(parsed.data, seed=parsed.seed)
         datamodule.prepare_data()
         datamodule.setup("fit")
@@ -42,15 +55,42 @@ def pretrain(config: DictConfig) -> float:
     announce(trainer, module, datamodule.sizes)
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
+    metric = _metric(trainer, module, datamodule)
     if trainer.is_global_zero:
         encoder = module.save_encoder(run.folder / "encoder.pt")
         log.info("encoder: %s, after %s", encoder, run.cost)
         if parsed.encoder_path is not None:
             encoder = module.save_encoder(parsed.encoder_path)
         same_data = [shlex.quote(word) for word in run.overrides if word.startswith(("data=", "data."))]
-        log.info("next: hatch run train:finetune %s", " ".join([*same_data, f"checkpoint_path={encoder}"]))
+        log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
+    return metric
+
+
+def _metric(trainer: Trainer, module: SSLPretrainModule, datamodule: StayDataModule) -> float:
+    """The last validation loss or, without validation stays, the training loss.
+
+    Where nothing was left to train there is none yet: the loss is that of a pass over these stays.
+    """
     metrics = trainer.callback_metrics
+    if not metrics:
+        log.info("the run is complete: there was nothing left to train")
+        split = "val" if datamodule.sizes["val"] else "train"
+        trainer.validate(module, datamodule.loader(split), verbose=False)
+        metrics = trainer.callback_metrics
     return float(metrics["val/loss" if "val/loss" in metrics else "train/loss"])
+
+
+def _check_writable(path: str) -> None:
+    """Makes the folder of what is written in the end; raises ``ValueError`` where that cannot be."""
+    from slices.encoders.files import checked_path
+
+    target = checked_path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"encoder_path={path} cannot be written ({error}): give another, or null") from error
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise ValueError(f"encoder_path={path} cannot be written: give another, or null")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import resource
 import sys
@@ -20,7 +19,6 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
-from slices.encoders.registry import unknown
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
 from slices.training.pretrained import n_parameters
@@ -46,10 +44,11 @@ class Cost:
 
 @dataclass
 class Run:
-    """The folder in which a run leaves everything, and the config it runs with."""
+    """The folder in which a run leaves everything, the config it runs with, and what was typed for it."""
 
     folder: Path
     config: DictConfig
+    overrides: list[str]
     resumed: bool = False
     cost: Cost = field(default_factory=Cost)
 
@@ -61,16 +60,28 @@ class Run:
             ValueError, FileNotFoundError: there is nothing to resume, or more is asked than to resume.
         """
         quiet_lightning()
+        typed = list(HydraConfig.get().overrides.task)
         if config.get("resume"):
-            return cls(Path(config.resume), _config_of_run(Path(config.resume)), resumed=True)
+            return cls._resume(Path(config.resume), typed)
         folder = Path(HydraConfig.get().runtime.output_dir)
         OmegaConf.save(config, folder / "config.yaml", resolve=True)
-        return cls(folder, config)
+        OmegaConf.save(OmegaConf.create(typed), folder / "overrides.yaml")
+        return cls(folder, config, typed)
 
-    @property
-    def overrides(self) -> list[str]:
-        """What was typed behind the command."""
-        return list(HydraConfig.get().overrides.task)
+    @classmethod
+    def _resume(cls, folder: Path, typed: list[str]) -> Run:
+        if extra := [word for word in typed if not word.startswith("resume=")]:
+            raise ValueError(
+                f"resume goes on with the run's own settings: drop {' '.join(extra)}, or start a new run"
+            )
+        written = [folder / name for name in ("config.yaml", "overrides.yaml", "checkpoints/last.ckpt")]
+        for needed in written:
+            if not needed.is_file():
+                raise FileNotFoundError(f"nothing to resume: {needed} is missing. Give the folder of a run")
+        _refuse_damaged(written[-1])
+        config, overrides = (OmegaConf.load(path) for path in written[:2])
+        assert isinstance(config, DictConfig)
+        return cls(folder, config, [str(word) for word in overrides], resumed=True)
 
     @property
     def last_checkpoint(self) -> Path | None:
@@ -78,18 +89,16 @@ class Run:
         return self.folder / "checkpoints" / "last.ckpt" if self.resumed else None
 
 
-def _config_of_run(folder: Path) -> DictConfig:
-    extra = [word for word in HydraConfig.get().overrides.task if not word.startswith("resume=")]
-    if extra:
+def _refuse_damaged(checkpoint: Path) -> None:
+    try:
+        held = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        if lacking := {"state_dict", "optimizer_states", "loops"} - held.keys():
+            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
+    except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over
         raise ValueError(
-            f"resume goes on with the run's own settings: drop {' '.join(extra)}, or start a new run"
-        )
-    for needed in (folder / "config.yaml", folder / "checkpoints" / "last.ckpt"):
-        if not needed.is_file():
-            raise FileNotFoundError(f"nothing to resume: {needed} is missing. Give the folder of a run")
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    return config
+            f"cannot resume from {checkpoint}: it is damaged or no checkpoint of a run "
+            f"({type(error).__name__}: {error}). Put an older .ckpt of it in its place, or start a new run"
+        ) from error
 
 
 def duration(seconds: float) -> str:
@@ -107,10 +116,6 @@ def duration(seconds: float) -> str:
 
 def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
     """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
-    allowed = set(inspect.signature(Trainer.__init__).parameters) - {"self", "callbacks", "logger", "plugins"}
-    for name in options:
-        if name not in allowed:
-            raise ValueError(f"trainer: {unknown('option', name, allowed)}")
     options = dict(options)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive

@@ -14,7 +14,7 @@ from slices.encoders import ENCODER_REGISTRY
 from slices.encoders.registry import make_config, unknown
 from slices.ssl.factory import SSL_REGISTRY
 from slices.training.compose import composed
-from slices.training.config import TaskConfig, refuse_unknown
+from slices.training.config import TaskConfig, refuse_unknown, require_at_least_one
 from slices.training.data.config import DataConfig
 
 BASELINE = "baseline"  # the objective of a row that has no encoder
@@ -48,6 +48,16 @@ class BenchmarkConfig:
     jobs: int = 1
 
     def __post_init__(self) -> None:
+        self._check_lists()
+        require_at_least_one(self, "jobs")
+        if self.task.per_step:
+            raise ValueError(
+                f"task={self.task.task_name} has one label a step: the benchmark compares one prediction a "
+                "stay; choose such a task, or adapt encoders to this one with the finetune app"
+            )
+        splits = self.data.splits
+        if not (splits.test_sets or splits.n_folds or splits.test_fraction):
+            raise ValueError("data.splits leaves nobody to test on: give n_folds, test_sets or test_fraction")
         if len(self.draws) != len(self.label_fractions):
             raise ValueError(
                 f"draws has {len(self.draws)} numbers, label_fractions {len(self.label_fractions)}: "
@@ -56,6 +66,24 @@ class BenchmarkConfig:
         if self.data.label_fraction < 1:
             raise ValueError("data.label_fraction belongs into label_fractions")
         self._check_settings()
+
+    def _check_lists(self) -> None:
+        for name in ("encoders", "objectives", "adaptations", "label_fractions", "draws", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty: give one or more")
+        for name in ("encoders", "objectives", "adaptations", "baselines", "label_fractions", "seeds"):
+            given = getattr(self, name)
+            if twice := sorted({str(value) for value in given if given.count(value) > 1}):
+                raise ValueError(f"{name} names {', '.join(twice)} twice: once is enough")
+        for encoder in self.encoders:
+            ENCODER_REGISTRY.find(encoder)
+        for objective in self.objectives:
+            if objective != NONE:
+                SSL_REGISTRY.find(objective)
+        if wrong := [fraction for fraction in self.label_fractions if not 0 < fraction <= 1]:
+            raise ValueError(f"label_fractions: {wrong[0]:g} is not above 0, up to 1")
+        if min(self.draws) < 1:
+            raise ValueError(f"draws: {min(self.draws)} is not 1 or more")
 
     def _check_settings(self) -> None:
         """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
@@ -126,6 +154,11 @@ def _key(key: object) -> str:
         return f"{float(str(key)):g}"
     except ValueError:
         return str(key)
+
+
+def kinds(config: BenchmarkConfig) -> Iterator[Unit]:
+    """One unit of each kind: units that differ in seed and fold only have the same settings."""
+    return (unit for unit in units(config) if (unit.seed, unit.fold) == (config.seeds[0], 0))
 
 
 def units(config: BenchmarkConfig) -> Iterator[Unit]:

@@ -11,12 +11,11 @@ import lightning.pytorch as L
 import numpy as np
 import numpy.typing as npt
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, overrides_for
-from slices.training.compose import config_dir
+from slices.training.compose import compose_app
 from slices.training.config import FineTuneConfig, PretrainConfig, plain
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule
@@ -26,6 +25,7 @@ from slices.training.evaluation.bootstrap import Predictions
 from slices.training.evaluation.probe import fit_probe
 from slices.training.evaluation.summary_features import summary_features
 from slices.training.finetuning import FineTuneModule
+from slices.training.optim import PlateauConfig
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.quiet import quiet_lightning
 
@@ -87,8 +87,7 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
     cost = path.with_suffix(".seconds")
     if not cost.exists():
         began = time.process_time()
-        groups = [f"encoder={unit.encoder}", f"ssl={unit.objective}"]
-        composed = _composed("pretrain", config, unit, groups + overrides_for(config.pretrain, unit))
+        composed = pretrain_config(config, unit)
         parsed = PretrainConfig.parse(composed)
         assert parsed.data is not None
         torch.manual_seed(unit.seed)
@@ -97,6 +96,12 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
         module.save_encoder(path)
         cost.write_text(f"{time.process_time() - began:.3f}")
     return path, float(cost.read_text())
+
+
+def pretrain_config(config: BenchmarkConfig, unit: Unit) -> DictConfig:
+    """What a unit's encoder is pretrained by."""
+    groups = [f"encoder={unit.encoder}", f"ssl={unit.objective}"]
+    return _composed("pretrain", config, unit, groups + overrides_for(config.pretrain, unit))
 
 
 def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Tensor:
@@ -111,13 +116,7 @@ def _to_adapt(
     config: BenchmarkConfig, unit: Unit, path: Path | None, fraction: float = 1.0, draw: int = 0
 ) -> tuple[FineTuneModule, StayDataModule]:
     """An encoder with a fresh head, and the data it is trained and tested on."""
-    # the encoder is that of pretraining, also from scratch; fine-tuning may change its dropout and pooling
-    encoder = [word for word in overrides_for(config.pretrain, unit) if word.startswith("encoder.")]
-    overrides = [f"encoder={unit.encoder}", *encoder, *overrides_for(config.finetune, unit, fraction)]
-    composed = _composed("finetune", config, unit, overrides)
-    composed.checkpoint_path = None if path is None else str(path)
-    composed.data.label_fraction, composed.data.label_seed = fraction, draw
-    composed.task = plain(config.task)
+    composed = finetune_config(config, unit, path, fraction, draw)
     parsed = FineTuneConfig.parse(composed)
     assert parsed.data is not None
     torch.manual_seed(unit.seed)
@@ -128,10 +127,46 @@ def _to_adapt(
     return module, data
 
 
+def finetune_config(
+    config: BenchmarkConfig, unit: Unit, path: Path | None, fraction: float = 1.0, draw: int = 0
+) -> DictConfig:
+    """What a unit's encoder, of the file at ``path`` or from scratch, is adapted by."""
+    # the encoder is that of pretraining, also from scratch; fine-tuning may change its dropout and pooling
+    encoder = [word for word in overrides_for(config.pretrain, unit) if word.startswith("encoder.")]
+    overrides = [f"encoder={unit.encoder}", *encoder, *overrides_for(config.finetune, unit, fraction)]
+    composed = _composed("finetune", config, unit, overrides)
+    composed.checkpoint_path = None if path is None else str(path)
+    composed.data.label_fraction, composed.data.label_seed = fraction, draw
+    composed.task = plain(config.task)
+    return composed
+
+
+def check_pretraining(config: BenchmarkConfig, unit: Unit) -> None:
+    """Builds what a unit is pretrained with, all but the data, and so raises what would stop it.
+
+    Raises:
+        ValueError, TypeError, HydraException, OmegaConfBaseException: a setting that cannot be.
+    """
+    if unit.objective not in (NONE, BASELINE):
+        _check_module(SSLPretrainModule(pretrain_config(config, unit)))
+
+
+def check_finetuning(config: BenchmarkConfig, unit: Unit) -> None:
+    """The same of what its encoder is adapted with, at every fraction of labels."""
+    if unit.objective != BASELINE:
+        for fraction in config.label_fractions:
+            _check_module(FineTuneModule(finetune_config(config, unit, None, fraction)))
+
+
+def _check_module(module: SSLPretrainModule | FineTuneModule) -> None:
+    _trainer(module.config.trainer)
+    if isinstance(module.config.scheduler, PlateauConfig):
+        raise ValueError("scheduler=plateau: the benchmark does not validate; take another scheduler")
+
+
 def _composed(app: str, config: BenchmarkConfig, unit: Unit, overrides: list[str]) -> DictConfig:
     """The config of an app, on the benchmark's data in the unit's fold."""
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        composed = compose(app, overrides=[f"seed={unit.seed}", *overrides])
+    composed = compose_app(app, [f"seed={unit.seed}", *overrides])
     OmegaConf.set_struct(composed, False)
     composed.data = plain(data_of(config, unit)) | {"batch_size": composed.training.batch_size}
     return composed
