@@ -355,6 +355,9 @@ A_TO_B = SplitConfig(train_sets=("a",), test_sets=("b",))
         (SplitConfig(test_sets=("b",)), A_TO_B, True),
         (SplitConfig(test_sets=("b",)), SplitConfig(test_sets=("c",)), False),
         (SplitConfig(train_sets=("a",)), A_TO_B, True),
+        (SplitConfig(train_sets=("*",)), A_TO_B, False),
+        (SplitConfig(train_sets=("[ac]",)), A_TO_B, True),
+        (SplitConfig(train_sets=("a",), val_sets=("b",)), A_TO_B, True),
     ],
 )
 def test_another_split_is_refused_where_test_stays_may_have_been_trained_on(

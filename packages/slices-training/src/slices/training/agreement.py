@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import product
 from typing import Any
 
 from slices.encoders import BaseEncoder
@@ -146,8 +148,9 @@ def _none_was_trained_on(then: Mapping[str, Any], now: Mapping[str, Any]) -> boo
     """Is it sure that no patient of the test split of ``now`` was in the training split of ``then``?"""
     if then == now:
         return True
-    tested, trained = set(now["test_sets"] or now["train_sets"]), set(then["train_sets"])
-    if tested and (not tested & trained if trained else tested <= set(then["test_sets"])):
+    tested, trained = now["test_sets"] or now["train_sets"], then["train_sets"]
+    spared = {*then["test_sets"], *then.get("val_sets", ())}
+    if tested and (not _may_overlap(tested, trained) if trained else spared >= set(tested)):
         return True
     if (
         now["test_sets"]
@@ -156,6 +159,13 @@ def _none_was_trained_on(then: Mapping[str, Any], now: Mapping[str, Any]) -> boo
     ):
         return False
     return now["n_folds"] is not None or bool(now["test_fraction"] <= then["test_fraction"])
+
+
+def _may_overlap(some: Sequence[str], others: Sequence[str]) -> bool:
+    """May a set of stays be named by both of these lists of names and shell patterns?"""
+    patterns = [name for name in (*some, *others) if set("*?[") & set(name)]
+    both = set(some) & set(patterns) and set(others) & set(patterns)  # two patterns: not worth finding out
+    return bool(both) or any(fnmatchcase(a, b) or fnmatchcase(b, a) for a, b in product(some, others))
 
 
 def refuse_unseen_times(batch: Mapping[str, Any], accepted: frozenset[str]) -> None:

@@ -51,7 +51,7 @@ def cell_file(config: BenchmarkConfig, cell: Cell) -> Path:
 
 def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     began = time.process_time()
-    data = StayDataModule(data_of(config, unit), task=config.task.task_name)
+    data = StayDataModule(data_of(config, unit), task=config.task.task_name, per_step=False)
     data.setup()
     features = {split: _per_chunk(data, split, _summary, raw=True) for split in ("train", "test")}
     shared = time.process_time() - began
@@ -121,7 +121,7 @@ def _to_adapt(
     assert parsed.data is not None
     torch.manual_seed(unit.seed)
     module = FineTuneModule(composed)
-    data = StayDataModule(parsed.data, task=config.task.task_name, seed=unit.seed)
+    data = StayDataModule(parsed.data, task=config.task.task_name, per_step=False, seed=unit.seed)
     data.setup()
     module.follow(data)
     return module, data
