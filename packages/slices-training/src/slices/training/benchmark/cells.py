@@ -30,7 +30,8 @@ class BenchmarkConfig:
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
     are made; all rows get the same ones. ``pretrain`` and ``finetune`` hold what differs from the two apps'
-    configs, under ``all``, an encoder, an objective (``none``: from scratch) or a fraction of labels.
+    configs, under ``all``, an encoder, an objective (``none``: from scratch), a fraction of labels, or
+    several of them (``gru+none+0.05``); those under more names win, and of as many names the later ones.
     """
 
     data: DataConfig
@@ -90,11 +91,12 @@ class BenchmarkConfig:
         fractions = [f"{fraction:g}" for fraction in self.label_fractions]
         encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
         for name, fractioned in (("pretrain", []), ("finetune", fractions)):
-            allowed = ["all", *encoders, *objectives, *fractioned]
+            allowed = [*encoders, *objectives, *fractioned]
             section = getattr(self, name)
             for key, settings in section.items():
-                if key not in allowed:
-                    raise ValueError(f"{name}: {unknown('key', key, allowed)}")
+                for part in () if key == "all" else key.split("+"):
+                    if part not in allowed:
+                        raise ValueError(f"{name}: {unknown('key', part, ['all', *allowed])}")
                 if taken := sorted({"data", "task", "seed"} & set(settings)):
                     raise ValueError(f"{name}.{key}: {', '.join(taken)} belong to the benchmark itself")
 
@@ -150,10 +152,15 @@ class Cell:
 
 
 def _key(key: object) -> str:
+    """Numbers in one spelling."""
+    return "+".join(_spelt(part) for part in str(key).split("+"))
+
+
+def _spelt(part: str) -> str:
     try:
-        return f"{float(str(key)):g}"
+        return f"{float(part):g}"
     except ValueError:
-        return str(key)
+        return part
 
 
 def kinds(config: BenchmarkConfig) -> Iterator[Unit]:
@@ -185,11 +192,13 @@ def overrides_for(section: Section, unit: Unit, fraction: float | None = None) -
     >>> section = {"all": {"training": {"max_epochs": 9}, "ssl": {}}, "gru": {"training": {"max_epochs": 5}}}
     >>> overrides_for(section, Unit("gru", "mae", seed=0, fold=0))
     ['training.max_epochs=5']
+    >>> overrides_for(section | {"gru+none": {"seed": 1}}, Unit("gru", "none", seed=0, fold=0))
+    ['training.max_epochs=5', 'seed=1']
     """
-    names = ["all", unit.encoder, unit.objective]
-    if fraction is not None:
-        names += [f"{fraction:g}"]
-    merged = OmegaConf.merge(*(OmegaConf.create(section.get(name) or {}) for name in names))
+    about = {unit.encoder, unit.objective} | ({f"{fraction:g}"} if fraction is not None else set())
+    keys = [key for key in section if key == "all" or set(key.split("+")) <= about]
+    keys.sort(key=lambda key: 0 if key == "all" else 1 + key.count("+"))
+    merged = OmegaConf.merge(*(OmegaConf.create(section.get(key) or {}) for key in ("", *keys)))
     return list(_flat(OmegaConf.to_container(merged)))
 
 
