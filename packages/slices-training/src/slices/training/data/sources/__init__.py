@@ -9,6 +9,7 @@ from slices.training.data.sources.base import (
     register_source,
 )
 from slices.training.data.sources.physionet2012 import PhysioNet2012Config, PhysioNet2012Source
+from slices.training.data.sources.ricu import RicuConfig, RicuSource
 from slices.training.data.sources.synthetic import SyntheticConfig, SyntheticSource
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Part",
     "PhysioNet2012Config",
     "PhysioNet2012Source",
+    "RicuConfig",
+    "RicuSource",
     "Source",
     "SyntheticConfig",
     "SyntheticSource",
