@@ -11,6 +11,7 @@ from slices.training.data.sources.base import (
 from slices.training.data.sources.physionet2012 import PhysioNet2012Config, PhysioNet2012Source
 from slices.training.data.sources.ricu import RicuConfig, RicuSource
 from slices.training.data.sources.synthetic import SyntheticConfig, SyntheticSource
+from slices.training.data.sources.table import TableColumns, TableConfig, TableSource
 
 __all__ = [
     "SOURCE_CONFIG_REGISTRY",
@@ -23,6 +24,9 @@ __all__ = [
     "Source",
     "SyntheticConfig",
     "SyntheticSource",
+    "TableColumns",
+    "TableConfig",
+    "TableSource",
     "build_source",
     "register_source",
 ]

@@ -6,7 +6,7 @@ text are no part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,13 +82,15 @@ def number(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
     return pl.col(column).cast(pl.Float64)
 
 
-def hours(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
+def hours(
+    path: Path, schema: pl.Schema, column: str, wanted: str = "a Duration, or hours as a number"
+) -> pl.Expr:
     """A Duration, or hours as a number, in hours; NaN is null. Raises ``ValueError`` for another type."""
     dtype = schema[column]
     if isinstance(dtype, pl.Duration):
         return pl.col(column).dt.total_microseconds() / 3.6e9
     if not (dtype.is_numeric() or dtype == pl.Null):
-        raise _wrong_type(path, schema, column, "a Duration, or hours as a number")
+        raise _wrong_type(path, schema, column, wanted)
     return pl.col(column).cast(pl.Float64).fill_nan(None)
 
 
@@ -96,15 +98,15 @@ def _wrong_type(path: Path, schema: pl.Schema, column: str, wanted: str) -> Valu
     return ValueError(f"{path}: column {column!r} holds {schema[column]}, not {wanted}: convert it")
 
 
-def refuse(rows: pl.DataFrame, bad: pl.Expr, files: Sequence[Path], column: str, what: str) -> None:
-    """Raise ``ValueError`` naming file, row and value of the first row where ``bad``.
+def refuse(rows: pl.DataFrame, bad: pl.Expr, path: Path, column: str, what: str) -> None:
+    """Raise ``ValueError`` naming file, row (the first is 1) and value of the first row where ``bad``.
 
-    ``rows`` has ``row`` and ``given`` (what the column held), and ``file`` where there are several files.
+    ``rows`` has ``row`` (from 0) and ``given``, what the column held.
     """
     wrong = rows.filter(bad)
     if len(wrong):
         first = wrong.row(0, named=True)
         raise ValueError(
-            f"{files[first.get('file', 0)]}, row {first['row'] + 1}, column {column!r}: {first['given']!r} "
-            f"{what} ({len(wrong)} such rows)"
+            f"{path}, row {first['row'] + 1}, column {column!r}: {first['given']!r} {what} "
+            f"({len(wrong)} such rows)"
         )
