@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,12 @@ def read_vocabulary(name: str) -> dict[str, Variable]:
     'bpm'
     """
     return {key: _variable(key, given, name) for key, given in read_yaml("vocabulary", name).items()}
+
+
+def stamped(name: str) -> str:
+    """A vocabulary's name with a digest of what it says: an option that changes when its file does."""
+    content = json.dumps([variable.to_dict() for variable in read_vocabulary(name).values()])
+    return f"{Path(name).stem} ({hashlib.sha256(content.encode()).hexdigest()[:8]})"
 
 
 def _variable(key: str, given: Any, name: str) -> Variable:

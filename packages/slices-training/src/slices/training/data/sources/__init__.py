@@ -10,7 +10,9 @@ from slices.training.data.sources.base import (
 )
 from slices.training.data.sources.physionet2012 import PhysioNet2012Config, PhysioNet2012Source
 from slices.training.data.sources.pool import PoolConfig, PoolSource
+from slices.training.data.sources.ricu import RicuConfig, RicuSource
 from slices.training.data.sources.synthetic import SyntheticConfig, SyntheticSource
+from slices.training.data.sources.table import TableConfig, TableSource
 
 __all__ = [
     "SOURCE_CONFIG_REGISTRY",
@@ -20,9 +22,13 @@ __all__ = [
     "PhysioNet2012Source",
     "PoolConfig",
     "PoolSource",
+    "RicuConfig",
+    "RicuSource",
     "Source",
     "SyntheticConfig",
     "SyntheticSource",
+    "TableConfig",
+    "TableSource",
     "build_source",
     "register_source",
 ]

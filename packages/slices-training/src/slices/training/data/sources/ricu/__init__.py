@@ -1,0 +1,120 @@
+"""The hourly tables that ricu and YAIB write, of any database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
+from slices.training.data.sources.base import Part, Source, register_source
+from slices.training.data.sources.statics import static_events
+from slices.training.data.vocabulary import read_vocabulary, stamped
+
+from .layout import Layout, find_layout, unknown_variables
+from .tables import read_events, read_labels, read_stays, stay_ranges, with_lengths
+
+__all__ = ["RicuConfig", "RicuSource"]
+
+
+@dataclass(kw_only=True)
+class RicuConfig:
+    """Where the tables lie, how their columns are understood, and what their labels are.
+
+    ``vocabulary`` names what the columns are; the dataset has all of its variables. A column that it lacks
+    is an error, since a misspelt one would be a variable without a range that no other hospital has, and a
+    column of ``sta`` may tell the outcome; with ``keep_unknown`` it becomes a variable of its own.
+    ``task_name`` is what the labels of ``outc`` are called in the dataset. ``prediction_time`` is the hour
+    at which the input ends where each stay has one label (where each hour has one, it ends with the hour).
+    """
+
+    raw: str = field(default="data/ricu", metadata={"content": False})
+    vocabulary: str = "icu"
+    keep_unknown: bool = False
+    task_name: str = "label"
+    task_type: Literal["binary", "regression", "multiclass"] = "binary"
+    classes: tuple[str, ...] = ()
+    prediction_time: float = 24.0
+
+    def __post_init__(self) -> None:
+        if not self.task_name.strip():
+            raise ValueError("task_name is blank: name the task that the labels are of")
+        if not 0 < self.prediction_time < math.inf:
+            raise ValueError(f"prediction_time={self.prediction_time}: allowed is a positive number of hours")
+        self.task()
+
+    def task(self, per_step: bool = False) -> TaskInfo:
+        """What the labels are. Raises ``ValueError`` for classes that do not fit the type."""
+        classes = self.classes or (("negative", "positive") if self.task_type == "binary" else ())
+        return TaskInfo(name=self.task_name, task_type=self.task_type, classes=classes, per_step=per_step)
+
+
+@register_source("ricu", RicuConfig)
+class RicuSource(Source):
+    """One folder: ``dyn.parquet`` (hourly values), ``sta.parquet`` (statics), ``outc.parquet`` (labels).
+
+    The row of hour t sums up [t, t + 1): its values are events at t, which the view puts into bin t. They
+    are known at t + 1, so that a label of hour t has the prediction time t + 1. A stay ends with the hour
+    of its last row. ``sta`` says which stays there are. Without ``outc`` there is no task.
+    """
+
+    config: RicuConfig
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which columns there are, from the metadata of the files. Raises as ``find_layout`` does."""
+        config = self.config
+        return find_layout(Path(config.raw), read_vocabulary(config.vocabulary), config.keep_unknown)
+
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:  # type: ignore[override]  # known once the files are seen
+        """Those of the vocabulary, then the unknown ones that are kept."""
+        vocabulary = read_vocabulary(self.config.vocabulary)
+        return (*vocabulary.values(), *unknown_variables(self.layout, vocabulary))
+
+    @cached_property
+    def tasks(self) -> tuple[TaskInfo, ...]:  # type: ignore[override]
+        """The one that is configured: with one label an hour where ``outc`` has a time."""
+        layout = self.layout
+        return (self.config.task("time" in layout.outc),) if layout.outc else ()
+
+    def options(self) -> dict[str, Any]:
+        """Those of the config, the vocabulary by its content."""
+        return super().options() | {"vocabulary": stamped(self.config.vocabulary)}
+
+    def parts(self) -> Sequence[Part]:
+        """Ranges of stay ids, of about ``ROWS`` hours each."""
+        layout = self.layout
+        files = tuple(str(layout.path(table)) for table in ("dyn", "sta", "outc"))
+        n = len(stay_ranges(layout))
+        return [Part(f"{i + 1} of {n}", files) for i in range(n)]
+
+    def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+        layout = self.layout
+        within = stay_ranges(layout)[int(part.name.split(" of ")[0]) - 1]
+        position = {variable.name: i for i, variable in enumerate(self.variables)}
+        stays = read_stays(layout, within, tally)
+        statics = static_events(layout.path("sta"), stays, layout.statics, position, tally)
+        events, seen = read_events(layout, within, position, tally)
+        labels = LABEL_SCHEMA.to_frame()
+        if layout.outc:
+            labelled = read_labels(layout, within, stays, tally)
+            seen = pl.concat([seen, labelled.select(seen.columns)])
+            labels = self._labels(labelled)
+        yield Chunk(with_lengths(stays, seen, tally), pl.concat([statics, events]), labels)
+
+    def _labels(self, labelled: pl.DataFrame) -> pl.DataFrame:
+        (task,) = self.tasks
+        time = pl.col("hour") + 1 if task.per_step else pl.lit(self.config.prediction_time)
+        return labelled.select(
+            pl.lit(task.name).alias("task"),
+            "stay_id",
+            time.alias("prediction_time"),
+            pl.lit(0).alias("column"),
+            "value",
+        ).cast(LABEL_SCHEMA)

@@ -1,0 +1,116 @@
+"""Static variables from a table with one row a stay: numbers as they are, texts one column a category."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from slices.training.data.cleaning import sift
+from slices.training.data.schema import EVENT_SCHEMA, Tally, Variable
+from slices.training.data.sources.reading import is_text, number, reading, scan, text
+
+SEX = {"male": 1.0, "m": 1.0, "female": 0.0, "f": 0.0}
+MOST_CATEGORIES = 50
+PREFIX = "static "
+
+
+class Static(NamedTuple):
+    """A column of the table, and the variables it gives: itself, or one for each of its categories."""
+
+    column: str
+    categories: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its variables.
+
+        >>> Static("adm", ("med", "surg")).names
+        ('adm_med', 'adm_surg')
+        """
+        return tuple(f"{self.column}_{category}" for category in self.categories) or (self.column,)
+
+
+def find_statics(
+    path: Path, schema: pl.Schema, columns: Iterable[str], vocabulary: Mapping[str, Variable]
+) -> tuple[Static, ...]:
+    """What each column gives; the categories of a text are looked up in the file.
+
+    A text is taken as numbers where the vocabulary has a variable of the column's name, or where all of it
+    reads as numbers. Raises ``ValueError`` for a text of more than ``MOST_CATEGORIES`` values, and for a
+    column that is neither text nor numbers.
+    """
+    found = []
+    for column in columns:
+        number(path, schema, column)  # refuses what is neither
+        categorical = is_text(schema[column]) and column not in {"sex", *vocabulary}
+        found.append(Static(column, _categories(path, column) if categorical else ()))
+    return tuple(found)
+
+
+def _categories(path: Path, column: str) -> tuple[str, ...]:
+    values = reading(path, lambda: scan(path).select(text(column).unique()).collect()).to_series()
+    values = values.drop_nulls().sort()
+    if values.cast(pl.Float64, strict=False).null_count() == 0:
+        return ()
+    if len(values) > MOST_CATEGORIES:
+        raise ValueError(
+            f"{path}: the text column {column!r} has {len(values)} different values, as {values[0]!r}; "
+            f"at most {MOST_CATEGORIES} become variables. Remove it, or group them"
+        )
+    return tuple(values)
+
+
+def raw_statics(statics: Sequence[Static]) -> list[pl.Expr]:
+    """Their columns, under names that clash with no other."""
+    return [pl.col(static.column).alias(PREFIX + static.column) for static in statics]
+
+
+def static_events(
+    path: Path,
+    stays: pl.DataFrame,
+    statics: Sequence[Static],
+    position: Mapping[str, int],
+    tally: Tally,
+    sentinels: Sequence[float] = (),
+) -> pl.DataFrame:
+    """Events at time 0, from stays with ``stay_id``, ``set`` and ``raw_statics``.
+
+    What is missing (null, NaN or a blank text) was not observed; what cannot be read, and sentinels, are
+    counted.
+    """
+    tables = [EVENT_SCHEMA.to_frame()]
+    for static in statics:
+        column = PREFIX + static.column
+        words = text(column) if is_text(stays.schema[column]) else pl.lit(None, pl.String)
+        if static.categories:
+            values = {name: words == of for name, of in zip(static.names, static.categories, strict=True)}
+        else:
+            values = {static.column: _number(path, stays.schema, static, words)}
+        for name, value in values.items():
+            rows = stays.select("stay_id", "set", value.cast(pl.Float64).alias("value"), words.alias("words"))
+            rows = sift(rows, _rules(sentinels), tally).drop_nulls("value")
+            event = (pl.lit(0.0).alias("time"), pl.lit(position[name]).alias("variable"))
+            tables.append(rows.select("stay_id", *event, "value").cast(EVENT_SCHEMA))
+    return pl.concat(tables)
+
+
+def _number(path: Path, schema: pl.Schema, static: Static, words: pl.Expr) -> pl.Expr:
+    value = number(path, schema, PREFIX + static.column).fill_nan(None)
+    if static.column != "sex":
+        return value
+    sex = words.str.to_lowercase().replace_strict(SEX, default=None, return_dtype=pl.Float64)
+    return pl.coalesce(sex, value)
+
+
+def _rules(sentinels: Sequence[float]) -> dict[str, tuple[str, pl.Expr]]:
+    value = pl.col("value")
+    return {
+        "unreadable_static": (
+            "a static value that is text where a number is meant",
+            value.is_null() & pl.col("words").is_not_null(),
+        ),
+        "static_sentinel": ("a static value that stands for unknown", value.is_in(list(sentinels))),
+    }

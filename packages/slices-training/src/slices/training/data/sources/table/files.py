@@ -1,0 +1,104 @@
+"""The files of a long table, what is in them by their metadata, and the buckets in which they are read."""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from slices.training.data.sources.reading import (
+    is_text,
+    number,
+    reading,
+    refuse,
+    require,
+    scan,
+    schema_of,
+    text,
+    whole,
+)
+
+from .clock import clock
+from .config import TableColumns
+
+ROWS = 2_000_000  # in one bucket, about, which bounds memory
+SPREAD = 0x9E3779B97F4A7C15  # an odd number that spreads neighbouring ids
+
+
+class Survey(NamedTuple):
+    """The files, and how many rows each name of a variable has in them (None: rows without a name)."""
+
+    files: tuple[Path, ...]
+    rows_of: Mapping[str | None, int]
+
+    @property
+    def n_buckets(self) -> int:
+        return max(1, math.ceil(sum(self.rows_of.values()) / ROWS))
+
+
+class Bucket(NamedTuple):
+    """Stays whose ids have one hash; rows without an id are in the first."""
+
+    number: int
+    of: int
+
+    def holds(self, stay: pl.Expr) -> pl.Expr:
+        """Whether stay ids are in it."""
+        spread = stay.reinterpret(signed=False) * pl.lit(SPREAD, pl.UInt64) // pl.lit(2**32, pl.UInt64)
+        return (spread % self.of).fill_null(0) == self.number
+
+
+def survey(raw: str, apart: Iterable[str | None], columns: TableColumns) -> Survey:
+    """Look through the names in every file of the table, but for those set apart.
+
+    Raises ``FileNotFoundError`` where there is none, ``ValueError`` for a file that is not such a table.
+    """
+    files = _find(raw, {Path(path).resolve() for path in apart if path})
+    rows_of: dict[str | None, int] = {}
+    for path in files:
+        schema = schema_of(path)
+        _check(path, schema, columns)
+        names = scan(path).select(name=text(columns.variable)).group_by("name").len()
+        for name, count in reading(path, names.collect).iter_rows():
+            rows_of[name] = rows_of.get(name, 0) + count
+    return Survey(tuple(files), rows_of)
+
+
+def _find(raw: str, apart: set[Path]) -> list[Path]:
+    folder = Path(raw)
+    inside = [p for p in folder.rglob("*") if p.suffix in (".parquet", ".csv")] if folder.is_dir() else []
+    found = inside or [Path(path) for path in glob.glob(raw, recursive=True)] or [folder]
+    files = sorted(path for path in found if path.is_file() and path.resolve() not in apart)
+    if not files:
+        raise FileNotFoundError(f"no .parquet or .csv file at {raw}: set data.source.raw to the table")
+    return files
+
+
+def _check(path: Path, schema: pl.Schema, columns: TableColumns) -> None:
+    for key in ("stay", "time", "variable", "value"):
+        require(path, schema, [getattr(columns, key)], f"Set data.source.columns.{key} to its name")
+    whole(path, schema, columns.stay)
+    clock(path, schema, columns.time)
+    number(path, schema, columns.value)
+    name = schema[columns.variable]
+    if not (is_text(name) or name.is_integer() or name == pl.Null):
+        raise ValueError(f"{path}: column {columns.variable!r} holds {name}, not names: convert it")
+
+
+def read_bucket(path: Path, bucket: Bucket, stay: str, columns: Iterable[pl.Expr]) -> pl.DataFrame:
+    """The rows of a bucket: ``row`` (in the file, from 0), ``stay_id`` and the columns.
+
+    Raises ``ValueError`` naming file and row of a stay that is no whole number; a blank one is null.
+    """
+    schema = schema_of(path)
+    given = pl.lit(None, pl.String) if schema[stay].is_integer() else text(stay).replace("NaN", None)
+    keys = (whole(path, schema, stay).alias("stay_id"), given.alias("given"))
+    rows = scan(path).select(*keys, *columns).with_row_index("row").filter(bucket.holds(pl.col("stay_id")))
+    table = reading(path, rows.collect)
+    unread = pl.col("stay_id").is_null() & pl.col("given").is_not_null()
+    refuse(table, unread, path, stay, "is no whole number: number the stays, the same in every file")
+    return table.drop("given")
