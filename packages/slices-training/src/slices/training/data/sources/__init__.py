@@ -8,12 +8,15 @@ from slices.training.data.sources.base import (
     build_source,
     register_source,
 )
+from slices.training.data.sources.meds import MedsConfig, MedsSource
 from slices.training.data.sources.physionet2012 import PhysioNet2012Config, PhysioNet2012Source
 from slices.training.data.sources.synthetic import SyntheticConfig, SyntheticSource
 
 __all__ = [
     "SOURCE_CONFIG_REGISTRY",
     "SOURCE_REGISTRY",
+    "MedsConfig",
+    "MedsSource",
     "Part",
     "PhysioNet2012Config",
     "PhysioNet2012Source",
