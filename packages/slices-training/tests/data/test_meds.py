@@ -281,8 +281,11 @@ RECORD = rows(
         lambda table: table.sample(fraction=1, shuffle=True, seed=1),
         lambda table: table.with_columns(pl.col("time").dt.cast_time_unit("ms")),
         lambda table: table.with_columns(pl.col("time").dt.cast_time_unit("ns")),
-        lambda table: table.with_columns(
-            pl.col("time").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
+        lambda table: table.with_columns(pl.col("time").dt.replace_time_zone("UTC")),
+        lambda table: table.with_columns(  # clocks go forward in hour 13
+            (pl.col("time") - (START - datetime(2020, 3, 28, 12)))
+            .dt.replace_time_zone("UTC")
+            .dt.convert_time_zone("Europe/Berlin")
         ),
         lambda table: table.with_columns(pl.col("code").cast(pl.Categorical)),
         lambda table: table.with_columns(pl.col("numeric_value").cast(pl.Int64)),
@@ -297,6 +300,14 @@ def test_the_form_of_a_file_does_not_matter(meds: Meds, change: Callable[[pl.Dat
     meds.write(change(RECORD))
     assert meds.prepare().manifest.fingerprint == plain.fingerprint
     assert plain.counts["events"] == 7
+
+
+def test_a_column_without_any_value_may_have_no_type(meds: Meds) -> None:
+    meds.write(rows(*stay(7, 0, 9), (7, 1.0, "VENT", None)).with_columns(numeric_value=None))
+    meds.write(labels((7, 5.0, True)).with_columns(integer_value=None), "tasks/t.parquet")
+    store = meds.prepare(labels={"t": {"file": "tasks/t.parquet", "task_type": "binary"}})
+    assert events(store) == [(7001, 1.0, "vent_ind", 1.0)]
+    assert store.labels("t")["value"].to_list() == [1.0]
 
 
 def test_portions_and_processes_make_the_same_dataset(meds: Meds, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from .tables import check_zones, find_shards, read_splits, splits_file, subjects
 
 __all__ = ["LabelTable", "MedsConfig", "MedsSource", "StayBounds"]
 
-PORTION = 2000  # subjects read at a time, which bounds memory
+PORTION = 200  # subjects read at a time, which bounds memory
 
 
 def _icu_stays() -> StayBounds:
