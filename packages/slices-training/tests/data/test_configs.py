@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).resolve().parents[4] / "configs" / "data"
 
 
 @pytest.mark.skipif(not CONFIGS.is_dir(), reason="not in a checkout")
-@pytest.mark.parametrize("name", ["synthetic", "physionet2012", "ricu", "table"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 def test_a_preset_states_every_default(name: str) -> None:
     preset = OmegaConf.to_container(OmegaConf.load(CONFIGS / f"{name}.yaml"), resolve=True)
     assert isinstance(preset, dict) and preset["source"]["name"] == name

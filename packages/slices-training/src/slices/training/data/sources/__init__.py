@@ -8,6 +8,7 @@ from slices.training.data.sources.base import (
     build_source,
     register_source,
 )
+from slices.training.data.sources.meds import MedsConfig, MedsSource
 from slices.training.data.sources.physionet2012 import PhysioNet2012Config, PhysioNet2012Source
 from slices.training.data.sources.pool import PoolConfig, PoolSource
 from slices.training.data.sources.ricu import RicuConfig, RicuSource
@@ -17,6 +18,8 @@ from slices.training.data.sources.table import TableConfig, TableSource
 __all__ = [
     "SOURCE_CONFIG_REGISTRY",
     "SOURCE_REGISTRY",
+    "MedsConfig",
+    "MedsSource",
     "Part",
     "PhysioNet2012Config",
     "PhysioNet2012Source",
