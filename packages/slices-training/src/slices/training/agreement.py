@@ -39,18 +39,28 @@ def shaped(encoder: NamedEncoder, data: DataConfig | None) -> NamedEncoder:
     return NamedEncoder(name=encoder.name, config=config)
 
 
-def with_classes(task: TaskConfig, data: DataConfig | None) -> TaskConfig:
-    """The task with its number of classes from the data, where it needs one and none is given.
+def with_task(task: TaskConfig, data: DataConfig | None) -> TaskConfig:
+    """The task with type, number of classes and ``per_step`` from the data, each where needed and not given.
 
     Raises:
-        UserError: the data has no such task.
+        UserError: the data has no such task, or there is none to ask.
     """
-    if task.n_classes is not None or data is None or task.task_type in ("binary", "regression"):
+    counted = task.task_type in ("binary", "regression") or task.n_classes is not None
+    stated = task.task_type is not None and task.per_step is not None
+    if stated and (counted or data is None):
         return task
+    if data is None:
+        raise UserError("task.task_type and task.per_step are not given: give both, or a data section")
     tasks = dataset_info(data).tasks
     if task.task_name not in tasks:
         raise UserError(f"{unknown('task', task.task_name, tasks)} (in the data), or give task.n_classes")
-    return dataclasses.replace(task, n_classes=tasks[task.task_name].n_classes)
+    info = tasks[task.task_name]
+    return dataclasses.replace(
+        task,
+        task_type=task.task_type or info.task_type,
+        n_classes=task.n_classes if counted else info.n_classes,
+        per_step=info.per_step if task.per_step is None else task.per_step,
+    )
 
 
 def check_shape(datamodule: StayDataModule, encoder: BaseEncoder, accepted: frozenset[str]) -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, EncoderConfig
 from slices.encoders.registry import make_config, unknown
-from slices.heads import TaskHeadConfig
+from slices.heads import TaskHeadConfig, TaskType
 from slices.ssl import SSLConfig
 from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
 from slices.training.compose import composed
@@ -59,13 +59,15 @@ def ssl_config(given: Mapping[str, Any]) -> SSLConfig:
 class TaskConfig:
     """What is predicted, and by which head.
 
-    ``n_classes`` not given is taken from the data. With ``per_step`` the encoder gives one embedding a step.
+    ``task_type``, ``n_classes`` and ``per_step`` not given are taken from the data. With ``per_step`` the
+    encoder gives one embedding a step; without it a task with one label a step is asked at each prediction
+    time of what the stay was until then.
     """
 
     task_name: str = "in_hospital_mortality"
-    task_type: Literal["binary", "multiclass", "multilabel", "regression"] = "binary"
+    task_type: TaskType | None = "binary"
     n_classes: int | None = None
-    per_step: bool = False
+    per_step: bool | None = False
     head_type: str = "mlp"
     hidden_dims: tuple[int, ...] = (64,)
     dropout: float = 0.1
@@ -78,6 +80,7 @@ class TaskConfig:
 
     def head(self, input_dim: int) -> TaskHeadConfig:
         """The head's own config, for embeddings ``input_dim`` wide."""
+        assert self.task_type is not None  # filled in from the data by then
         return TaskHeadConfig(
             name=self.head_type,
             task_name=self.task_name,

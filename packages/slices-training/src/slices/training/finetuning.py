@@ -35,7 +35,7 @@ from slices.training.agreement import (
     refuse_other_split,
     refuse_unseen_times,
     shaped,
-    with_classes,
+    with_task,
 )
 from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
@@ -89,15 +89,17 @@ class FineTuneModule(L.LightningModule):
         normalizer = loaded.normalizer if loaded else None
         self._normalizer = normalizer.to_dict() if normalizer else None
         self._fresh: list[str] = []
-        self.encoder: BaseEncoder = self._make_encoder(loaded)
-        task = with_classes(self.config.task, self.config.data)
+        task = with_task(self.config.task, self.config.data)
         self.config = dataclasses.replace(self.config, task=task)
+        self.encoder: BaseEncoder = self._make_encoder(loaded)
         self.save_hyperparameters({"config": self._portable_config()})
 
         self.head: BaseTaskHead = build_task_head(task.head(self.encoder.output_dim))
         self.task_loss = self._make_loss(task.class_weight)
         stages = ("train", "val", "test")
-        self.metrics = nn.ModuleDict({f"of_{stage}": task_metrics(task.task_type) for stage in stages})
+        self.metrics = nn.ModuleDict(
+            {f"of_{stage}": task_metrics(self.head.config.task_type) for stage in stages}
+        )
         self._accepts = accepted_inputs(self.encoder)
         self._times_checked = False
         self._pretrained = loaded is not None
@@ -114,7 +116,7 @@ class FineTuneModule(L.LightningModule):
             encoder = build_encoder(named.name, named.config)
         else:
             name = ENCODER_REGISTRY.name_of(type(loaded.encoder))
-            per_step = self.config.task.per_step
+            per_step = bool(self.config.task.per_step)
             encoder, self._fresh = adapted(loaded, self.config.encoder, name, per_step=per_step)
             named = NamedEncoder(name=name, config=encoder.config)
         if encoder.config.pooling == "none" and not self.config.task.per_step:
@@ -130,7 +132,7 @@ class FineTuneModule(L.LightningModule):
         weight = torch.tensor(class_weight) if isinstance(class_weight, tuple) else None
         if weight is not None and len(weight) != self.head.output_dim:
             raise UserError(f"task.class_weight has {len(weight)} numbers for {self.head.output_dim} classes")
-        return TaskLoss(task.task_type, class_weight=weight, label_smoothing=task.label_smoothing)
+        return TaskLoss(self.head.config.task_type, class_weight=weight, label_smoothing=task.label_smoothing)
 
     def _portable_config(self) -> dict[str, Any]:
         """What rebuilds this module anywhere: plain values, and no file or data to look at."""
@@ -211,7 +213,7 @@ class FineTuneModule(L.LightningModule):
                 "task.class_weight=balanced needs our data module: give one number a class instead"
             )
         label, label_mask = map(torch.from_numpy, datamodule.split_labels("train"))
-        weight = balanced_class_weights(label, label_mask, task.task_type, self.head.output_dim)
+        weight = balanced_class_weights(label, label_mask, self.head.config.task_type, self.head.output_dim)
         self.task_loss.class_weight = weight.to(self.device)
         # a checkpoint then holds the numbers, not the word
         self.hparams["config"]["task"]["class_weight"] = weight.tolist()

@@ -33,7 +33,9 @@ def finetune(config: DictConfig) -> float:
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run)
-        monitor, mode = ("val/loss", "min") if parsed.task.task_type == "regression" else ("val/auroc", "max")
+        monitor, mode = (
+            ("val/loss", "min") if module.config.task.task_type == "regression" else ("val/auroc", "max")
+        )
         folder = run.folder / "checkpoints"
         checkpoints = ModelCheckpoint(
             folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
@@ -71,7 +73,7 @@ def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, 
     else:
         _check_checkpoint(parsed)
         module = FineTuneModule(run.config)
-    task = parsed.task
+    task = module.config.task
     datamodule = StayDataModule(parsed.data, task=task.task_name, per_step=task.per_step, seed=parsed.seed)
     datamodule.prepare_data()
     datamodule.setup("fit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from slices.encoders import ENCODER_REGISTRY
 from slices.encoders.registry import make_config, unknown
 from slices.ssl.factory import SSL_REGISTRY
+from slices.training.agreement import with_task
 from slices.training.compose import composed
 from slices.training.config import TaskConfig, refuse_unknown, require_at_least_one
 from slices.training.data.config import DataConfig
@@ -51,6 +53,7 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         self._check_lists()
         require_at_least_one(self, "jobs")
+        self.task = with_task(dataclasses.replace(self.task, per_step=bool(self.task.per_step)), self.data)
         if self.task.per_step:
             raise ValueError(
                 f"task={self.task.task_name} has one label a step: the benchmark compares one prediction a "

@@ -42,7 +42,7 @@ def league(config: BenchmarkConfig) -> pl.DataFrame:
     apart.
     """
     rows = _rows(config)
-    scores = SCORES[config.task.task_type]
+    scores = SCORES[str(config.task.task_type)]
     lines = []
     for key in sorted(rows, key=lambda key: (-key[0], *key[1:])):
         fraction, encoder, objective, adaptation = key
