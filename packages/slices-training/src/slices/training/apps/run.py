@@ -146,9 +146,9 @@ def _loggers(run: Run, wandb: bool) -> list[Logger]:
 
 def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]) -> None:
     """Says what was decided, before any work is done."""
-    stays = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+    samples = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
     device = f"{trainer.num_devices} x {trainer.strategy.root_device.type}"
     learned = n_parameters(module, trainable=True)
     log.info("device %s, precision %s, threads %d", device, trainer.precision, torch.get_num_threads())
-    log.info("stays: %s", stays)
+    log.info("samples: %s", samples)
     log.info("parameters: %s, of which trained: %s", f"{n_parameters(module):,}", f"{learned:,}")
