@@ -136,6 +136,7 @@ def test_a_setting_for_nobody_is_refused(
         ("label_fractions=[0.0,1.0]", "label_fractions: 0 is not above 0, up to 1"),
         ("label_fractions=[0.3,1.5]", "label_fractions: 1.5 is not above 0, up to 1"),
         ("draws=[0,1]", "draws: 0 is not 1 or more"),
+        ("skip=[linear+jepa]", "unknown pair 'linear+jepa'"),
         ("encoders=[grue]", "unknown encoder 'grue': did you mean 'gru'?"),
         ("objectives=[mea]", "unknown SSL objective 'mea': did you mean 'mae'?"),
         ("task=deterioration", "task=deterioration has one label a step"),

@@ -31,7 +31,8 @@ class BenchmarkConfig:
     """Everything that ``configs/benchmark.yaml`` says.
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
-    are made; all rows get the same ones. ``pretrain`` and ``finetune`` hold what differs from the two apps'
+    are made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective
+    (``gru+jepa``). ``pretrain`` and ``finetune`` hold what differs from the two apps'
     configs, under ``all``, an encoder, an objective (``none``: from scratch), a fraction of labels, or
     several of them (``gru+none+0.05``); those under more names win, and of as many names the later ones.
     """
@@ -46,6 +47,7 @@ class BenchmarkConfig:
     label_fractions: tuple[float, ...] = (1.0,)
     draws: tuple[int, ...] = (1,)
     seeds: tuple[int, ...] = (0,)
+    skip: tuple[str, ...] = ()
     pretrain: Section = field(default_factory=dict)
     finetune: Section = field(default_factory=dict)
     jobs: int = 1
@@ -84,6 +86,10 @@ class BenchmarkConfig:
         for objective in self.objectives:
             if objective != NONE:
                 SSL_REGISTRY.find(objective)
+        pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
+        for pair in self.skip:
+            if pair not in pairs:
+                raise ValueError(f"skip: {unknown('pair', pair, pairs)}")
         if wrong := [fraction for fraction in self.label_fractions if not 0 < fraction <= 1]:
             raise ValueError(f"label_fractions: {wrong[0]:g} is not above 0, up to 1")
         if min(self.draws) < 1:
@@ -178,7 +184,8 @@ def units(config: BenchmarkConfig) -> Iterator[Unit]:
     for fold, seed, encoder, objective in product(
         config.folds, config.seeds, config.encoders, config.objectives
     ):
-        yield Unit(encoder, objective, seed, fold)
+        if f"{encoder}+{objective}" not in config.skip:
+            yield Unit(encoder, objective, seed, fold)
 
 
 def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
