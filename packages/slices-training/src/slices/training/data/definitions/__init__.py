@@ -6,11 +6,13 @@ from slices.training.data.definitions.base import (
     Candidates,
     Definition,
     Records,
+    register_definition,
+)
+from slices.training.data.definitions.build import (
     build_definitions,
     check_definitions,
     define,
     define_labels,
-    register_definition,
 )
 from slices.training.data.definitions.kdigo_aki import KdigoAKI
 from slices.training.data.definitions.length_of_stay import LengthOfStay
