@@ -85,3 +85,15 @@ def test_prepare_says_what_was_done(cli: CommandLine) -> None:
     other = cli("prepare", "data.source.n_stays=60", "data.dataset_dir=made")
     assert other.status == 2 and "n_stays" in other.err and "overwrite=true" in other.err
     assert cli("prepare", "data.source.n_stays=60", "data.dataset_dir=made", "overwrite=true").status == 0
+
+
+def test_describe_prepares_and_writes_a_report(cli: CommandLine, tmp_path: Path) -> None:
+    arguments = ["data.source.n_stays=50", "data.dataset_dir=made"]
+    done = cli("describe", *arguments, "folder=said")
+    assert done.status == 0, done.err
+    text = (tmp_path / "said" / "report.txt").read_text(encoding="utf-8")
+    assert text in done.out and "heart_rate" in text and "in_hospital_mortality" in text
+    assert "heart_rate" in (tmp_path / "said" / "report.html").read_text(encoding="utf-8")
+    assert cli("prepare", *arguments).status == 0  # the dataset is there
+    other = cli("describe", "data.source.n_stays=60", "data.dataset_dir=made")
+    assert other.status == 2 and "overwrite=true" in other.err

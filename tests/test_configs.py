@@ -14,7 +14,14 @@ from slices.encoders import ENCODER_CONFIG_REGISTRY
 from slices.ssl.factory import CONFIG_REGISTRY
 from slices.training.benchmark.cells import BenchmarkConfig
 from slices.training.compose import composed
-from slices.training.config import FineTuneConfig, PrepareConfig, PretrainConfig, TaskConfig, plain
+from slices.training.config import (
+    DescribeConfig,
+    FineTuneConfig,
+    PrepareConfig,
+    PretrainConfig,
+    TaskConfig,
+    plain,
+)
 from slices.training.data.config import DataConfig
 from slices.training.data.sources.base import SOURCE_CONFIG_REGISTRY
 from slices.training.optim import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
@@ -23,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 APPS: dict[str, Any] = {
     "prepare": PrepareConfig,
+    "describe": DescribeConfig,
     "pretrain": PretrainConfig,
     "finetune": FineTuneConfig,
     "benchmark": BenchmarkConfig,

@@ -154,6 +154,21 @@ class PrepareConfig:
 
 
 @dataclass(kw_only=True)
+class DescribeConfig:
+    """Everything that ``configs/describe.yaml`` says."""
+
+    data: DataConfig
+    folder: str = "outputs/describe"
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> DescribeConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "describe")
+        refuse_unknown(given, cls, "describe")
+        return make_config(cls, given, "describe")
+
+
+@dataclass(kw_only=True)
 class PretrainConfig:
     """Everything that ``configs/pretrain.yaml`` says. The module reads the first four and the seed."""
 

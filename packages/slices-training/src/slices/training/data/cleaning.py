@@ -62,7 +62,7 @@ def clean_events(
     position = events["variable"]
     row = events.select(row_of(stays)).to_series()
     known = events.with_columns(stays["set"].gather(row), stays["length_hours"].gather(row))
-    known = _clipped(repair_values(known, variables, tally), variables, tally)
+    known = clip_values(repair_values(known, variables, tally), variables, tally)
     in_range = value.is_between(low.gather(position), high.gather(position))
     in_stay = time.is_between(0, pl.col("length_hours")) & time.is_not_nan()
     rules = {
@@ -80,7 +80,8 @@ def clean_events(
     return sift(known, rules, tally).select(events.columns)
 
 
-def _clipped(events: pl.DataFrame, variables: Sequence[Variable], tally: Tally) -> pl.DataFrame:
+def clip_values(events: pl.DataFrame, variables: Sequence[Variable], tally: Tally) -> pl.DataFrame:
+    """Values outside their range at its nearest end, for variables declared so. The events have a ``set``."""
     value = pl.col("value")
     for position, of in enumerate(variables):
         if of.outside == "clip":

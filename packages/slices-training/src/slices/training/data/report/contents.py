@@ -1,0 +1,173 @@
+"""What a report shows, in tables of cells that text and HTML each draw in their own way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slices.training.data.report.cells import UNKNOWN, Cell, Histogram, Share, Table, number
+from slices.training.data.report.model import (
+    QUANTILE_NAMES,
+    LabelSummary,
+    Report,
+    TaskReport,
+    VariableReport,
+)
+
+
+def tables(report: Report) -> list[Table]:
+    """All of a report but for its warnings, in the order of reading."""
+    return [
+        _dataset(report),
+        _stays(report),
+        _sampling(report.variables),
+        _values(report),
+        _tasks(report.tasks),
+        *(_labels(task) for task in report.tasks if task.overall.labels),
+        _drops(report.manifest.drops),
+    ]
+
+
+def _dataset(report: Report) -> Table:
+    manifest, source = report.manifest, report.manifest.source
+    facts = {
+        "place": report.directory,
+        "source": f"{source['name']} (version {source['version']})",
+        **{f"option {key}": str(value) for key, value in source["options"].items()},
+        "prepared": manifest.created,
+        "described": report.described,
+        "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
+        "fingerprint": manifest.fingerprint,
+    }
+    return Table("Dataset", "", ("", ""), [(key, value) for key, value in facts.items()], words=2)
+
+
+def _stays(report: Report) -> Table:
+    counts = report.manifest.counts
+    rows: list[tuple[Cell, ...]] = [
+        (name, number(counts[name]), *([""] * len(QUANTILE_NAMES))) for name in ("stays", "patients")
+    ]
+    rows += [
+        (f"stays of set {name}", number(n), *([""] * len(QUANTILE_NAMES))) for name, n in report.sets.items()
+    ]
+    rows += [
+        ("stays without an event", number(report.without_events), *([""] * len(QUANTILE_NAMES))),
+        ("events in all, and a stay", number(counts["events"]), *map(number, report.events_per_stay)),
+        ("length of a stay (h)", "", *map(number, report.lengths)),
+    ]
+    return Table("Stays", "Quantiles are over the stays.", ("", "number", *QUANTILE_NAMES), rows)
+
+
+def _sampling(variables: Sequence[VariableReport]) -> Table:
+    note = (
+        "How often each variable is measured. Measurements a stay: the median of the stays that have it; an "
+        "hour: over the hours of these stays; gap: the median time between two. Hours observed: the share of "
+        "all hours of all stays in which there is one; the rest is missing."
+    )
+    columns = (
+        "variable",
+        "unit",
+        "kind",
+        "stays that have it",
+        "a stay",
+        "an hour",
+        "gap (h)",
+        "hours observed",
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (
+            one.variable.name,
+            one.variable.unit or UNKNOWN,
+            "static" if one.variable.static else "dynamic",
+            Share(one.sampling.share),
+            number(one.sampling.per_stay),
+            number(one.sampling.per_hour),
+            number(one.sampling.gap),
+            UNKNOWN if one.sampling.cells is None else Share(one.sampling.cells),
+        )
+        for one in variables
+    ]
+    return Table("Variables: sampling", note, columns, rows, words=3)
+
+
+def _values(report: Report) -> Table:
+    note = "Quantiles of the values in their units, and how they are spread from the first to the last."
+    if report.sampled:
+        note += f" They and all medians above are those of {report.sampled:,} stays, drawn by their ids."
+    columns = ("variable", "unit", "scale", "plausible", *QUANTILE_NAMES, "distribution")
+    rows = [_values_row(one) for one in report.variables]
+    return Table("Variables: values", note, columns, rows, words=4)
+
+
+def _values_row(one: VariableReport) -> tuple[Cell, ...]:
+    variable, values = one.variable, one.values
+    ends = (f"{end:g}" if math.isfinite(end) else "any" for end in (variable.low, variable.high))
+    described: tuple[Cell, ...] = tuple([UNKNOWN] * (len(QUANTILE_NAMES) + 1))
+    if values:
+        what = f"{variable.name} from {number(values.quantiles[0])} to {number(values.quantiles[-1])}"
+        described = (*map(number, values.quantiles), Histogram(values.histogram, what))
+    scale = "log" if variable.transform == "log" else "linear"
+    return (variable.name, variable.unit or UNKNOWN, scale, " to ".join(ends), *described)
+
+
+def _tasks(tasks: Sequence[TaskReport]) -> Table:
+    columns = ("task", "type", "predicted at (h)", "stays labelled", "labels")
+    rows: list[tuple[Cell, ...]] = [
+        (
+            one.task.name,
+            one.task.task_type + (", one a step" if one.task.per_step else ""),
+            " to ".join(dict.fromkeys(map(number, (one.first_time, one.last_time)))),
+            number(one.overall.stays),
+            number(one.overall.labels),
+        )
+        for one in tasks
+    ]
+    return Table("Tasks", "", columns, rows, words=3)
+
+
+def _labels(one: TaskReport) -> Table:
+    groups = {"all": one.overall} | (
+        {f"set {k}": v for k, v in one.by_set.items()} if len(one.by_set) > 1 else {}
+    )
+    is_number = one.task.task_type == "regression"
+    note = (
+        "Mean and quantiles of the labels."
+        if is_number
+        else "Shares of the labels, and stays that ever have them."
+    )
+    names = one.overall.numbers
+    rows: list[tuple[Cell, ...]] = [
+        (
+            name,
+            *(_rate(group, name, is_number) for group in groups.values()),
+            *([] if is_number else [number(one.stays_with[name])]),
+        )
+        for name in names
+    ]
+    columns = ("", *groups, *([] if is_number else ["stays"]))
+    return Table(f"Labels of {one.task.name}", note, columns, rows)
+
+
+def _rate(group: LabelSummary, name: str, is_number: bool) -> Cell:
+    return number(group.numbers[name]) if is_number else Share(group.numbers[name])
+
+
+def _drops(drops: Mapping[str, Mapping[str, Any]]) -> Table:
+    note = (
+        "What was left out, repaired or moved on the way in, by the rule that did it."
+        if drops
+        else "Nothing."
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (
+            rule,
+            entry["description"],
+            ", ".join(f"{k} {number(n)}" for k, n in entry["by_set"].items()),
+            number(entry["count"]),
+        )
+        for rule, entry in sorted(drops.items(), key=lambda item: -item[1]["count"])
+    ]
+    return Table(
+        "Dropped, repaired and clipped", note, ("rule", "what it is", "by set", "number"), rows, words=3
+    )

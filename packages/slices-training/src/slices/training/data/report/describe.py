@@ -1,0 +1,38 @@
+"""A dataset in numbers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from slices.training.data.report.concerns import concerns
+from slices.training.data.report.measurements import MOST, sample_stays
+from slices.training.data.report.model import QUANTILES, Report
+from slices.training.data.report.tasks import describe_tasks
+from slices.training.data.report.variables import describe_variables
+from slices.training.data.store import StayStore
+
+
+def describe_dataset(store: StayStore, *, most: int = MOST) -> Report:
+    """All that a report says of a dataset.
+
+    Events are read once, in blocks of stays. Counts are exact; quantiles, medians and histograms come from
+    a sample of the stays (by a hash of their id) where the dataset has more than ``most`` events.
+    """
+    variables, tasks = describe_variables(store, most=most), describe_tasks(store)
+    per_stay, sampled = np.diff(store.offsets), int(sample_stays(store, most).sum())
+    sets = store.stays["set"].fill_null("none").value_counts(sort=True)
+    return Report(
+        directory=str(store.directory),
+        described=datetime.now(UTC).isoformat(timespec="seconds"),
+        manifest=store.manifest,
+        sets=dict(sets.iter_rows()),
+        lengths=tuple(np.quantile(store.length_hours, QUANTILES).tolist()),
+        events_per_stay=tuple(np.quantile(per_stay, QUANTILES).tolist()),
+        without_events=int((per_stay == 0).sum()),
+        sampled=sampled if sampled < len(store) else None,
+        variables=variables,
+        tasks=tasks,
+        warnings=concerns(variables, tasks),
+    )
