@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from slices.training.data.definitions import build_definitions
 from slices.training.data.samples import WindowConfig
 from slices.training.data.sources import Source, build_source
 from slices.training.data.splits import SplitConfig
@@ -16,8 +17,9 @@ from slices.training.data.views import Aggregate
 class DataConfig:
     """Where stays come from, how they become batches, and who is trained and tested on.
 
-    ``source`` names a registered source and its options. ``resolution`` is the width of a time bin in
-    hours, "timestamps" for the measured times, or "observations" for single values (of either the
+    ``source`` names a registered source and its options; ``definitions`` are tasks of one's own, made of its
+    events and outcomes: ``{name: {kind: kdigo_aki, within: 12}}``. ``resolution`` is the width of a time
+    bin in hours, "timestamps" for the measured times, or "observations" for single values (of either the
     ``max_steps`` most recent are kept). ``horizon``: hours since admission that are seen. ``window`` cuts
     longer stays into pieces. ``aggregate``: of several values in one bin, their mean, the last, least or
     greatest; amounts (variables declared so, like urine) are always summed. ``bucket_by_length`` puts stays
@@ -28,6 +30,7 @@ class DataConfig:
 
     source: dict[str, Any]
     dataset_dir: str
+    definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
     resolution: float | Literal["timestamps", "observations"] = 1.0
     horizon: float = 48.0
     window: WindowConfig | None = None
@@ -62,8 +65,10 @@ class DataConfig:
             raise ValueError(f"label_fraction={self.label_fraction}: allowed is above 0, up to 1")
 
     def build_source(self) -> Source:
-        """The source, with its own config. Raises as ``build_source`` does."""
-        return build_source(self.source)
+        """The source, with its own config and the definitions. Raises as ``build_source`` does."""
+        source = build_source(self.source)
+        source.definitions = build_definitions(self.definitions)
+        return source
 
     @staticmethod
     def _check_bins(window: WindowConfig, resolution: float) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 
 from slices.training.data.cleaning import clean_events, row_of
+from slices.training.data.definitions import define_labels
 from slices.training.data.labels import check_labels
-from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, STAY_SCHEMA, Chunk, Tally
+from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, OUTCOME_SCHEMA, STAY_SCHEMA, Chunk, Tally
 from slices.training.data.sources.base import Part, Source
 from slices.training.data.store import ARRAYS
 
@@ -111,9 +112,20 @@ def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
         raise ValueError(
             f"the source {source.name!r} labels stay {stray['stay_id'][0]}, which it does not have"
         )
+    labels = pl.concat([labels, _defined(source, Chunk(stays, events, labels, chunk.outcomes), tally)])
     check_labels(labels, source.task_infos())
     events = events.with_columns(row=row_of(stays)).sort("row", "time", maintain_order=True)
     return Chunk(stays, events, labels.sort("task", "stay_id", "prediction_time", "column"))
+
+
+def _defined(source: Source, chunk: Chunk, tally: Tally) -> pl.DataFrame:
+    """The labels that the definitions make of clean events and of outcomes."""
+    if not source.definitions:
+        return LABEL_SCHEMA.to_frame()
+    columns = pl.Schema({name: OUTCOME_SCHEMA[name] for name in ("stay_id", *source.outcomes)})
+    outcomes = pl.DataFrame(schema=columns) if chunk.outcomes is None else chunk.outcomes
+    outcomes = outcomes.select(columns.names()).cast(columns)
+    return define_labels(source.definitions, chunk.stays, chunk.events, outcomes, source.variables, tally)
 
 
 def _append(chunk: Chunk, streams: Mapping[str, IO[bytes]]) -> None:

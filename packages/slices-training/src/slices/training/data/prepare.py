@@ -7,6 +7,7 @@ together, in the source's order, and moved into place.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ import numpy.typing as npt
 import polars as pl
 from filelock import FileLock, Timeout
 
+from slices.training.data.definitions import check_definitions
 from slices.training.data.parts import DONE, WrittenPart, find_part, refuse_repeated, write_part
 from slices.training.data.schema import Tally
 from slices.training.data.sources.base import Part, Source
@@ -85,7 +87,11 @@ def open_dataset(source: Source, directory: str | Path) -> StayStore:
 
 
 def _describe(source: Source) -> dict[str, Any]:
-    return {"name": source.name, "version": source.version, "options": source.options()}
+    options = source.options()
+    if source.definitions:
+        defined = {d.name: {"kind": d.kind} | dataclasses.asdict(d) for d in source.definitions}
+        options = options | {"definitions": json.loads(json.dumps(defined))}
+    return {"name": source.name, "version": source.version, "options": options}
 
 
 def _flat(description: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +129,8 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
+    check_definitions(source.definitions, source.variables, source.outcomes)
+    source.task_infos()  # two tasks of one name are refused before any work
     workshop = directory.parent / f".{directory.name}.parts"
     _take_up(workshop, source)
     try:

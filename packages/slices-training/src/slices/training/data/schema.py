@@ -24,6 +24,15 @@ LABEL_SCHEMA = pl.Schema(
         "value": pl.Float64,
     }
 )
+OUTCOME_SCHEMA = pl.Schema(
+    {
+        "stay_id": pl.Int64,
+        "died_in_icu": pl.Boolean,
+        "died_in_hospital": pl.Boolean,
+        "death_hours": pl.Float64,
+        "hospital_hours": pl.Float64,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +137,14 @@ class Chunk(NamedTuple):
 
     Events hold the position of their variable in the source's list, and hours since admission.
     Labels hold the class (or the number, for a regression); ``column`` is the class in a multilabel
-    task and 0 otherwise.
+    task and 0 otherwise. ``outcomes``, of which task definitions make labels, has a row a stay in columns
+    of ``OUTCOME_SCHEMA``, those that the source knows; null is unknown.
     """
 
     stays: pl.DataFrame
     events: pl.DataFrame
     labels: pl.DataFrame
+    outcomes: pl.DataFrame | None = None
 
 
 class Tally:

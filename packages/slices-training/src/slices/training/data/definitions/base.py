@@ -10,18 +10,18 @@ from typing import ClassVar, NamedTuple, TypeVar
 import polars as pl
 
 from slices.encoders.registry import Registry
-from slices.training.data.schema import TaskInfo, Variable
+from slices.training.data.schema import OUTCOME_SCHEMA, TaskInfo, Variable
 
-OUTCOME_SCHEMA = pl.Schema(
-    {
-        "stay_id": pl.Int64,
-        "died_in_icu": pl.Boolean,
-        "died_in_hospital": pl.Boolean,
-        "death_hours": pl.Float64,
-        "hospital_hours": pl.Float64,
-    }
-)
 DEFINITION_REGISTRY: Registry[type[Definition]] = Registry("task definition", "slices.definitions")
+
+__all__ = [
+    "DEFINITION_REGISTRY",
+    "OUTCOME_SCHEMA",
+    "Candidates",
+    "Definition",
+    "Records",
+    "register_definition",
+]
 
 D = TypeVar("D", bound="type[Definition]")
 

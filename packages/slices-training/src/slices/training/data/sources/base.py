@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from slices.encoders.registry import Registry, make_config
+from slices.training.data.definitions.base import Definition
 from slices.training.data.schema import Chunk, Tally, TaskInfo, Variable
 
 SOURCE_REGISTRY: Registry[type[Source]] = Registry("data source", "slices.sources")
@@ -39,6 +40,10 @@ class Source(ABC):
     version: ClassVar[int] = 1
     variables: tuple[Variable, ...]
     tasks: tuple[TaskInfo, ...]
+    outcomes: tuple[str, ...] = ()
+    """The columns of ``OUTCOME_SCHEMA`` that its chunks have, ``stay_id`` apart."""
+    definitions: tuple[Definition, ...] = ()
+    """Tasks whose labels are made of events and outcomes, besides those that the source labels itself."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -51,8 +56,17 @@ class Source(ABC):
         return (Part("all"),)
 
     def task_infos(self) -> dict[str, TaskInfo]:
-        """The tasks by name."""
-        return {task.name: task for task in self.tasks}
+        """The tasks by name, those of the definitions included.
+
+        Raises ``ValueError`` for a definition that has the name of a task of the source.
+        """
+        tasks = {task.name: task for task in self.tasks}
+        for definition in self.definitions:
+            if definition.name in tasks:
+                raise ValueError(
+                    f"data.definitions: {definition.name!r} is a task of the source itself: take another name"
+                )
+        return tasks | {definition.name: definition.task for definition in self.definitions}
 
     @abstractmethod
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:

@@ -13,7 +13,7 @@ import polars as pl
 
 from slices.encoders.registry import make_config, unknown
 from slices.training.data.cleaning import clean_events, sift
-from slices.training.data.schema import Chunk, Tally, TaskInfo, Variable
+from slices.training.data.schema import OUTCOME_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, build_source, register_source
 from slices.training.data.vocabulary import read_vocabulary, read_yaml
 
@@ -118,6 +118,12 @@ class PoolSource(Source):
                     )
         return tuple(task for _, task in found.values())
 
+    @cached_property
+    def outcomes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The outcomes that some member knows."""
+        known = {name for source in self.members.values() for name in source.outcomes}
+        return tuple(name for name in OUTCOME_SCHEMA if name in known)
+
     def options(self) -> dict[str, Any]:
         """Each member's source, version and options."""
         described = {
@@ -150,7 +156,12 @@ class PoolSource(Source):
             )
             events = clean_events(chunk.events, chunk.stays, source.variables, own)
             events = _renumbered(_mapped(events, columns, member, tally), first_id, member)
-            yield Chunk(stays, events, _renumbered(chunk.labels, first_id, member))
+            outcomes = chunk.outcomes
+            if outcomes is not None:
+                outcomes = _renumbered(outcomes, first_id, member).with_columns(
+                    pl.lit(None).alias(name) for name in self.outcomes if name not in outcomes.columns
+                )
+            yield Chunk(stays, events, _renumbered(chunk.labels, first_id, member), outcomes)
         for rule, entry in own.rules.items():
             by_set = {f"{member}/{name}": count for name, count in entry["by_set"].items()}
             tally.add(rule, entry["description"], by_set)

@@ -17,6 +17,7 @@ import polars as pl
 
 from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
+from slices.training.data.sources.outcomes import KNOWN, known_outcomes
 
 HOURS = 48
 LOOK_AHEAD = 6  # hours: how far ahead deterioration is asked for
@@ -143,6 +144,7 @@ class SyntheticSource(Source):
         TaskInfo(name="organ_failure", task_type="multilabel", classes=FACTORS[:5]),
         TaskInfo(name="deterioration", task_type="binary", classes=("stable", "unwell"), per_step=True),
     )
+    outcomes = KNOWN
     config: SyntheticConfig
 
     def parts(self) -> Sequence[Part]:
@@ -159,7 +161,8 @@ class SyntheticSource(Source):
 
 
 def _first(chunk: Chunk, stop: int) -> Chunk:
-    return Chunk(*(table.filter(pl.col("stay_id") <= stop) for table in chunk))
+    tables = [table.filter(pl.col("stay_id") <= stop) for table in chunk if table is not None]
+    return Chunk(*tables)
 
 
 def _chunk(start: int, readmission_rate: float, rng: np.random.Generator) -> Chunk:
@@ -176,9 +179,9 @@ def _chunk(start: int, readmission_rate: float, rng: np.random.Generator) -> Chu
     stays = pl.DataFrame({"stay_id": stay_id, "patient_id": owner + start + 1}).with_columns(
         set=pl.lit("synthetic"), length_hours=pl.lit(float(HOURS))
     )
-    return Chunk(
-        stays, _events(stay_id, owner, factors, statics, rng), _labels(stay_id, factors, statics, rng)
-    )
+    events = _events(stay_id, owner, factors, statics, rng)
+    labels = _labels(stay_id, factors, statics, rng)
+    return Chunk(stays, events, labels, known_outcomes(labels))
 
 
 def _statics(

@@ -18,6 +18,7 @@ from slices.training.data.sources.base import Part, Source, register_source
 from .events import events_of
 from .labels import LabelTable, count_strangers, read_labels
 from .mapping import read_mapping
+from .outcomes import KNOWN, outcomes_of
 from .shard import Shard
 from .stays import StayBounds
 from .tables import check_zones, find_shards, read_splits, splits_file, subjects_of
@@ -36,13 +37,17 @@ class MedsConfig:
     """Where the dataset lies, which code is which variable, what a stay is, and the label tables.
 
     ``mapping``: a name in ``configs/mapping/`` or a .yaml file, from variables of ``vocabulary`` to codes.
-    ``stays``: null makes each subject's whole record one stay. ``labels``: by task, see ``LabelTable``.
+    ``stays``: null makes each subject's whole record one stay. ``death`` and ``discharge`` (from hospital)
+    are patterns of the codes that task definitions learn outcomes from. ``labels``: by task, see
+    ``LabelTable``.
     """
 
     raw: str = field(default="data/meds", metadata={"content": False})
     mapping: str = "mimic_iv"
     vocabulary: str = "icu"
     stays: StayBounds | None = field(default_factory=_icu_stays)
+    death: str = "MEDS_DEATH"
+    discharge: str = "HOSPITAL_DISCHARGE//*"
     labels: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,6 +63,7 @@ class MedsConfig:
 class MedsSource(Source):
     """Events, stays and label tables of a MEDS dataset; each of its files is a part."""
 
+    outcomes = KNOWN
     config: MedsConfig
 
     def __init__(self, config: MedsConfig) -> None:
@@ -92,6 +98,7 @@ class MedsSource(Source):
         self._count_strangers(shard.path, labels, tally)
         subjects = shard.subjects(read_splits(self.raw), tally)
         stays = shard.stays(subjects, tally)
+        ends = shard.ends_of_life_and_care(self.config.death, self.config.discharge)
         for portion in subjects.iter_slices(PORTION):
             theirs = stays.filter(pl.col("subject_id").is_in(portion["subject_id"].to_list()))
             tables = [read_labels(labels[t.name], t, portion, theirs, tally) for t in self.tasks]
@@ -99,6 +106,7 @@ class MedsSource(Source):
                 theirs,
                 events_of(shard.rows_of(portion), shard.claims, theirs, tally),
                 pl.concat([LABEL_SCHEMA.to_frame(), *tables]),
+                outcomes_of(theirs, ends),
             )
 
     def _label_files(self) -> dict[str, list[Path]]:

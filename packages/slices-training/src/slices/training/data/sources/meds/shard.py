@@ -24,6 +24,7 @@ class Shard:
         self.path, self.bounds = path, bounds
         self.rows = scan(path, DATA)
         there = collect(self.rows.select(pl.col("code").drop_nulls().unique().sort()), path)["code"].to_list()
+        self.codes = there
         self.claims = codes.table(there)
         self.starts = matching(there, bounds.start) if bounds else []
         self.ends = matching(there, bounds.end) if bounds else []
@@ -64,6 +65,14 @@ class Shard:
         without = stays.filter(pl.col("set") == NO_SPLIT)
         tally.add("no_split", "a stay of a subject that is in no split", {NO_SPLIT: len(without)})
         return numbered(stays)
+
+    def ends_of_life_and_care(self, death: str, discharge: str) -> pl.DataFrame:
+        """``subject_id, time, is_death`` of every row whose code matches one of the two patterns."""
+        there = self.codes
+        deaths, discharges = matching(there, death), matching(there, discharge)
+        ends = self.rows.filter(pl.col("code").is_in(deaths + discharges) & pl.col("time").is_not_null())
+        is_death = pl.col("code").is_in(deaths)
+        return collect(ends.select("subject_id", "time", is_death=is_death), self.path)
 
     def rows_of(self, subjects: pl.DataFrame) -> pl.DataFrame:
         """The mapped rows of subjects that follow each other in the table of all, with their ``set``."""

@@ -12,6 +12,7 @@ from slices.encoders.registry import unknown
 from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import Chunk, Tally
 from slices.training.data.sources.base import Part, Source, register_source
+from slices.training.data.sources.outcomes import KNOWN, known_outcomes
 
 from .files import SETS, download, find_sets, read_stays, stay_numbers
 from .organs import organ_failures
@@ -43,6 +44,7 @@ class PhysioNet2012Source(Source):
     version = 3
     variables = VARIABLES
     tasks = TASKS
+    outcomes = KNOWN
     config: PhysioNet2012Config
 
     def parts(self) -> Sequence[Part]:
@@ -71,7 +73,8 @@ class PhysioNet2012Source(Source):
         }
         stays = sift(stays, rule, tally)
         events = events.filter(row_of(stays).is_not_null())
-        yield Chunk(stays, events, _labels(outcomes, stays, events, tally))
+        labels = _labels(outcomes, stays, events, tally)
+        yield Chunk(stays, events, labels, known_outcomes(labels))
 
     def _earlier_stays(self, part: Part) -> list[int]:
         sets = find_sets(Path(self.config.raw), self.config.sets)
