@@ -26,6 +26,7 @@ from .clock import clock
 from .config import TableColumns
 
 ROWS = 2_000_000  # in one bucket, about, which bounds memory
+ROW = "row of the file"  # a name that no column has
 SPREAD = 0x9E3779B97F4A7C15  # an odd number that spreads neighbouring ids
 
 
@@ -96,8 +97,9 @@ def read_bucket(path: Path, bucket: Bucket, stay: str, columns: Iterable[pl.Expr
     """
     schema = schema_of(path)
     given = pl.lit(None, pl.String) if schema[stay].is_integer() else text(stay).replace("NaN", None)
-    keys = (whole(path, schema, stay).alias("stay_id"), given.alias("given"))
-    rows = scan(path).select(*keys, *columns).with_row_index("row").filter(bucket.holds(pl.col("stay_id")))
+    number = whole(path, schema, stay)
+    keys = (pl.col(ROW).alias("row"), number.alias("stay_id"), given.alias("given"))
+    rows = scan(path).with_row_index(ROW).filter(bucket.holds(number)).select(*keys, *columns)
     table = reading(path, rows.collect)
     unread = pl.col("stay_id").is_null() & pl.col("given").is_not_null()
     refuse(table, unread, path, stay, "is no whole number: number the stays, the same in every file")
