@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import zipfile
 from email.parser import Parser
@@ -109,10 +110,11 @@ def installed(tmp_path: Path, wheels: dict[str, Path]) -> Path:
 
 def test_the_installed_commands_work_with_no_checkout(tmp_path: Path, installed: Path) -> None:
     """One tiny pretraining, and the config of every other app."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def typed(app: str, *words: str) -> str:
         command = [str(installed.with_name(f"slices-{app}")), *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=own)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
