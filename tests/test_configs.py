@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
+import sys
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
-from slices.encoders import ENCODER_CONFIG_REGISTRY
+from cli import CommandLine
+from slices.encoders import ENCODER_CONFIG_REGISTRY, LinearConfig, build_encoder
+from slices.ssl import build_ssl_objective
 from slices.ssl.factory import CONFIG_REGISTRY
+from slices.training import optim
 from slices.training.benchmark.cells import BenchmarkConfig
-from slices.training.compose import composed
+from slices.training.compose import compose_app, composed
 from slices.training.config import (
     DescribeConfig,
     FineTuneConfig,
+    FineTuningConfig,
     PrepareConfig,
     PretrainConfig,
+    PretrainingConfig,
     TaskConfig,
     plain,
 )
@@ -120,19 +127,135 @@ def _nested(cls: Any) -> set[type]:
     return found
 
 
-def names_read() -> set[str]:
-    """Every attribute that the sources of the four packages read, outside ``__post_init__``."""
-    names: set[str] = set()
-    for path in ROOT.glob("packages/*/src/**/*.py"):
-        tree = ast.parse(path.read_text())
-        checks = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "__post_init__"]
-        inside = {id(node) for check in checks for node in ast.walk(check)}
-        names |= {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and id(n) not in inside}
-    return names
+# what the composed config hands on by interpolation, or the app takes before the config is parsed
+ELSEWHERE = {
+    PretrainingConfig: {"max_epochs", "batch_size"},
+    FineTuningConfig: {"max_epochs", "batch_size"},
+    PretrainConfig: {"resume"},
+    FineTuneConfig: {"resume"},
+    LinearConfig: {"n_layers"},  # shared with all encoders; only checked to be 1
+}
+# who reads options without doing anything by them: checks, copies, comparisons
+IDLE = {"__post_init__", "plain", "_differences", "__eq__", "__repr__", "data_of"}
 
 
-@pytest.mark.parametrize("cls", config_classes(), ids=lambda cls: cls.__name__)
-def test_every_option_is_read_by_somebody(cls: Any) -> None:
-    read_by_name = names_read() | {"data", "task", "pretrain", "finetune"}  # the recipe reads these by name
-    unread = {part.name for part in dataclasses.fields(cls)} - read_by_name - {"name"}
-    assert not unread, f"{cls.__name__} has options that nothing reads: {unread}"
+def idle(frame: Any) -> bool:
+    """Is an option read there for its own sake only?"""
+    for _ in range(4):
+        if frame is None or frame.f_globals.get("__name__") == "dataclasses" or frame.f_code.co_name in IDLE:
+            return frame is not None
+        frame = frame.f_back
+    return False
+
+
+@pytest.fixture
+def options_read(monkeypatch: pytest.MonkeyPatch) -> dict[type, set[str]]:
+    """Which options of each class of configs are read, from here on."""
+    found: dict[type, set[str]] = {cls: set() for cls in config_classes()}
+
+    def noting(self: Any, name: str) -> Any:
+        if not name.startswith("_") and not idle(sys._getframe(1)):
+            for cls in type(self).__mro__:
+                found.get(cls, set()).add(name)
+        return object.__getattribute__(self, name)
+
+    for cls in found:
+        monkeypatch.setattr(cls, "__getattribute__", noting)
+    return found
+
+
+class Inline:
+    """An executor that does the work at once, here, where it is seen what is read."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, *args: Any) -> None: ...
+
+    def submit(self, function: Any, *args: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(function(*args))
+        return done
+
+
+def use_encoders() -> None:
+    x, mask = torch.randn(2, 4, 5), torch.ones(2, 4, 5, dtype=torch.bool)
+    for name, config in ENCODER_CONFIG_REGISTRY.items():
+        build_encoder(name, config(d_input=5, d_model=8)).encode(x, mask)
+
+
+def use_objectives() -> None:
+    x, mask = torch.randn(4, 8, 5), torch.ones(4, 8, 5, dtype=torch.bool)
+    modes: list[dict[str, Any]] = [{"name": name} for name in CONFIG_REGISTRY]
+    modes += [{"name": "mae", "mask_mode": "block"}, {"name": "mae", "presence_weight": 0.1}]
+    modes += [{"name": "contrastive", "mode": "temporal"}]
+    for mode in modes:
+        encoder = build_encoder("linear", {"d_input": 5, "d_model": 8})
+        objective = build_ssl_objective(encoder, CONFIG_REGISTRY.find(mode["name"])(**mode))
+        objective(x, mask, draw=objective.draw(x, mask))
+        objective.on_optimizer_step(1, 2)
+
+
+def use_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Length:
+        epochs, steps_per_epoch, validates = 4, 2, True
+
+        def __init__(self, module: Any) -> None: ...
+
+    monkeypatch.setattr(optim, "Length", Length)
+    module: Any = torch.nn.Linear(1, 1)
+    for optimizer in OPTIMIZER_REGISTRY.values():
+        optim.optimizer_and_schedule(module, optimizer(), None)  # type: ignore[call-arg]
+    for scheduler in SCHEDULER_REGISTRY.values():
+        optim.optimizer_and_schedule(module, optim.AdamWConfig(), scheduler())  # type: ignore[call-arg]
+    monkeypatch.undo()
+
+
+def test_every_option_has_an_effect(
+    options_read: dict[type, set[str]], cli: CommandLine, on_tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read by somebody while components are built and used and apps run; a check is not a use."""
+    use_encoders()
+    use_objectives()
+    with pytest.MonkeyPatch.context() as patch:
+        use_schedules(patch)
+    monkeypatch.setattr("slices.training.apps.benchmark.ProcessPoolExecutor", Inline)
+    data = [word for word in on_tiny if not word.startswith("training.")]
+    folds = ["data.splits.n_folds=3"]
+    windows = ["+data.window.length=24", "+data.window.stride=12", "+data.window.random=true"]
+    small = [
+        "encoders=[linear]",
+        "objectives=[mae]",
+        "label_fractions=[1.0]",
+        "draws=[1]",
+        "data.splits.n_folds=null",
+    ]
+    once = ["+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"]
+    for app, typed in (
+        ("prepare", data),
+        ("describe", data),
+        ("pretrain", [*on_tiny, *folds, *windows, "encoder=linear", "encoder.d_model=8"]),
+        ("finetune", [*on_tiny, *folds, "data.label_fraction=0.5"]),
+        ("benchmark", [*data, *small, *once]),
+    ):
+        done = cli(app, *typed)
+        assert done.status == 0, done.err
+    unread = {
+        cls.__name__: left
+        for cls, found in options_read.items()
+        if (
+            left := {part.name for part in dataclasses.fields(cls)}
+            - found
+            - ELSEWHERE.get(cls, set())
+            - {"name"}
+        )
+    }
+    assert not unread
+
+
+@pytest.mark.parametrize("app", ["pretrain", "finetune"])
+def test_what_is_handed_on_arrives(app: str) -> None:
+    config = composed(compose_app(app, ["training.max_epochs=7", "training.batch_size=9"]), app)
+    assert config["trainer"]["max_epochs"] == 7 and config["data"]["batch_size"] == 9
