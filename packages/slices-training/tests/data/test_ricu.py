@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from slices.training.data import DataConfig, StayDataModule, StayStore, build_source, prepare_dataset
-from slices.training.data.labels import task_labels
+from slices.training.data.samples import labelled
 from slices.training.data.sources.ricu import tables
+from slices.training.data.views import View
 from slices.training.data.vocabulary import read_vocabulary
 
 HOUR = timedelta(hours=1)
@@ -93,8 +94,11 @@ def test_a_row_of_hour_t_is_at_t_and_its_label_at_its_end(ricu: Ricu) -> None:
         (2, 2.0, 0.0),
     ]
     assert counts(store) == {"no_hours": 1, "no_outcome": 1}
-    laid_out = task_labels(store, "label", n_steps=4, resolution=1.0)
-    assert laid_out.label[0].tolist() == [0, 0, 1, 0] and laid_out.mask[0].tolist() == [1, 1, 1, 0]
+    none = np.zeros(len(store.variables), dtype=bool)
+    view = View(column=np.arange(len(none)), static=none, summed=none, resolution=1.0, horizon=4.0)
+    samples = labelled(store, store.manifest.tasks["label"], view, None, per_step=True)
+    assert samples.label is not None and samples.label_mask is not None
+    assert samples.label[0].tolist() == [0, 0, 1, 0] and samples.label_mask[0].tolist() == [1, 1, 1, 0]
 
 
 def test_one_label_a_stay_is_at_the_prediction_time(ricu: Ricu) -> None:
