@@ -15,6 +15,7 @@ from slices.training.data import StayStore, TaskInfo, Variable, build_source, pr
 from slices.training.data.report import Report, describe_dataset, report_html, report_text
 from slices.training.data.report.measurements import measure
 from slices.training.data.report.model import QUANTILES, Sampling
+from slices.training.data.report.tasks import describe_tasks
 
 DIED = TaskInfo(name="died", task_type="binary", classes=("no", "yes"))
 
@@ -123,6 +124,24 @@ def test_labels_are_summed_up_for_all_and_by_set(synthetic: StayStore) -> None:
         of_class = rows.filter(column=column)["value"]
         assert tasks["organ_failure"].overall.numbers[name] == pytest.approx(of_class.mean())
         assert tasks["organ_failure"].stays_with[name] == of_class.sum()
+
+
+def test_blocks_of_labels_change_nothing(synthetic: StayStore) -> None:
+    for one, other in zip(describe_tasks(synthetic, block=701), describe_tasks(synthetic), strict=True):
+        assert one.overall.numbers == pytest.approx(other.overall.numbers)
+        assert (one.stays_with, one.last_time) == (other.stays_with, other.last_time)
+        assert one.by_set["synthetic"].stays == other.by_set["synthetic"].stays == one.overall.stays
+
+
+def test_of_many_labels_a_sample_gives_the_quantiles(synthetic: StayStore) -> None:
+    def days(most: int) -> dict[str, float]:
+        tasks = {one.task.name: one.overall for one in describe_tasks(synthetic, most=most)}
+        assert tasks["length_of_stay"].labels == 300
+        return tasks["length_of_stay"].numbers
+
+    whole, sampled = days(10**9), days(8_000)  # of 16,800
+    assert whole["mean"] == sampled["mean"] and whole["99%"] != sampled["99%"]
+    assert whole["median"] == pytest.approx(sampled["median"], rel=0.3)
 
 
 def planted(tmp_path: Path, table_source: Any) -> Report:

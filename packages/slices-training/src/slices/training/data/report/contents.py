@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slices.training.data.report.cells import UNKNOWN, Cell, Histogram, Share, Table, number
+from slices.training.data.report.measurements import MOST
 from slices.training.data.report.model import (
     QUANTILE_NAMES,
-    LabelSummary,
     Report,
     TaskReport,
     VariableReport,
@@ -127,30 +127,23 @@ def _tasks(tasks: Sequence[TaskReport]) -> Table:
 
 
 def _labels(one: TaskReport) -> Table:
-    groups = {"all": one.overall} | (
-        {f"set {k}": v for k, v in one.by_set.items()} if len(one.by_set) > 1 else {}
-    )
-    is_number = one.task.task_type == "regression"
-    note = (
-        "Mean and quantiles of the labels."
-        if is_number
-        else "Shares of the labels, and stays that ever have them."
-    )
-    names = one.overall.numbers
-    rows: list[tuple[Cell, ...]] = [
-        (
-            name,
-            *(_rate(group, name, is_number) for group in groups.values()),
-            *([] if is_number else [number(one.stays_with[name])]),
-        )
-        for name in names
+    groups = {"all": one.overall}
+    if len(one.by_set) > 1:
+        groups |= {f"set {name}": of_set for name, of_set in one.by_set.items()}
+    stays: tuple[Cell, ...] = ("stays labelled", *(number(of.stays) for of in groups.values()))
+    title = f"Labels of {one.task.name}"
+    if one.task.task_type == "regression":
+        note = f"Quantiles of more than {MOST:,} labels are those of a sample of stays."
+        numbers: list[tuple[Cell, ...]] = [
+            (name, *(number(of.numbers.get(name)) for of in groups.values())) for name in one.overall.numbers
+        ]
+        return Table(title, note, ("", *groups), [stays, *numbers])
+    shares: list[tuple[Cell, ...]] = [
+        (name, *(Share(of.numbers[name]) for of in groups.values()), number(one.stays_with[name]))
+        for name in one.overall.numbers
     ]
-    columns = ("", *groups, *([] if is_number else ["stays"]))
-    return Table(f"Labels of {one.task.name}", note, columns, rows)
-
-
-def _rate(group: LabelSummary, name: str, is_number: bool) -> Cell:
-    return number(group.numbers[name]) if is_number else Share(group.numbers[name])
+    note = "Shares of the labels; stays: how many ever have one."
+    return Table(title, note, ("", *groups, "stays"), [(*stays, ""), *shares])
 
 
 def _drops(drops: Mapping[str, Mapping[str, Any]]) -> Table:

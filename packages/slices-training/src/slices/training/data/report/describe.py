@@ -20,8 +20,9 @@ def describe_dataset(store: StayStore, *, most: int = MOST) -> Report:
     Events are read once, in blocks of stays. Counts are exact; quantiles, medians and histograms come from
     a sample of the stays (by a hash of their id) where the dataset has more than ``most`` events.
     """
-    variables, tasks = describe_variables(store, most=most), describe_tasks(store)
-    per_stay, sampled = np.diff(store.offsets), int(sample_stays(store, most).sum())
+    variables, tasks = describe_variables(store, most=most), describe_tasks(store, most=most)
+    per_stay, sampled = np.diff(store.offsets), sample_stays(store, most, len(store.value))
+    n_sampled = int(sampled.sum())
     sets = store.stays["set"].fill_null("none").value_counts(sort=True)
     return Report(
         directory=str(store.directory),
@@ -31,7 +32,7 @@ def describe_dataset(store: StayStore, *, most: int = MOST) -> Report:
         lengths=tuple(np.quantile(store.length_hours, QUANTILES).tolist()),
         events_per_stay=tuple(np.quantile(per_stay, QUANTILES).tolist()),
         without_events=int((per_stay == 0).sum()),
-        sampled=sampled if sampled < len(store) else None,
+        sampled=n_sampled if n_sampled < len(store) else None,
         variables=variables,
         tasks=tasks,
         warnings=concerns(variables, tasks),

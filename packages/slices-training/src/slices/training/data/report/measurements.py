@@ -55,15 +55,18 @@ def hours_of(store: StayStore) -> Array:
     return np.asarray(np.maximum(np.ceil(store.length_hours.astype(np.float64)), 1))
 
 
-def sample_stays(store: StayStore, most: int) -> npt.NDArray[np.bool_]:
-    """Which stays are sampled, by a hash of their id: all if there are no more than ``most`` events."""
-    share = most / max(len(store.value), 1)
-    return np.asarray(uniform_hash(store.stay_id, SEED, STREAM) < share)
+def sample_stays(store: StayStore, most: int, n: int) -> npt.NDArray[np.bool_]:
+    """Which stays are sampled, by a hash of their id, to have about ``most`` of all ``n`` rows."""
+    return np.asarray(uniform_hash(store.stay_id, SEED, STREAM) < most / max(n, 1))
 
 
 def measure(store: StayStore, *, block: int = BLOCK, most: int = MOST) -> tuple[Counts, Sample]:
     """Counts over all stays, and the sample."""
-    n_variables, hours, sampled = len(store.variables), hours_of(store), sample_stays(store, most)
+    n_variables, hours, sampled = (
+        len(store.variables),
+        hours_of(store),
+        sample_stays(store, most, len(store.value)),
+    )
     counts = Counts(*(np.zeros(n_variables) for _ in Counts._fields))
     samples = []
     for first, last in _blocks(store.offsets, block):
