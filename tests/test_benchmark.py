@@ -25,7 +25,7 @@ def arguments(on_tiny: list[str]) -> list[str]:
     own = [word for word in on_tiny if not word.startswith("training.")]
     return [
         *own,
-        *("folder=league", "encoders=[linear]", "data.splits.n_folds=2", "seeds=[0,1]"),
+        *("jobs=2", "folder=league", "encoders=[linear]", "data.splits.n_folds=2", "seeds=[0,1]"),
         *("baselines=[logistic_regression]", "label_fractions=[0.3,1.0]", "draws=[2,1]"),
         *("+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"),
     ]
