@@ -15,6 +15,7 @@ import resource
 import tarfile
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def by_pandas(raw: str, directory: str, jobs: int) -> int:
                 rows["hour"] = rows["Time"].str[:2].astype(int)
                 wide = rows.pivot_table(index="hour", columns="Parameter", values="Value", aggfunc="mean")
                 frames.append(wide)
-    pd.concat(frames).to_parquet(Path(directory) / "stays.parquet")
+    pd.concat(frames).to_pickle(Path(directory) / "stays.pickle")
     return len(frames)
 
 
@@ -55,22 +56,19 @@ def synthetic(stays: str, directory: str, jobs: int) -> int:
     return len(store)
 
 
-def measured(work: Any, what: str, jobs: int, queue: Any) -> None:
+def measured(work: Any, what: str, jobs: int) -> tuple[int, float, list[float]]:
     with tempfile.TemporaryDirectory() as directory:
         began = time.perf_counter()
         stays = work(what, directory, jobs)
         wall = time.perf_counter() - began
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    queue.put((stays, wall, [peak * 1024 / 1e9 for peak in peaks]))
+    return stays, wall, [peak * 1024 / 1e9 for peak in peaks]
 
 
 def in_a_process(work: Any, what: str, jobs: int) -> float:
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    process = context.Process(target=measured, args=(work, what, jobs, queue))
-    process.start()
-    stays, wall, (own, children) = queue.get()
-    process.join()
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        stays, wall, (own, children) = pool.submit(measured, work, what, jobs).result()
     print(
         f"{work.__name__:<10} {stays:>9,} stays in {wall:7.1f} s: {stays / wall:>9,.0f} stays/s, "
         f"peak memory {own:.2f} GB"

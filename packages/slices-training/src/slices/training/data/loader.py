@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -104,9 +106,15 @@ class StayLoader:
         epoch = self.sampler.epoch
         resume, self._resume = self._resume, None
         start = resume[1] if resume is not None and resume[0] == epoch else 0
-        for done, stays in enumerate(self.sampler.batches()[start:], start=start + 1):
-            self._done = (epoch, done)
-            yield self.cut(stays, epoch)
+        batches = self.sampler.batches()[start:]
+        with ThreadPoolExecutor(1, "slices-cut") as pool:  # the next batch is cut while one is trained on
+            ahead = deque(pool.submit(self.cut, stays, epoch) for stays in batches[:1])
+            for done in range(start + 1, start + len(batches) + 1):
+                batch = ahead.popleft().result()
+                if done < start + len(batches):
+                    ahead.append(pool.submit(self.cut, batches[done - start], epoch))
+                self._done = (epoch, done)
+                yield batch
 
     def state_dict(self) -> dict[str, Any]:
         """Where the epoch stands, and what the order depends on."""
