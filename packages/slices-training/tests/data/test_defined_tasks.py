@@ -95,6 +95,8 @@ def test_kidney_injury_and_death_of_mimic(shared_data: Path, tmp_path: Path) -> 
     assert hospital.samples.label is not None and icu.samples.label is not None
     deaths = [int(data.samples.label.sum()) for data in (hospital, icu)]  # type: ignore[union-attr]
     assert 10 <= deaths[1] <= deaths[0] <= 25  # of 140 stays; 15 of the 100 patients die in hospital
+    here, there = (dict(zip(d.samples.stay, d.samples.label, strict=True)) for d in (icu, hospital))  # type: ignore[arg-type]
+    assert all(there[stay] for stay, died in here.items() if died)  # who dies in the unit dies in hospital
     aki = ready(given, "aki", per_step=False)
     assert aki.samples.label is not None
     assert 0.02 < aki.samples.label.mean() < 0.6 and len(set(aki.samples.stay.tolist())) > 80

@@ -249,17 +249,19 @@ def test_labels_of_every_type(meds: Meds, task: Any, column: str, values: list[A
 def test_labels_that_belong_to_no_stay_are_counted(meds: Meds) -> None:
     meds.write(rows(*stay(7, 10, 40), *stay(7, 50, 60)))
     meds.write(rows(*stay(8, 10, 40)), "data/train/1.parquet")
-    kept = [(7, 40.0, True), (8, 10.0, False)]
+    kept = [(7, 40.0, True), (8, 11.0, False)]
+    early = [(8, 10.5, True)]  # when what is known soon of the statics is not all known yet
     lost = [(7, 5.0, True), (7, 45.0, True), (9, 20.0, True), (8, 20.0, None), (8, None, True)]
-    meds.write(labels(*kept, *kept, *lost), "tasks/t/train/0.parquet")
+    meds.write(labels(*kept, *kept, *early, *lost), "tasks/t/train/0.parquet")
     meds.write(labels((7, 55.0, True)), "tasks/t/1.parquet")
     folder = {"file": str(meds.raw / "tasks" / "t"), "task_type": "binary", "classes": ["alive", "dead"]}
     store = meds.prepare(labels={"t": folder})
     assert store.labels("t").select("stay_id", "prediction_time", "value").rows() == [
         *((7001, 30.0, 1.0), (7002, 5.0, 1.0)),
-        (8001, 0.0, 0.0),
+        (8001, 1.0, 0.0),
     ]
     assert drops(store) == {
+        "label_too_early": 1,
         "label_outside_stays": 2,
         "label_of_nobody": 1,
         "label_without_value": 1,

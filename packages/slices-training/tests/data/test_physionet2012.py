@@ -124,7 +124,8 @@ FAULTS = {  # line -> the rule that counts it
     "00:10,HR,99999": "out_of_range",
     "00:10,Temp,-17.8": "out_of_range",
     "00:10,MechVent,0": "out_of_range",
-    "00:10,Age,300": "repeated_descriptor",
+    "00:10,Age,300": "late_descriptor",
+    "00:00,Age,300": "repeated_descriptor",
     "00:00,RecordID,132539": "",
     "00:10,\x00\u00ff,1": "unknown_parameter",
 }

@@ -60,6 +60,16 @@ def test_a_members_options_are_part_of_what_was_asked_for(tmp_path: Path) -> Non
         prepare_dataset(build_source(pool(one=OTHER)), tmp_path / "d")
 
 
+def test_another_renaming_under_the_same_name_is_another_dataset(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    member = {"source": SMALL["source"], "renaming": str(own)}
+    own.write_text("hr: heart_rate")
+    prepare_dataset(build_source(pool(one=member)), tmp_path / "d")
+    own.write_text("hr: {name: heart_rate, factor: 2}")
+    with pytest.raises(ValueError, match=r"not the dataset asked for.*renaming"):
+        prepare_dataset(build_source(pool(one=member)), tmp_path / "d")
+
+
 @pytest.mark.parametrize(
     ("members", "renaming", "message"),
     [

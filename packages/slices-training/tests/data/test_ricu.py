@@ -93,7 +93,7 @@ def test_a_row_of_hour_t_is_at_t_and_its_label_at_its_end(ricu: Ricu) -> None:
         (2, 1.0, 0.0),
         (2, 2.0, 0.0),
     ]
-    assert counts(store) == {"no_hours": 1, "no_outcome": 1}
+    assert counts(store) == {"no_hours": 1, "no_outcome": 1, "no_patient": 3}
     none = np.zeros(len(store.variables), dtype=bool)
     view = View(column=np.arange(len(none)), static=none, summed=none, resolution=1.0, horizon=4.0)
     samples = labelled(store, store.manifest.tasks["label"], view, None, per_step=True)

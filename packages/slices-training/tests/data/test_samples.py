@@ -197,11 +197,13 @@ def test_observations_are_the_events_themselves(synthetic_config: Any) -> None:
         stay = data.samples.stay[row]
         events = slice(data.store.offsets[stay], data.store.offsets[stay + 1])
         valid = raw["valid"][i]
-        newest = slice(-300, None)
-        assert valid.sum() == min(300, data.store.offsets[stay + 1] - data.store.offsets[stay])
-        assert raw["value"][i, valid].tolist() == data.store.value[events][newest].tolist()
-        assert raw["time"][i, valid].tolist() == data.store.time[events][newest].tolist()
-        assert raw["variable"][i, valid].tolist() == data.store.variable[events][newest].tolist()
+        static = np.isin(data.store.variable[events], data.static_columns)
+        latest = (~static)[::-1].cumsum()[::-1] <= 300 - static.sum()  # and all statics
+        kept = np.flatnonzero(static | latest)
+        assert valid.sum() == len(kept) == min(300, len(static)) and static.sum() == 8
+        assert raw["value"][i, valid].tolist() == data.store.value[events][kept].tolist()
+        assert raw["time"][i, valid].tolist() == data.store.time[events][kept].tolist()
+        assert raw["variable"][i, valid].tolist() == data.store.variable[events][kept].tolist()
     column = batch["variable"][batch["valid"]]
     wide = torch.zeros(len(column), len(data.variables))
     wide[torch.arange(len(column)), column] = raw["value"][raw["valid"]]
@@ -223,6 +225,16 @@ def test_training_batches_of_one_length_hold_every_stay_once_and_less_padding(sy
         real = sum(int(batch["valid"].sum()) for batch in batches)
         padding.append(1 - real / sum(batch["valid"].numel() for batch in batches))
     assert padding[1] < 0.6 * padding[0]
+
+
+def test_labels_after_the_horizon_are_left_out_of_steps_and_prefixes_alike(synthetic_config: Any) -> None:
+    config = synthetic_config(horizon=12.0)
+    steps, prefixes = (StayDataModule(config, task="deterioration", per_step=each) for each in (True, False))
+    for data in (steps, prefixes):
+        data.setup()
+    assert steps.samples.label_mask is not None
+    assert len(prefixes.samples.stay) == steps.samples.label_mask.sum() == 300 * 12
+    assert prefixes.samples.until.max() == 12.0
 
 
 def test_fractions_take_whole_stays(synthetic_config: Any) -> None:

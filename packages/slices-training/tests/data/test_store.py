@@ -244,6 +244,18 @@ def test_an_interrupted_preparation_goes_on_with_the_parts_that_are_missing(
     assert sorted(left_behind(tmp_path)) == ["d", "raw"]
 
 
+def test_what_a_killed_worker_left_is_never_taken_for_a_part(in_parts: InParts, tmp_path: Path) -> None:
+    (Path(in_parts.config.folder) / "z").write_text("broken")
+    with pytest.raises(ValueError, match="z is broken"):
+        prepare_dataset(in_parts, tmp_path / "d")
+    for name in ("part-00002.77-abc", "part-00002"):  # half written, without the file that ends it
+        half = tmp_path / ".d.parts" / name
+        half.mkdir()
+        (half / "value.bin").write_bytes(b"12345678")
+    (Path(in_parts.config.folder) / "z").write_text("82")
+    assert prepare_dataset(in_parts, tmp_path / "d").value.tolist() == [80, 80, 82]
+
+
 def test_parts_of_another_source_are_not_gone_on_with(in_parts: InParts, tmp_path: Path) -> None:
     raw = Path(in_parts.config.folder)
     (raw / "z").write_text("broken")

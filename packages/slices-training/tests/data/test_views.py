@@ -57,7 +57,7 @@ def seen_events(store: StayStore, stay: int, view: View, until: float) -> list[t
     rows = []
     for i in range(store.offsets[stay], store.offsets[stay + 1]):
         time, variable = float(store.time[i]), int(store.variable[i])
-        ends_here = time == end and (until > end or until >= length)
+        ends_here = time == end == length and until >= length
         if variable != STATIC and (time < min(end, until) or ends_here):
             rows.append((time, variable, float(store.value[i])))
     return rows
@@ -156,6 +156,16 @@ def test_an_empty_stay_has_a_step_and_is_finite(tmp_path: Path, table_source: An
     batch = view(resolution=resolution).cut(store, np.array([0]))
     assert batch["padding_mask"].any() and not batch["mask"].any()
     assert all(torch.isfinite(tensor.double()).all() for tensor in batch.values())
+
+
+def test_an_event_at_the_horizon_of_a_longer_stay_is_not_seen(tmp_path: Path, table_source: Any) -> None:
+    events = [(1, 23.5, 0, 80.0), (1, 24.0, 0, 250.0)]
+    longer = prepare_dataset(table_source([(1, 1, "a", 48.0)], events), tmp_path / "longer")
+    ends = prepare_dataset(table_source([(1, 1, "a", 24.0)], events), tmp_path / "ends")
+    for resolution in (1.0, "timestamps"):
+        cut = view(resolution=resolution, horizon=24.0)
+        assert float(cut.cut(longer, np.array([0]))["timeseries"].max()) == 80.0
+        assert float(cut.cut(ends, np.array([0]))["timeseries"].max()) > 80.0  # its own end belongs to it
 
 
 def test_what_lies_at_or_after_the_prediction_time_cannot_be_seen(tmp_path: Path, table_source: Any) -> None:

@@ -20,7 +20,7 @@ from slices.training.data.columns import Columns, match_columns
 from slices.training.data.config import DataConfig
 from slices.training.data.labels import label_subset
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
-from slices.training.data.prepare import open_dataset, prepare_dataset
+from slices.training.data.prepare import open_dataset, prepare_dataset, refuse_other
 from slices.training.data.samples import Samples, labelled, unlabelled
 from slices.training.data.schema import TaskInfo
 from slices.training.data.splits import refuse_empty, split_stays, uniform_hash
@@ -44,7 +44,10 @@ class DatasetInfo(NamedTuple):
 def dataset_info(config: DataConfig) -> DatasetInfo:
     """Variables and tasks: from the manifest where the dataset is prepared, else from its source."""
     directory, source = Path(config.dataset_dir), config.build_source()
-    prepared = Manifest.read(directory) if directory.exists() else None
+    prepared = None
+    if directory.exists():
+        prepared = Manifest.read(directory)
+        refuse_other(source, prepared, directory)
     columns = match_columns(prepared.variables if prepared else source.variables)
     tasks = prepared.tasks if prepared else source.task_infos()
     return DatasetInfo(columns.names, columns.units, columns.static, tasks)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -52,9 +55,12 @@ def find_part(part: Part, folder: Path) -> WrittenPart | None:
 
 
 def write_part(source: Source, part: Part, folder: Path) -> WrittenPart:
-    """Read, clean and write a part, chunk by chunk. Raises what the source raises for data it cannot read."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """Read, clean and write a part, chunk by chunk. Raises what the source raises for data it cannot read.
+
+    It is written under a name of this process's own and renamed when it is whole.
+    """
+    place, folder = folder, folder.with_name(f"{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    folder.mkdir()
     stamp, tally = _stamp(part), Tally()
     stays, labels = [STAY_SCHEMA.to_frame()], [LABEL_SCHEMA.to_frame()]
     streams = {name: (folder / stream).open("wb") for name, stream in STREAMS.items()}
@@ -71,10 +77,21 @@ def write_part(source: Source, part: Part, folder: Path) -> WrittenPart:
     refuse_repeated(all_stays, source)
     all_stays.write_parquet(folder / "stays.parquet")
     pl.concat(labels).write_parquet(folder / "labels.parquet")
-    partial = folder / f".{DONE}"
-    partial.write_text(json.dumps({"stamp": stamp, "drops": tally.rules}), encoding="utf-8")
-    partial.replace(folder / DONE)
-    return WrittenPart(folder, tally.rules)
+    (folder / DONE).write_text(json.dumps({"stamp": stamp, "drops": tally.rules}), encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)  # of an earlier state of its files
+    os.rename(folder, place)
+    return WrittenPart(place, tally.rules)
+
+
+def end_with(parent: int) -> None:
+    """Ends this process when its parent ends, however that is: nobody would take what it writes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
@@ -124,8 +141,9 @@ def _defined(source: Source, chunk: Chunk, tally: Tally) -> pl.DataFrame:
         return LABEL_SCHEMA.to_frame()
     columns = pl.Schema({name: OUTCOME_SCHEMA[name] for name in ("stay_id", *source.outcomes)})
     outcomes = pl.DataFrame(schema=columns) if chunk.outcomes is None else chunk.outcomes
+    events = chunk.events.with_columns(pl.col("time") + source.known_after)
     outcomes = outcomes.select(columns.names()).cast(columns)
-    return define_labels(source.definitions, chunk.stays, chunk.events, outcomes, source.variables, tally)
+    return define_labels(source.definitions, chunk.stays, events, outcomes, source.variables, tally)
 
 
 def _append(chunk: Chunk, streams: Mapping[str, IO[bytes]]) -> None:

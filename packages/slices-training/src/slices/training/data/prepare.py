@@ -28,7 +28,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from slices.training.data.definitions import check_definitions
-from slices.training.data.parts import DONE, WrittenPart, find_part, refuse_repeated, write_part
+from slices.training.data.parts import DONE, WrittenPart, end_with, find_part, refuse_repeated, write_part
 from slices.training.data.schema import Tally
 from slices.training.data.sources.base import Part, Source
 from slices.training.data.store import ARRAYS, MANIFEST, TABLES, DatasetError, Manifest, StayStore
@@ -71,9 +71,15 @@ def prepare_dataset(
 def open_dataset(source: Source, directory: str | Path) -> StayStore:
     """The prepared dataset, if it is the one this source would give; else ``DatasetError``."""
     store = StayStore(directory)
-    recorded, asked = store.manifest.source, _describe(source)
+    refuse_other(source, store.manifest, store.directory)
+    return store
+
+
+def refuse_other(source: Source, manifest: Manifest, directory: Path) -> None:
+    """Raise ``DatasetError`` unless the dataset is the one this source would give, naming what differs."""
+    recorded, asked = manifest.source, _describe(source)
     if recorded == asked:
-        return store
+        return
     differences = [
         f"{key}: prepared with {_show(old, key)}, asked for {_show(new, key)}"
         for old, new in ((_flat(recorded), _flat(asked)),)
@@ -81,7 +87,7 @@ def open_dataset(source: Source, directory: str | Path) -> StayStore:
         if old.get(key) != new.get(key)
     ]
     raise DatasetError(
-        f"{store.directory} is not the dataset asked for ({'; '.join(differences)}): "
+        f"{directory} is not the dataset asked for ({'; '.join(differences)}): "
         "prepare it again with overwrite=true, or name another data.dataset_dir"
     )
 
@@ -179,10 +185,16 @@ def _write_all(source: Source, folders: dict[Part, Path], jobs: int) -> Iterator
             yield part, write_part(source, part, folder)
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(folders)), mp_context=spawn) as pool:
+    with ProcessPoolExecutor(
+        min(jobs, len(folders)), mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
+    ) as pool:
         running = {pool.submit(write_part, source, part, folder): part for part, folder in folders.items()}
-        for future in as_completed(running):
-            yield running[future], future.result()
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from slices.training.data.schema import TaskInfo
 from slices.training.data.store import StayStore
 from slices.training.data.views import Array, Index, View
 
+log = logging.getLogger(__name__)
 EDGE = 1e-3  # hours: how far a label's time may lie from the end of its step
 
 
@@ -112,6 +114,8 @@ def labelled(
 def _by_prediction_time(
     store: StayStore, task: TaskInfo, rows: pl.DataFrame, view: View, window: WindowConfig | None
 ) -> Samples:
+    if task.per_step:
+        rows = _within(rows, pl.col("prediction_time") <= view.horizon + EDGE, task, "after the horizon")
     stay, time = _positions(store, rows), rows["prediction_time"].to_numpy()
     order = np.lexsort((time, stay))
     first = np.ones(len(order), dtype=bool)
@@ -148,11 +152,23 @@ def _by_step(
     since = time - pieces.start[piece]
     step = np.rint(since / view.bin_width).astype(np.int64) - 1
     at_the_end = np.abs((step + 1) * view.bin_width - since) < EDGE
-    keep = there & at_the_end & (step >= 0) & (step < view.n_steps) & (time <= view.horizon + EDGE)
+    last = np.minimum(np.maximum(store.length_hours[stay], EDGE), view.horizon)
+    seen = time <= np.ceil((last - EDGE) / view.bin_width) * view.bin_width + EDGE
+    keep = there & at_the_end & (step >= 0) & (step < view.n_steps) & seen
+    what = "after the horizon or the stay, or not at the end of a bin,"
+    kept = _within(rows, pl.Series(keep), task, what)
     shape = (len(pieces.stay), view.n_steps)
-    label, mask = _laid_out(task, rows.filter(pl.Series(keep)), shape, (piece[keep], step[keep]))
+    label, mask = _laid_out(task, kept, shape, (piece[keep], step[keep]))
     samples = Samples(*pieces[:3], label, mask)
     return samples.take(np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)))
+
+
+def _within(rows: pl.DataFrame, keep: pl.Expr | pl.Series, task: TaskInfo, what: str) -> pl.DataFrame:
+    """The labels to be kept; how many are not is said."""
+    kept = rows.filter(keep)
+    if len(kept) < len(rows):
+        log.info("task %s: %s labels %s are left out", task.name, f"{len(rows) - len(kept):,}", what)
+    return kept
 
 
 def _positions(store: StayStore, rows: pl.DataFrame) -> Index:

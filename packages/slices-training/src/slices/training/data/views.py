@@ -101,7 +101,7 @@ class View:
         """The stays at these positions: the batch without labels, in raw units where not normalised.
 
         ``until (B,)``: hours from which on nothing is seen. A stay is seen up to and including its own
-        end or the horizon (an event exactly there belongs to the last step), unless ``until`` comes
+        end (an event exactly there belongs to the last step), unless ``until`` or the horizon comes
         first: events from then on may be what is predicted. ``start (B,)``: hours before which nothing
         is seen; by default 0. Statics are always seen.
         """
@@ -109,8 +109,8 @@ class View:
         end = length.clamp(max=self.horizon)
         limit = torch.full_like(length, torch.inf) if until is None else torch.from_numpy(until)
         first = torch.zeros_like(length) if start is None else torch.from_numpy(start)
-        closed = (limit > end) | (limit >= length)
-        before = torch.where(closed, end.nextafter(torch.tensor(torch.inf)), limit)
+        closed = (limit >= length) & (length <= self.horizon)
+        before = torch.where(closed, end.nextafter(torch.tensor(torch.inf)), limit.minimum(end))
         events = self._events(store, stays, first, before)
         if self.resolution == "observations":
             batch = self._observations(events, len(stays), normalizer)
@@ -209,13 +209,11 @@ class View:
 
     def _observations(self, events: Events, n_stays: int, normalizer: Normalizer | None) -> dict[str, Tensor]:
         """``value``, ``time``, ``variable`` (its column) and ``valid``, each (B, N), in the order of time."""
+        if self.max_steps is not None:
+            events = self._most_recent(events, n_stays, self.max_steps)
         count = events.row.bincount(minlength=n_stays)
         place = torch.arange(len(events.row)) - (count.cumsum(0) - count).index_select(0, events.row)
-        if self.max_steps is not None:
-            place -= (count - self.max_steps).clamp(min=0).index_select(0, events.row)
-            events, place = events.where(place >= 0), place[place >= 0]
-            count = count.clamp(max=self.max_steps)
-        width = min(_bucketed(int(count.max()), 4 * BUCKET), self.max_steps or sys.maxsize)
+        width = _bucketed(int(count.max()), 4 * BUCKET)
         index = events.row * width + place
         value = events.value if normalizer is None else normalizer.at(events.value, events.column)
 
@@ -229,6 +227,16 @@ class View:
             "variable": placed(events.column),
             "valid": torch.arange(width) < count.unsqueeze(1),
         }
+
+    @staticmethod
+    def _most_recent(events: Events, n_stays: int, most: int) -> Events:
+        """All statics, and of the others as many of the latest as make ``most`` with them."""
+        dynamic = ~events.static
+        n_static = events.row[events.static].bincount(minlength=n_stays)
+        n_dynamic = events.row[dynamic].bincount(minlength=n_stays)
+        to_come = (n_dynamic.cumsum(0).index_select(0, events.row)) - dynamic.cumsum(0)
+        room = (most - n_static).clamp(min=0).index_select(0, events.row)
+        return events.where(events.static | (to_come < room))
 
 
 def _bucketed(n: int, bucket: int) -> int:

@@ -42,6 +42,8 @@ class Source(ABC):
     tasks: tuple[TaskInfo, ...]
     outcomes: tuple[str, ...] = ()
     """The columns of ``OUTCOME_SCHEMA`` that its chunks have, ``stay_id`` apart."""
+    known_after: float = 0.0
+    """Hours after its time that an event is known: of hourly rows, the hour that they sum up."""
     definitions: tuple[Definition, ...] = ()
     """Tasks whose labels are made of events and outcomes, besides those that the source labels itself."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from slices.encoders.registry import make_config, unknown
 from slices.training.data.cleaning import clean_events, sift
 from slices.training.data.schema import OUTCOME_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, build_source, register_source
-from slices.training.data.vocabulary import read_vocabulary, read_yaml
+from slices.training.data.vocabulary import read_vocabulary, read_yaml, stamped
 
 IDS = 2**40  # stay and patient ids of a member lie below it; those of member k get k * IDS added
 
@@ -131,11 +133,16 @@ class PoolSource(Source):
                 "source": source.name,
                 "version": source.version,
                 "options": source.options(),
-                "renaming": self._configs[name].renaming,
+                "renaming": self._digest(name),
             }
             for name, source in self.members.items()
         }
-        return {"vocabulary": self.config.vocabulary, "members": described}
+        return {"vocabulary": stamped(self.config.vocabulary), "members": described}
+
+    def _digest(self, member: str) -> str:
+        """The renaming's name with a digest of what it says."""
+        content = hashlib.sha256(repr(self._renamings[member]).encode()).hexdigest()[:8]
+        return f"{Path(self._configs[member].renaming or 'by name').stem} ({content})"
 
     def parts(self) -> Sequence[Part]:
         """Those of all members."""

@@ -29,7 +29,7 @@ def reading(path: Path, read: Callable[[], T]) -> T:
         raise FileNotFoundError(f"no file {path}: set data.source to where it is")
     try:
         return read()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ValueError(
             f"{path} cannot be read ({str(error).strip().splitlines()[0]}): it is truncated, damaged or not "
             "what its name says. Write it again from its origin"

@@ -13,6 +13,7 @@ from slices.encoders.registry import unknown
 from slices.training.data.cleaning import sift
 from slices.training.data.schema import LABEL_SCHEMA, Tally, TaskInfo
 
+from .events import KNOWN_BY
 from .stays import locate
 from .tables import NO_SPLIT, collect, scan, schema_of
 
@@ -71,8 +72,14 @@ def read_labels(
             pl.col("stay_id").is_null(),
         )
     }
+    early = {
+        "label_too_early": (
+            f"a label before {KNOWN_BY:g} h, when the statics are not all known yet",
+            pl.col("hours") < KNOWN_BY,
+        )
+    }
     return (
-        sift(placed, outside, tally)
+        sift(sift(placed, outside, tally), early, tally)
         .select("stay_id", "value", task=pl.lit(task.name), prediction_time="hours", column=pl.lit(0))
         .select(LABEL_SCHEMA.keys())
         .cast(LABEL_SCHEMA)

@@ -14,7 +14,8 @@ def outcomes_of(stays: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
 
     ``ends`` has ``subject_id``, ``time`` and ``is_death``. A patient without a death is alive; the discharge
     is the first one after the stay has begun, and without one it is unknown whether the patient died in
-    hospital. A death that is dated to the midnight before a discharge counts as one in hospital.
+    hospital. The discharge of the dead is often dated before their death: a death up to the day of the
+    discharge, or up to the end of the stay, counts as one in hospital.
     """
     death = ends.filter("is_death").group_by("subject_id").agg(death=pl.col("time").min())
     discharges = ends.filter(~pl.col("is_death")).select("subject_id", discharge="time").sort("discharge")
@@ -31,13 +32,14 @@ def outcomes_of(stays: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
             check_sortedness=False,
         )
     )
-    died = pl.col("death").is_not_null()
+    died, discharge = pl.col("death"), pl.col("discharge")
+    in_icu = (died <= pl.col("end")).fill_null(False)
+    by_discharge = (died.dt.date() <= discharge.dt.date()).fill_null(False)
+    known = discharge.is_not_null() | in_icu
     return placed.select(
         "stay_id",
-        died_in_icu=died & (pl.col("death") <= pl.col("end")).fill_null(False),
-        died_in_hospital=pl.when(pl.col("discharge").is_not_null()).then(
-            died & (pl.col("death") <= pl.col("discharge")).fill_null(False)
-        ),
+        died_in_icu=in_icu,
+        died_in_hospital=pl.when(known).then(in_icu | by_discharge),
         death_hours=hours("death", "start"),
         hospital_hours=hours("discharge", "start"),
     )

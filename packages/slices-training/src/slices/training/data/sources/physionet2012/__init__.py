@@ -41,7 +41,7 @@ class PhysioNet2012Config:
 class PhysioNet2012Source(Source):
     """Sets a, b and c as folders, .tar.gz or .zip, each with its ``Outcomes-x.txt`` where there is one."""
 
-    version = 3
+    version = 4
     variables = VARIABLES
     tasks = TASKS
     outcomes = KNOWN

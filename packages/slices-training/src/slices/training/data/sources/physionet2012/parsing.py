@@ -119,6 +119,7 @@ def _statics(rows: pl.DataFrame, tally: Tally) -> pl.DataFrame:
     described = sift(
         rows.filter(static),
         {
+            "late_descriptor": ("a general descriptor at another time than 00:00", pl.col("time") != 0),
             "repeated_descriptor": ("a general descriptor given again; the first counts", ~first),
             "bad_icu_type": (
                 "an ICUType other than 1, 2, 3, 4",

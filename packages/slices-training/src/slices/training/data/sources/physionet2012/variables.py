@@ -20,7 +20,7 @@ _IDENTITY = (
     ("K", "mmol/L", 1, 12),
     ("MAP", "mmHg", 15, 250),
     ("MechVent", "1 = ventilated", 1, 1),
-    ("Mg", "mmol/L", 0.2, 12),
+    ("Mg", "mg/dL", 0.2, 12),
     ("Na", "mmol/L", 90, 190),
     ("NIDiasABP", "mmHg", 10, 200),
     ("NIMAP", "mmHg", 15, 250),

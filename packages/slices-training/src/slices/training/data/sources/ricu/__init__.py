@@ -46,6 +46,10 @@ class RicuConfig:
             raise ValueError("task_name is blank: name the task that the labels are of")
         if not 0 < self.prediction_time < math.inf:
             raise ValueError(f"prediction_time={self.prediction_time}: allowed is a positive number of hours")
+        if self.prediction_time != round(self.prediction_time):
+            raise ValueError(
+                f"prediction_time={self.prediction_time}: allowed are whole hours; a row sums up an hour"
+            )
         self.task()
 
     def task(self, per_step: bool = False) -> TaskInfo:
@@ -63,6 +67,7 @@ class RicuSource(Source):
     of its last row. ``sta`` says which stays there are. Without ``outc`` there is no task.
     """
 
+    known_after = 1.0
     config: RicuConfig
 
     @cached_property

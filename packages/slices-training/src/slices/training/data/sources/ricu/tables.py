@@ -59,10 +59,12 @@ def read_stays(layout: Layout, within: StayRange, tally: Tally) -> pl.DataFrame:
         "repeated_stay": ("a further row of sta for one stay; the first counts", ~stay.is_first_distinct()),
     }
     stays = sift(table, rules, tally).sort("stay_id")
+    unknown = stays["patient_id"].null_count() if layout.patient else len(stays)
     tally.add(
         "no_patient",
-        "a stay without a patient; taken as that of a patient with the stay's number",
-        {SET: stays["patient_id"].null_count()},
+        "a stay without a patient; taken as that of a patient with the stay's number: splits may part the "
+        "stays of one patient",
+        {SET: unknown},
     )
     return stays.with_columns(pl.col("patient_id").fill_null(stay))
 

@@ -52,6 +52,7 @@ def read_labels(
             "a label whose prediction time is missing or unreadable",
             ~time.is_finite().fill_null(False),
         ),
+        "label_before_stay": ("a label whose prediction time is before its stay", time < 0),
         "repeated_label": ("a label given again, with the same value", ~key.is_first_distinct()),
     }
     labels = sift(table.with_columns(of_stay.alias("set")), rules, tally)
