@@ -244,6 +244,18 @@ def test_an_interrupted_preparation_goes_on_with_the_parts_that_are_missing(
     assert sorted(left_behind(tmp_path)) == ["d", "raw"]
 
 
+def test_raw_data_may_move_but_not_be_other_raw_data(in_parts: InParts, tmp_path: Path) -> None:
+    prepare_dataset(in_parts, tmp_path / "d")
+    raw = Path(in_parts.config.folder)
+    other = InParts(InPartsConfig(folder=str(shutil.copytree(raw, tmp_path / "other"))))
+    with pytest.raises(
+        DatasetError, match=r"prepared from .*raw, asked for is folder=.*other.*overwrite"
+    ):
+        prepare_dataset(other, tmp_path / "d")
+    raw.rename(tmp_path / "gone")
+    prepare_dataset(other, tmp_path / "d")
+
+
 def test_what_a_killed_worker_left_is_never_taken_for_a_part(in_parts: InParts, tmp_path: Path) -> None:
     (Path(in_parts.config.folder) / "z").write_text("broken")
     with pytest.raises(ValueError, match="z is broken"):

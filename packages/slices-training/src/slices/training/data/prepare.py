@@ -79,6 +79,7 @@ def refuse_other(source: Source, manifest: Manifest, directory: Path) -> None:
     """Raise ``DatasetError`` unless the dataset is the one this source would give, naming what differs."""
     recorded, asked = manifest.source, _describe(source)
     if recorded == asked:
+        _refuse_other_place(source, manifest, directory)
         return
     differences = [
         f"{key}: prepared with {_show(old, key)}, asked for {_show(new, key)}"
@@ -90,6 +91,17 @@ def refuse_other(source: Source, manifest: Manifest, directory: Path) -> None:
         f"{directory} is not the dataset asked for ({'; '.join(differences)}): "
         "prepare it again with overwrite=true, or name another data.dataset_dir"
     )
+
+
+def _refuse_other_place(source: Source, manifest: Manifest, directory: Path) -> None:
+    """Raw data that was moved is the same; raw data at two places that both are there is not."""
+    for name, now in source.places().items():
+        then = manifest.raw.get(name, now)
+        if then != now and Path(then).exists() and Path(now).exists():
+            raise DatasetError(
+                f"{directory} was prepared from {then}, asked for is {name}={now}: prepare it again with "
+                "overwrite=true, or name another data.dataset_dir"
+            )
 
 
 def _describe(source: Source) -> dict[str, Any]:
@@ -227,6 +239,7 @@ def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> 
         fingerprint=_fingerprint(source, files, parts),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"slices-training": version("slices-training"), "polars": version("polars")},
+        raw=source.places(),
     )
     (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from slices.encoders.registry import Registry, make_config
@@ -73,6 +74,12 @@ class Source(ABC):
     @abstractmethod
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         """The stays of a part, in chunks that fit into memory; what is dropped or repaired is tallied."""
+
+    def places(self) -> dict[str, str]:
+        """Where the raw data lies, as absolute paths: the text options that do not decide the content."""
+        fields = dataclasses.fields(self.config)
+        given = {f.name: getattr(self.config, f.name) for f in fields if not f.metadata.get("content", True)}
+        return {name: str(Path(path).resolve()) for name, path in given.items() if isinstance(path, str)}
 
     def options(self) -> dict[str, Any]:
         """What decides the content of the dataset, as plain values."""
