@@ -248,9 +248,7 @@ def test_raw_data_may_move_but_not_be_other_raw_data(in_parts: InParts, tmp_path
     prepare_dataset(in_parts, tmp_path / "d")
     raw = Path(in_parts.config.folder)
     other = InParts(InPartsConfig(folder=str(shutil.copytree(raw, tmp_path / "other"))))
-    with pytest.raises(
-        DatasetError, match=r"prepared from .*raw, asked for is folder=.*other.*overwrite"
-    ):
+    with pytest.raises(DatasetError, match=r"prepared from .*raw, asked for is folder=.*other.*overwrite"):
         prepare_dataset(other, tmp_path / "d")
     raw.rename(tmp_path / "gone")
     prepare_dataset(other, tmp_path / "d")
