@@ -318,6 +318,21 @@ def test_outcomes_by_their_rules(tmp_path: Path) -> None:
     assert counts["no_outcome"] == 2
 
 
+def test_numbers_that_are_none_are_no_outcomes(tmp_path: Path) -> None:
+    rows = ["1,6,1,nan,nan,nan", "2,6,1,inf,inf,inf", "3,6,1,5,400,0", "1e30,6,1,5,-1,1", "4.5,6,1,5,-1,1"]
+    texts = {n: stay_text(n) for n in (1, 2, 3)}
+    write_folder(tmp_path / "raw", "a", texts, OUTCOMES + "\n".join(rows))
+    (tmp_path / "raw" / "set-a" / f"{10**25}.txt").write_text(stay_text(1))
+    store = prepared(tmp_path / "raw")
+    assert store.stay_id.tolist() == [1, 2, 3]
+    for task in ("in_hospital_mortality", "length_of_stay", "length_of_stay_class", "survival_class"):
+        assert list(labels(store, task)) == [3], task
+    counts = dropped(store)
+    assert counts["outcome_without_id"] == 2 and counts["ignored_file"] == 1
+    for rule in ("unknown_length_of_stay", "unknown_survival", "unknown_death"):
+        assert counts[rule] == 2, rule
+
+
 def test_without_outcomes_stays_are_unlabelled(tmp_path: Path) -> None:
     write_folder(tmp_path / "raw", "c", {1: stay_text(1, "30:00,GCS,5\n")})
     store = prepared(tmp_path / "raw")

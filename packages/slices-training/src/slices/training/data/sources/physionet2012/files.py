@@ -18,7 +18,7 @@ from pathlib import Path
 SETS = ("a", "b", "c")
 URL = "https://physionet.org/files/challenge-2012/1.0.0/"
 SUMS = "SHA256SUMS.txt"
-STAY_FILE = re.compile(r"\d+\.txt")
+STAY_FILE = re.compile(r"\d{1,15}\.txt")
 DAMAGED = (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 
 log = logging.getLogger(__name__)

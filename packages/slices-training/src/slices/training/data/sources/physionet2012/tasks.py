@@ -37,6 +37,7 @@ COLUMNS = {
     "In-hospital_death": "died",
 }
 UNKNOWN = -1.0
+MOST = 2.0**53  # whole numbers up to here are exact
 
 
 def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:
@@ -53,7 +54,8 @@ def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame
     }
     table = sift(_parse(path, stays["set"][0], tally), stray, tally)
     days, survival, died = pl.col("days"), pl.col("survival"), pl.col("died")
-    known_days, known_survival = table.filter(days > 0), table.filter(survival >= UNKNOWN)
+    known_days = table.filter((days > 0) & days.is_finite())
+    known_survival = table.filter((survival >= UNKNOWN) & survival.is_finite())
     known_death = table.filter(died.is_in([0.0, 1.0]))
     name = stays["set"][0]
     for rule, what, known in (
@@ -122,8 +124,8 @@ def _parse(path: Path, name: str, tally: Tally) -> pl.DataFrame:
         table.select("set", *numbers),
         {
             "outcome_without_id": (
-                "an outcome without a RecordID",
-                ~pl.col("stay_id").is_finite().fill_null(False),
+                "an outcome without a RecordID, or with one that is no whole number",
+                ~(pl.col("stay_id").is_between(0, MOST) & (pl.col("stay_id") % 1 == 0)).fill_null(False),
             ),
             "repeated_outcome": (
                 "a further outcome of one stay; the first counts",
