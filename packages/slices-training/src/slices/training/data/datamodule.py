@@ -83,7 +83,7 @@ class StayDataModule(L.LightningDataModule):
         self.per_step = per_step
         self.seed = seed
         self.task: TaskInfo | None = None
-        self._labels_a_step = False
+        self.labels_a_step = False  # do batches carry one label a step, (B, T), and not one a sample?
         self._ready = False
 
     def prepare_data(self) -> None:
@@ -119,8 +119,8 @@ class StayDataModule(L.LightningDataModule):
         if self.task_name not in tasks:
             raise ValueError(unknown("task", self.task_name, tasks))
         self.task = tasks[self.task_name]
-        self._labels_a_step = self.task.per_step if self.per_step is None else self.per_step
-        return labelled(self.store, self.task, self.view, window, per_step=self._labels_a_step)
+        self.labels_a_step = self.task.per_step if self.per_step is None else self.per_step
+        return labelled(self.store, self.task, self.view, window, per_step=self.labels_a_step)
 
     def _of_stays(self, stays: Index) -> Index:
         chosen = np.zeros(len(self.store), dtype=bool)
@@ -176,11 +176,6 @@ class StayDataModule(L.LightningDataModule):
 
     def _fitted_normalizer(self) -> Normalizer:
         return fit_normalizer(self.store, self.view, self._fitted_on)
-
-    @property
-    def labels_a_step(self) -> bool:
-        """Do batches carry one label a step, (B, T), and not one a sample?"""
-        return self._labels_a_step
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -239,7 +234,7 @@ class StayDataModule(L.LightningDataModule):
         if samples.label is not None and samples.label_mask is not None:
             batch["label"] = torch.from_numpy(samples.label)
             batch["label_mask"] = torch.from_numpy(samples.label_mask)
-            if not self._labels_a_step:
+            if not self.labels_a_step:
                 batch["prediction_time"] = torch.from_numpy(until)
         return batch
 
