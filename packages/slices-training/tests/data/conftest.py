@@ -8,8 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from meds_raw import Meds
+from ricu_raw import Ricu
 from slices.training.data import Chunk, Part, Source, StayStore, Tally, TaskInfo, Variable, prepare_dataset
 from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, STAY_SCHEMA
+from table_raw import Table
 
 VARIABLES = (
     Variable(name="hr", unit="bpm", low=0, high=300),
@@ -53,6 +56,21 @@ class TableSource(Source):
 @pytest.fixture
 def table_source() -> type[TableSource]:
     return TableSource
+
+
+@pytest.fixture
+def meds(tmp_path: Path) -> Meds:
+    return Meds(tmp_path)
+
+
+@pytest.fixture
+def ricu(tmp_path: Path) -> Ricu:
+    return Ricu(tmp_path)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return Table(tmp_path)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
+"""Hourly tables: rows, labels, patients and parts."""
+
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,65 +9,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from slices.training.data import DataConfig, StayDataModule, StayStore, build_source, prepare_dataset
+import stored
+from ricu_raw import HOUR, Ricu, hourly_tables, with_rows
+from slices.training.data import StayStore, build_source, prepare_dataset
 from slices.training.data.samples import labelled
 from slices.training.data.sources.ricu import tables
 from slices.training.data.views import View
 from slices.training.data.vocabulary import read_vocabulary
-
-HOUR = timedelta(hours=1)
-Tables = dict[str, pl.DataFrame]
+from stored import counts
 
 
-def hourly_tables() -> Tables:
-    """Two stays of three and two hours, and a third without a row; labels every hour."""
-    times = pl.Series([0 * HOUR, HOUR, 2 * HOUR, 0 * HOUR, HOUR], dtype=pl.Duration("ms"))
-    stay = pl.Series([1, 1, 1, 2, 2], dtype=pl.Int32)
-    dyn = {"hr": [80.0, None, 90.0, 70.0, 71.0], "lact": [None, 1.5, None, None, 2.0]}
-    sta = {"stay_id": [1, 2, 3], "age": [60.0, 70.0, None], "sex": ["Male", "Female", None]}
-    return {
-        "dyn": pl.DataFrame({"stay_id": stay, "time": times, **dyn}),
-        "sta": pl.DataFrame(sta),
-        "outc": pl.DataFrame({"stay_id": stay, "time": times, "label": [False, False, True, False, False]}),
-    }
-
-
-class Ricu:
-    """A folder of the three tables, and the dataset made of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.raw = folder, folder / "raw"
-        self.raw.mkdir()
-
-    def write(self, tables: Tables) -> None:
-        for name, table in tables.items():
-            table.write_parquet(self.raw / f"{name}.parquet")
-
-    def options(self, **options: Any) -> dict[str, Any]:
-        return {"name": "ricu", "raw": str(self.raw)} | options
-
-    def prepare(self, **options: Any) -> StayStore:
-        return prepare_dataset(build_source(self.options(**options)), self.folder / "dataset", overwrite=True)
-
-    def prepared(self, **changes: pl.DataFrame) -> StayStore:
-        self.write(hourly_tables() | changes)
-        return self.prepare()
-
-
-@pytest.fixture
-def ricu(tmp_path: Path) -> Ricu:
-    return Ricu(tmp_path)
-
-
-def events(store: StayStore) -> set[tuple[int, float, str, float]]:
-    stay = np.repeat(store.stay_id, np.diff(store.offsets))
-    names = [variable.name for variable in store.variables]
-    rows = zip(stay, store.time, store.variable, store.value, strict=True)
-    return {(int(s), float(t), names[v], float(x)) for s, t, v, x in rows}
-
-
-def counts(store: StayStore) -> dict[str, int]:
-    return {rule: entry["count"] for rule, entry in store.manifest.drops.items()}
+def events(store: StayStore) -> set[stored.Event]:
+    return set(stored.events(store))
 
 
 def test_a_row_of_hour_t_is_at_t_and_its_label_at_its_end(ricu: Ricu) -> None:
@@ -159,10 +113,6 @@ def test_parts_are_ranges_of_stays_and_change_nothing(ricu: Ricu, monkeypatch: p
     assert counts(store) == counts(whole) and counts(store)["unknown_stay"] == 3
 
 
-def with_rows(table: pl.DataFrame, *rows: tuple[Any, ...]) -> pl.DataFrame:
-    return pl.concat([table, pl.DataFrame(rows, table.schema, orient="row")])
-
-
 @pytest.mark.parametrize(
     ("table", "row", "rule"),
     [
@@ -232,140 +182,3 @@ def test_a_vocabulary_of_ones_own_is_known_by_its_content(ricu: Ricu, tmp_path: 
     path.write_text("hr: {unit: Hz}\nlact:\nage: {static: true}\nsex: {static: true}\n")
     with pytest.raises(ValueError, match="vocabulary='mine"):
         prepare_dataset(build_source(ricu.options(vocabulary=str(path))), store.directory)
-
-
-def edited(name: str, change: Any) -> Any:
-    return lambda tables: tables | {name: change(tables[name])}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (edited("dyn", lambda t: t.drop("time")), r"dyn\.parquet: unknown column 'time'.*rename yours"),
-        (edited("sta", lambda t: t.rename({"stay_id": "stayid"})), r"sta\.parquet.*did you mean 'stayid'"),
-        (edited("outc", lambda t: t.drop("label")), r"outc\.parquet: unknown column 'label'"),
-        (
-            edited("dyn", lambda t: t.rename({"lact": "lactt"})),
-            r"dyn\.parquet: unknown variable 'lactt': did you mean 'lact'.*keep_unknown=true",
-        ),
-        (edited("sta", lambda t: t.with_columns(died=pl.lit(1))), r"sta\.parquet: unknown variable 'died'"),
-        (edited("dyn", lambda t: t.with_columns(weight=pl.lit(70.0))), "'weight' as static: move"),
-        (edited("sta", lambda t: t.with_columns(hr=pl.lit(70.0))), "'hr' as not static: move"),
-        (edited("dyn", lambda t: t.with_columns(pl.col("hr").cast(str))), "column 'hr' holds text"),
-        (edited("outc", lambda t: t.with_columns(pl.col("label").cast(str))), "column 'label' holds text"),
-        (edited("dyn", lambda t: t.with_columns(pl.col("stay_id").cast(str))), "column 'stay_id' holds text"),
-        (edited("dyn", lambda t: t.with_columns(hr=pl.lit([1.0]))), "column 'hr' holds List"),
-        (edited("dyn", lambda t: t.with_columns(stay_id=pl.lit(True))), "'stay_id' holds Boolean"),
-        (
-            edited("dyn", lambda t: t.with_columns(time=pl.datetime(2020, 1, 1))),
-            r"dyn\.parquet: column 'time' holds Datetime.*not a Duration, or hours",
-        ),
-        (
-            edited("dyn", lambda t: t.with_columns(pl.col("time") + timedelta(minutes=30))),
-            r"dyn\.parquet: stay 1 has a row at 0\.5 h.*hourly",
-        ),
-        (
-            edited("outc", lambda t: with_rows(t, (1, HOUR, True))),
-            r"outc\.parquet: stay 1 has two different labels at 1 h",
-        ),
-        (
-            edited("outc", lambda t: t.with_columns(label=pl.lit(3))),
-            "task 'label', stay 1: the label 3.0 .* is not a class from 0 to 1",
-        ),
-        (
-            edited("sta", lambda t: t.with_columns(age=pl.date(2020, 1, 1))),
-            r"sta\.parquet: column 'age' holds Date",
-        ),
-    ],
-)
-def test_malformed_tables_are_refused(ricu: Ricu, change: Any, message: str, left_behind: Any) -> None:
-    ricu.write(change(hourly_tables()))
-    with pytest.raises(ValueError, match=message):
-        ricu.prepare()
-    assert left_behind(ricu.folder) == ["raw"]
-
-
-def test_blank_and_clashing_names_are_refused(ricu: Ricu) -> None:
-    given = hourly_tables()
-    ricu.write(given | {"dyn": given["dyn"].rename({"hr": " "})})
-    with pytest.raises(ValueError, match=r"dyn\.parquet: unknown variable ' '"):
-        ricu.prepare(keep_unknown=True)
-    both = {name: given[name].with_columns(x=pl.lit(1.0)) for name in ("dyn", "sta")}
-    ricu.write(given | both)
-    with pytest.raises(ValueError, match="variable 'x' comes from two columns"):
-        ricu.prepare(keep_unknown=True)
-    ids = pl.DataFrame({"stay_id": range(60), "free": [f"text {i}" for i in range(60)]})
-    ricu.write(given | {"sta": ids})
-    with pytest.raises(ValueError, match=r"sta\.parquet: the text column 'free' has 60 different values"):
-        ricu.prepare(keep_unknown=True)
-
-
-@pytest.mark.parametrize("name", ["dyn", "sta", "outc"])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
-def test_a_truncated_file_is_named(ricu: Ricu, name: str, share: float, left_behind: Any) -> None:
-    ricu.write(hourly_tables())
-    path = ricu.raw / f"{name}.parquet"
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=rf"{name}\.parquet cannot be read .*truncated"):
-        ricu.prepare()
-    assert left_behind(ricu.folder) == ["raw"]
-
-
-def test_missing_files_and_options_are_named(ricu: Ricu) -> None:
-    with pytest.raises(FileNotFoundError, match=r"dyn\.parquet"):
-        ricu.prepare()
-    with pytest.raises(FileNotFoundError, match=r"no folder nowhere: set data\.source\.raw"):
-        prepare_dataset(build_source({"name": "ricu", "raw": "nowhere"}), ricu.folder / "dataset")
-    for options, message in [
-        ({"task_name": " "}, "task_name is blank"),
-        ({"prediction_time": 0.0}, "prediction_time=0.0"),
-        ({"task_type": "multiclass"}, "needs the names of its classes"),
-        ({"task_type": "regression", "classes": ["a"]}, "has no classes"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            build_source(ricu.options(**options))
-
-
-YAIB = {
-    "mortality24": ("binary", False),
-    "kidney_function": ("regression", False),
-    "los": ("regression", True),
-    "aki": ("binary", True),
-    "sepsis": ("binary", True),
-}
-
-
-@pytest.mark.parametrize("task", YAIB)
-def test_every_task_of_yaib_aligns(shared_data: Path, tmp_path: Path, task: str) -> None:
-    """Grid and labels, bin by bin, against the raw tables."""
-    task_type, per_step = YAIB[task]
-    raw = shared_data / "yaib-mimic-demo" / task
-    source = {"name": "ricu", "raw": str(raw), "task_name": task, "task_type": task_type}
-    config = DataConfig(source=source, dataset_dir=str(tmp_path / task), horizon=169)
-    data = StayDataModule(config, task=task)
-    data.prepare_data()
-    data.setup()
-    assert data.task is not None and data.task.per_step == per_step
-    batch = data.cut(np.arange(len(data.store)), normalize=False)
-    dyn, outc = (pl.read_parquet(raw / f"{name}.parquet") for name in ("dyn", "outc"))
-    row = {stay: i for i, stay in enumerate(batch["stay_id"].tolist())}
-    assert set(row) == set(outc["stay_id"])
-    bins = [
-        (row[stay], int(time.total_seconds() // 3600)) for stay, time in dyn.select("stay_id", "time").rows()
-    ]
-    end = 169 if per_step else 24
-    vocabulary = read_vocabulary("icu")
-    for name in ("hr", "crea", "urine", "temp"):
-        low, high = vocabulary[name].low, vocabulary[name].high
-        wanted = np.full(batch["timeseries"].shape[:2], np.nan)
-        for (stay, hour), value in zip(bins, dyn[name], strict=True):
-            if value is not None and hour < end and low <= value <= high:
-                wanted[stay, hour] = value
-        column = data.variables.index(name)
-        got = np.where(batch["mask"][..., column], batch["timeseries"][..., column], np.nan)
-        np.testing.assert_allclose(got, wanted, rtol=1e-6)
-    labels = np.full(batch["label"].shape, np.nan)
-    for stay, *time, label in outc.rows():
-        labels[(row[stay], int(time[0].total_seconds() // 3600)) if per_step else row[stay]] = label
-    np.testing.assert_allclose(np.where(batch["label_mask"], batch["label"], np.nan), labels, rtol=1e-6)
