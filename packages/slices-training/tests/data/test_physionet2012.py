@@ -184,6 +184,13 @@ def test_a_dataset_of_an_earlier_version_is_refused_with_the_remedy(tmp_path: Pa
         prepared(tmp_path / "raw")
 
 
+def test_a_late_descriptor_does_not_stand_in_for_the_one_at_admission(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1).replace("00:00,Age", "00:10,Age,300\n00:00,Age")})
+    store = prepared(tmp_path / "raw")
+    assert (0.0, "Age", 54.0) in events(store, 1)
+    assert counts(store)["late_descriptor"] == 1 and "repeated_descriptor" not in counts(store)
+
+
 def test_descriptors_that_are_unknown_or_wrong(tmp_path: Path) -> None:
     text = (
         stay_text(1)

@@ -54,6 +54,14 @@ def test_a_stay_in_two_sets_counts_once(tmp_path: Path) -> None:
     assert labels(store, "in_hospital_mortality") == {1: 1.0, 2: 0.0}
 
 
+@pytest.mark.parametrize("outcomes", [None, OUTCOMES + "1,6,1,5,-1,0\n"])
+def test_a_set_of_nothing_but_earlier_stays_adds_none(outcomes: str | None, tmp_path: Path) -> None:
+    for name in "ab":
+        write_folder(tmp_path / "raw", name, {1: stay_text(1)}, outcomes)
+    store = prepared(tmp_path / "raw")
+    assert store.stays["set"].to_list() == ["a"] and counts(store)["repeated_stay"] == 1
+
+
 def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()

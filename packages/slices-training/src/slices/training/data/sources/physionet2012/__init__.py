@@ -41,7 +41,7 @@ class PhysioNet2012Config:
 class PhysioNet2012Source(Source):
     """Sets a, b and c as folders, .tar.gz or .zip, each with its ``Outcomes-x.txt`` where there is one."""
 
-    version = 4
+    version = 5
     variables = VARIABLES
     tasks = TASKS
     outcomes = KNOWN
@@ -73,7 +73,7 @@ class PhysioNet2012Source(Source):
         }
         stays = sift(stays, rule, tally)
         events = events.filter(row_of(stays).is_not_null())
-        labels = _labels(outcomes, stays, events, tally)
+        labels = _labels(part.name, outcomes, stays, events, tally)
         yield Chunk(stays, events, labels, known_outcomes(labels))
 
     def _earlier_stays(self, part: Part) -> list[int]:
@@ -82,11 +82,13 @@ class PhysioNet2012Source(Source):
         return [stay for name in before for stay in stay_numbers(sets[name])]
 
 
-def _labels(outcomes: Path, stays: pl.DataFrame, events: pl.DataFrame, tally: Tally) -> pl.DataFrame:
+def _labels(
+    name: str, outcomes: Path, stays: pl.DataFrame, events: pl.DataFrame, tally: Tally
+) -> pl.DataFrame:
     """All labels of a set; without its outcome file only those that come from the measurements."""
     tables = [organ_failures(events)]
     if outcomes.exists():
-        tables.append(read_outcomes(outcomes, stays, tally))
+        tables.append(read_outcomes(outcomes, name, stays, tally))
     else:
-        tally.add("no_outcome", "a stay without an outcome; unlabelled", {stays["set"][0]: len(stays)})
+        tally.add("no_outcome", "a stay without an outcome; unlabelled", {name: len(stays)})
     return pl.concat(tables)

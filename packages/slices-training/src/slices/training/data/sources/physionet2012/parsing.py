@@ -115,7 +115,7 @@ def _check_record_ids(rows: pl.DataFrame, stays: pl.DataFrame, tally: Tally) -> 
 def _statics(rows: pl.DataFrame, tally: Tally) -> pl.DataFrame:
     """Descriptors at time 0, the first of each, ICUType as one column a type."""
     static = pl.col("code").is_in([i for i, v in enumerate(VARIABLES) if v.static] + [CODES["ICUType"]])
-    first = pl.struct("stay_id", "code").is_first_distinct()
+    first = pl.struct("stay_id", "code", pl.col("time") == 0).is_first_distinct()  # a late one is none
     described = sift(
         rows.filter(static),
         {

@@ -40,8 +40,8 @@ UNKNOWN = -1.0
 MOST = 2.0**53  # whole numbers up to here are exact
 
 
-def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:
-    """Labels at 48 hours from an outcome file.
+def read_outcomes(path: Path, name: str, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame:
+    """Labels at 48 hours from the outcome file of the set of that name.
 
     Raises ``ValueError`` naming the file where it is not a table of outcomes, ``OSError`` where the system
     does not give it.
@@ -52,12 +52,11 @@ def read_outcomes(path: Path, stays: pl.DataFrame, tally: Tally) -> pl.DataFrame
             ~pl.col("stay_id").is_in(stays["stay_id"].to_list()),
         )
     }
-    table = sift(_parse(path, stays["set"][0], tally), stray, tally)
+    table = sift(_parse(path, name, tally), stray, tally)
     days, survival, died = pl.col("days"), pl.col("survival"), pl.col("died")
     known_days = table.filter((days > 0) & days.is_finite())
     known_survival = table.filter((survival >= UNKNOWN) & survival.is_finite())
     known_death = table.filter(died.is_in([0.0, 1.0]))
-    name = stays["set"][0]
     for rule, what, known in (
         ("unknown_length_of_stay", "a length of stay of -1, missing or not positive", known_days),
         ("unknown_survival", "a survival that is missing or below -1", known_survival),
