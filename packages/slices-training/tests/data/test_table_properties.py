@@ -1,4 +1,4 @@
-"""From raw rows to the store, against a slow and obvious reading of the same rows."""
+"""From raw rows to batches, against a slow and obvious reading of the same rows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import stored
+from reference import assert_cut, number
 from slices.training.data import StayStore, build_source, prepare_dataset
 from slices.training.data.sources.table import files as table_files
 
@@ -94,13 +96,6 @@ def write(rows: list[Any], columns: tuple[str, ...], path: Path) -> None:
 
 def plain(text: str | None) -> str | None:
     return (text or "").strip() or None
-
-
-def number(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None
 
 
 def microseconds(text: str | None) -> int | None:
@@ -206,20 +201,19 @@ class Reference:
 
 @settings(max_examples=100, deadline=None)
 @given(raws())
-def test_what_is_stored_is_what_the_reference_keeps(raw: Raw) -> None:
+def test_what_is_stored_and_cut_is_what_the_reference_keeps(raw: Raw) -> None:
     wanted = Reference(raw)
     names = {name for row in raw.rows if (name := plain(row[2]))}
     if not wanted.stays or (raw.has_vocabulary and names and not names & {"hr", "lact", "age"}):
-        return  # refused: see test_table.py
+        return  # refused: see test_table_refusals.py
     with tempfile.TemporaryDirectory() as folder:
         store = prepared(raw, Path(folder))
-        stay_of = np.repeat(store.stay_id, np.diff(store.offsets))
-        named = [store.variables[i].name for i in store.variable]
-        events = list(zip(stay_of.tolist(), store.time.tolist(), named, store.value.tolist(), strict=True))
+        events = stored.events(store)
         assert Counter(events) == wanted.events
         assert all(a[0] != b[0] or a[1] <= b[1] for a, b in pairwise(events))
-        counts = {rule: entry["count"] for rule, entry in store.manifest.drops.items()}
+        counts = stored.counts(store)
         assert counts == {rule: n for rule, n in wanted.counts.items() if n}
         assert len(events) + sum(n for rule, n in counts.items() if rule in ROW_RULES) == len(raw.rows)
         stays = {i: (p, s, length) for i, p, s, length in store.stays.iter_rows()}
         assert stays == {i: (p, s, float(np.float32(n))) for i, (p, s, _, n) in wanted.stays.items()}
+        assert_cut(store, wanted.events.elements(), last=False)
