@@ -50,6 +50,13 @@ def test_events_come_back_by_stay_and_time(tmp_path: Path, table_source: Any) ->
     assert store.variables == table_source([], []).variables
 
 
+def test_statics_are_at_0_before_all_other_events(tmp_path: Path, table_source: Any) -> None:
+    hr, age = 0, 3
+    events = [(1, 0.0, hr, 80.0), (1, 5.0, hr, 90.0), (1, 7.0, age, 64.0)]
+    store = prepare_dataset(table_source([(1, 1, "a", 48.0)], events), tmp_path / "dataset")
+    assert store.variable.tolist() == [age, hr, hr] and store.time.tolist() == [0.0, 0.0, 5.0]
+
+
 def test_what_cannot_be_used_is_dropped_and_counted_by_rule_and_set(
     tmp_path: Path, table_source: Any
 ) -> None:
@@ -99,7 +106,7 @@ def edit(path: Path, **changes: Any) -> None:
         (lambda d: (d / "manifest.json").write_text("{"), "manifest.json cannot be read"),
         (lambda d: (d / "manifest.json").write_text("[1]"), "not the manifest of a SLICES dataset"),
         (lambda d: edit(d / "manifest.json", format="other"), "not the manifest of a SLICES dataset"),
-        (lambda d: edit(d / "manifest.json", format_version=99), "has format 99, this version reads 1"),
+        (lambda d: edit(d / "manifest.json", format_version=99), "has format 99, this version reads 2"),
         (lambda d: edit(d / "manifest.json", variables=[{"nom": "x"}]), "manifest.json lacks or misstates"),
         (
             lambda d: edit(d / "manifest.json", variables=[{"name": "x", "aggregate": "average"}]),

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,7 +18,15 @@ import polars as pl
 from slices.training.data.cleaning import clean_events, row_of
 from slices.training.data.definitions import define_labels
 from slices.training.data.labels import check_labels
-from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, OUTCOME_SCHEMA, STAY_SCHEMA, Chunk, Tally
+from slices.training.data.schema import (
+    EVENT_SCHEMA,
+    LABEL_SCHEMA,
+    OUTCOME_SCHEMA,
+    STAY_SCHEMA,
+    Chunk,
+    Tally,
+    Variable,
+)
 from slices.training.data.sources.base import Part, Source
 from slices.training.data.store import ARRAYS
 
@@ -131,8 +139,19 @@ def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
         )
     labels = pl.concat([labels, _defined(source, Chunk(stays, events, labels, chunk.outcomes), tally)])
     check_labels(labels, source.task_infos())
-    events = events.with_columns(row=row_of(stays)).sort("row", "time", maintain_order=True)
-    return Chunk(stays, events, labels.sort("task", "stay_id", "prediction_time", "column"))
+    return Chunk(
+        stays,
+        _in_order(events, stays, source.variables),
+        labels.sort("task", "stay_id", "prediction_time", "column"),
+    )
+
+
+def _in_order(events: pl.DataFrame, stays: pl.DataFrame, variables: Sequence[Variable]) -> pl.DataFrame:
+    """By stay and time, statics at 0 and first of all; with the stay's row."""
+    statics = [position for position, variable in enumerate(variables) if variable.static]
+    static = pl.col("variable").is_in(statics)
+    events = events.with_columns(row=row_of(stays), time=pl.when(static).then(0.0).otherwise("time"))
+    return events.sort("row", "time", ~static, maintain_order=True)
 
 
 def _defined(source: Source, chunk: Chunk, tally: Tally) -> pl.DataFrame:

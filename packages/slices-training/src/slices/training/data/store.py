@@ -17,7 +17,7 @@ from torch import Tensor
 from slices.training.data.schema import LABEL_SCHEMA, STAY_SCHEMA, TaskInfo, Variable
 
 FORMAT = "slices-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: statics at 0, before all other events of their stay
 MANIFEST = "manifest.json"
 ARRAYS = {"offsets.npy": np.int64, "time.npy": np.float32, "variable.npy": np.int16, "value.npy": np.float32}
 TABLES = {"stays.parquet": STAY_SCHEMA, "labels.parquet": LABEL_SCHEMA}
