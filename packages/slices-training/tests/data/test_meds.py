@@ -93,6 +93,22 @@ def drops(store: StayStore) -> dict[str, int]:
     return {rule: entry["count"] for rule, entry in store.manifest.drops.items() if rule != "no_split"}
 
 
+def test_a_shard_or_a_label_that_comes_later_makes_another_dataset(meds: Meds) -> None:
+    meds.write(rows(*stay(7, 10, 20)))
+    meds.write(labels((7, 15.0, True)), "t.parquet")
+    options = {"labels": {"t": {"file": "t.parquet", "task_type": "binary"}}}
+    meds.prepare(**options)
+    for file, table, place in (
+        ("t.parquet", labels(*[(7, 12.0 + i / 9, True) for i in range(50)]), "labels.t"),
+        ("data/train/1.parquet", rows(*stay(8, 10, 20)), "raw"),
+    ):
+        path = meds.write(table, file)
+        meds.n_prepared = 0
+        with pytest.raises(ValueError, match=rf"data\.source\.{place} was .*overwrite=true"):
+            meds.prepare(**options)
+        path.unlink()
+
+
 def test_codes_become_variables_in_their_units(meds: Meds) -> None:
     measured = [
         (7, 10.0, "HR//220045//bpm", 80.0),

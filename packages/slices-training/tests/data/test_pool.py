@@ -60,6 +60,19 @@ def test_a_members_options_are_part_of_what_was_asked_for(tmp_path: Path) -> Non
         prepare_dataset(build_source(pool(one=OTHER)), tmp_path / "d")
 
 
+def test_the_raw_files_of_members_are_watched(tmp_path: Path) -> None:
+    raw = tmp_path / "rows.csv"
+    raw.write_text("stay_id,time,variable,value\n1,0,hr,80\n")
+    vocabulary = tmp_path / "v.yaml"
+    vocabulary.write_text("hr: {unit: bpm}")
+    member = {"source": {"name": "table", "raw": str(raw), "vocabulary": str(vocabulary)}}
+    source = build_source(pool(one=member) | {"vocabulary": str(vocabulary)})
+    prepare_dataset(source, tmp_path / "d")
+    raw.write_text("stay_id,time,variable,value\n1,0,hr,180\n")
+    with pytest.raises(ValueError, match=r"data\.source\.members\.one\.source\.raw was .*overwrite=true"):
+        prepare_dataset(source, tmp_path / "d")
+
+
 def test_another_renaming_under_the_same_name_is_another_dataset(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     member = {"source": SMALL["source"], "renaming": str(own)}

@@ -139,6 +139,16 @@ def test_time_in_any_unit(ricu: Ricu, dtype: Any) -> None:
     assert events(store) == wanted and store.length_hours.tolist() == [3.0, 2.0, 0.0]
 
 
+def test_labels_that_come_later_make_another_dataset(ricu: Ricu) -> None:
+    tables = hourly_tables()
+    outc = tables.pop("outc")
+    ricu.write(tables)
+    ricu.prepare()
+    outc.write_parquet(ricu.raw / "outc.parquet")
+    with pytest.raises(ValueError, match=r"data\.source\.raw was 2 files .* is 3 files .*overwrite=true"):
+        prepare_dataset(build_source(ricu.options()), ricu.folder / "dataset")
+
+
 def test_the_patient_is_that_of_sta(ricu: Ricu) -> None:
     sta = hourly_tables()["sta"].with_columns(subject_id=pl.Series([7, 7, None]))
     store = ricu.prepared(sta=sta)

@@ -249,6 +249,20 @@ def test_labels_of_the_only_task_at_timestamps(table: Table) -> None:
     assert counts(store) == {"no_outcome": 1}
 
 
+def test_files_that_come_or_change_later_make_another_dataset(table: Table) -> None:
+    table.rows()
+    stays = table.file("stays.csv", {"stay_id": [1, 2]})
+    source = {"name": "table", "raw": str(table.raw)}
+    prepare_dataset(build_source(source), table.folder / "dataset")
+    with pytest.raises(
+        ValueError, match=r"prepared with stays=none, asked for is .*stays\.csv.*overwrite=true"
+    ):
+        prepare_dataset(build_source(source | {"stays": stays}), table.folder / "dataset")
+    table.rows(name="more.parquet")
+    with pytest.raises(ValueError, match=r"data\.source\.raw was 1 file .* is 2 files .*overwrite=true"):
+        prepare_dataset(build_source(source), table.folder / "dataset")
+
+
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 

@@ -102,8 +102,8 @@ def refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
 
 
 def _stamp(part: Part) -> list[list[Any]]:
-    """Size and time of change of every file of the part; a folder's are its members'."""
-    return [list(entry) for file in part.files for entry in _entries(Path(file))]
+    """Its name, and size and time of change of every file of the part; a folder's are its members'."""
+    return [[part.name], *(list(entry) for file in part.files for entry in _entries(Path(file)))]
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -29,9 +29,10 @@ from filelock import FileLock, Timeout
 
 from slices.training.data.definitions import check_definitions
 from slices.training.data.parts import DONE, WrittenPart, end_with, find_part, refuse_repeated, write_part
+from slices.training.data.raw import contents_of, refuse_changed, refuse_other_place
 from slices.training.data.schema import Tally
 from slices.training.data.sources.base import Part, Source
-from slices.training.data.store import ARRAYS, MANIFEST, TABLES, DatasetError, Manifest, StayStore
+from slices.training.data.store import ARRAYS, MANIFEST, REMEDY, TABLES, DatasetError, Manifest, StayStore
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,14 @@ def open_dataset(source: Source, directory: str | Path) -> StayStore:
 
 
 def refuse_other(source: Source, manifest: Manifest, directory: Path) -> None:
-    """Raise ``DatasetError`` unless the dataset is the one this source would give, naming what differs."""
+    """Raise ``DatasetError`` unless the dataset is the one this source would give, naming what differs.
+
+    That is its options, the places of its raw data, and what lies there (see ``refuse_changed``).
+    """
     recorded, asked = manifest.source, _describe(source)
     if recorded == asked:
-        _refuse_other_place(source, manifest, directory)
+        refuse_other_place(source.places(), manifest, directory)
+        refuse_changed(source.raw_files(), manifest, directory)
         return
     differences = [
         f"{key}: prepared with {_show(old, key)}, asked for {_show(new, key)}"
@@ -87,21 +92,7 @@ def refuse_other(source: Source, manifest: Manifest, directory: Path) -> None:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
-    raise DatasetError(
-        f"{directory} is not the dataset asked for ({'; '.join(differences)}): "
-        "prepare it again with overwrite=true, or name another data.dataset_dir"
-    )
-
-
-def _refuse_other_place(source: Source, manifest: Manifest, directory: Path) -> None:
-    """Raw data that was moved is the same; raw data at two places that both are there is not."""
-    for name, now in source.places().items():
-        then = manifest.raw.get(name, now)
-        if then != now and Path(then).exists() and Path(now).exists():
-            raise DatasetError(
-                f"{directory} was prepared from {then}, asked for is {name}={now}: prepare it again with "
-                "overwrite=true, or name another data.dataset_dir"
-            )
+    raise DatasetError(f"{directory} is not the dataset asked for ({'; '.join(differences)}): {REMEDY}")
 
 
 def _describe(source: Source) -> dict[str, Any]:
@@ -149,10 +140,12 @@ def _alone(directory: Path) -> Iterator[None]:
 def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
     check_definitions(source.definitions, source.variables, source.outcomes)
     source.task_infos()  # two tasks of one name are refused before any work
+    parts = list(source.parts())
+    contents = contents_of(source.raw_files())  # before they are read: what changes meanwhile is noticed
     workshop = directory.parent / f".{directory.name}.parts"
     _take_up(workshop, source)
     try:
-        written = _written_parts(source, workshop, jobs)
+        written = _written_parts(source, parts, workshop, jobs)
     except BaseException:
         if not list(workshop.glob(f"*/{DONE}")):  # nothing to go on with
             shutil.rmtree(workshop)
@@ -160,7 +153,7 @@ def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
     whole = workshop / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir()
-    manifest = _assemble(source, written, whole)
+    manifest = _assemble(source, written, contents, whole)
     if directory.exists():
         os.rename(directory, workshop / "replaced")
     os.rename(whole, directory)
@@ -177,9 +170,11 @@ def _take_up(workshop: Path, source: Source) -> None:
         recorded.write_text(asked, encoding="utf-8")
 
 
-def _written_parts(source: Source, workshop: Path, jobs: int) -> list[WrittenPart]:
-    """Every part of the source, in order: those of an earlier attempt as they are, the others written now."""
-    parts = list(source.parts())
+def _written_parts(source: Source, parts: Sequence[Part], workshop: Path, jobs: int) -> list[WrittenPart]:
+    """Every part, in order: those of an earlier attempt as they are, the others written now.
+
+    Raises ``DatasetError`` where a file changed after it was read: all parts are of one state of the files.
+    """
     folders = {part: workshop / f"part-{i:05d}" for i, part in enumerate(parts)}
     done = {part: found for part in parts if (found := find_part(part, folders[part]))}
     if done:
@@ -188,6 +183,11 @@ def _written_parts(source: Source, workshop: Path, jobs: int) -> list[WrittenPar
         done[part] = written
         if len(parts) > 1:
             log.info("part %d/%d read: %s", len(done), len(parts), part.name)
+    if changed := [part for part in parts if not find_part(part, folders[part])]:
+        raise DatasetError(
+            f"raw files of {source.name!r} changed while they were read (part {changed[0].name}): prepare it "
+            "again; parts whose files did not change are kept"
+        )
     return [done[part] for part in parts]
 
 
@@ -209,7 +209,9 @@ def _write_all(source: Source, folders: dict[Part, Path], jobs: int) -> Iterator
             raise
 
 
-def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> Manifest:
+def _assemble(
+    source: Source, parts: Sequence[WrittenPart], contents: dict[str, dict[str, int]], directory: Path
+) -> Manifest:
     """The arrays and tables of all parts one behind the other, and the manifest. Raises ``ValueError``."""
     stays = pl.concat([part.stays for part in parts])
     if stays.is_empty():
@@ -240,6 +242,7 @@ def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"slices-training": version("slices-training"), "polars": version("polars")},
         raw=source.places(),
+        contents=contents,
     )
     (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from slices.encoders.registry import Registry, make_config
 from slices.training.data.definitions.base import Definition
+from slices.training.data.raw import files_under
 from slices.training.data.schema import Chunk, Tally, TaskInfo, Variable
 
 SOURCE_REGISTRY: Registry[type[Source]] = Registry("data source", "slices.sources")
@@ -21,7 +22,7 @@ S = TypeVar("S", bound="type[Source]")
 class Part(NamedTuple):
     """A portion of a source that one process reads, with all of its stays' events and labels.
 
-    ``files`` are what it is read from: where one changes, a part that was read before is read again.
+    ``files`` are all that it is made of: where one changes, a part that was read before is read again.
     """
 
     name: str
@@ -80,6 +81,14 @@ class Source(ABC):
         fields = dataclasses.fields(self.config)
         given = {f.name: getattr(self.config, f.name) for f in fields if not f.metadata.get("content", True)}
         return {name: str(Path(path).resolve()) for name, path in given.items() if isinstance(path, str)}
+
+    def raw_files(self) -> Mapping[str, Sequence[Path]]:
+        """The files that it reads, by place, found without reading them: none where they are absent.
+
+        Where their number or their sizes change, a prepared dataset is not the one asked for any more. By
+        default all that lie at its places.
+        """
+        return {name: files_under(Path(place)) for name, place in self.places().items()}
 
     def options(self) -> dict[str, Any]:
         """What decides the content of the dataset, as plain values."""

@@ -152,6 +152,22 @@ class PoolSource(Source):
             for part in source.parts()
         ]
 
+    def places(self) -> dict[str, str]:
+        """Those of all members."""
+        return {
+            f"members.{member}.source.{name}": place
+            for member, source in self.members.items()
+            for name, place in source.places().items()
+        }
+
+    def raw_files(self) -> dict[str, Sequence[Path]]:
+        """Those of all members."""
+        return {
+            f"members.{member}.source.{name}": files
+            for member, source in self.members.items()
+            for name, files in source.raw_files().items()
+        }
+
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         member, _, name = part.name.partition("/")
         source, columns = self.members[member], self._columns(member)

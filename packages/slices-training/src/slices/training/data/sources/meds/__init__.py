@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from slices.encoders.registry import make_config
+from slices.training.data.raw import files_under
 from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally
 from slices.training.data.sources.base import Part, Source, register_source
 
@@ -21,7 +22,7 @@ from .mapping import read_mapping
 from .outcomes import KNOWN, outcomes_of
 from .shard import Shard
 from .stays import StayBounds
-from .tables import check_zones, find_shards, read_splits, splits_file, subjects_of
+from .tables import check_zones, find_shards, read_splits, shards_under, splits_file, subjects_of
 
 __all__ = ["LabelTable", "MedsConfig", "MedsSource", "StayBounds"]
 
@@ -89,9 +90,18 @@ class MedsSource(Source):
         subjects_of(shards)
         check_zones({shard: "time" for shard in shards} | {file: "prediction_time" for file in tables})
         others = (str(splits_file(self.raw)), *map(str, tables))
+        names = [shard.relative_to(self.raw / "data").as_posix() for shard in shards]
+        first, *rest = map(str, shards)
+        counted = (first, *others, *rest)  # with the first, labels of subjects that no file has are counted
         return [
-            Part(shard.relative_to(self.raw / "data").as_posix(), (str(shard), *others)) for shard in shards
+            Part(names[0], counted),
+            *(Part(n, (s, *others)) for n, s in zip(names[1:], rest, strict=True)),
         ]
+
+    def raw_files(self) -> dict[str, list[Path]]:
+        """The data, the splits, and each label table as ``labels.<task>``."""
+        tables = {f"labels.{n}": files_under(self.raw / t.file) for n, t in self.config.labels.items()}
+        return {"raw": [*shards_under(self.raw), splits_file(self.raw)]} | tables
 
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         labels, shard = self._label_files(), Shard(Path(part.files[0]), self.codes, self.config.stays)

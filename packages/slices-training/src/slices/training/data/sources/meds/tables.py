@@ -86,9 +86,14 @@ def collect(rows: pl.LazyFrame, path: Path) -> pl.DataFrame:
         return rows.collect()
 
 
+def shards_under(raw: Path) -> list[Path]:
+    """The files under ``data/``, sorted."""
+    return sorted((raw / "data").rglob("*.parquet"))
+
+
 def find_shards(raw: Path) -> list[Path]:
-    """The files under ``data/``, sorted. Raises ``FileNotFoundError`` where there is none."""
-    shards = sorted((raw / "data").rglob("*.parquet"))
+    """The same. Raises ``FileNotFoundError`` where there is none."""
+    shards = shards_under(raw)
     if not shards:
         raise FileNotFoundError(
             f"{raw} has no data/**/*.parquet: set data.source.raw to a MEDS dataset, the folder that holds "

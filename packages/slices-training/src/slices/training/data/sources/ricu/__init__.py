@@ -16,7 +16,7 @@ from slices.training.data.sources.base import Part, Source, register_source
 from slices.training.data.sources.statics import static_events
 from slices.training.data.vocabulary import read_vocabulary, stamped
 
-from .layout import Layout, find_layout, unknown_variables
+from .layout import TABLES, Layout, find_layout, table_path, unknown_variables
 from .tables import read_events, read_labels, read_stays, stay_ranges, with_lengths
 
 __all__ = ["RicuConfig", "RicuSource"]
@@ -95,9 +95,13 @@ class RicuSource(Source):
     def parts(self) -> Sequence[Part]:
         """Ranges of stay ids, of about ``ROWS`` hours each."""
         layout = self.layout
-        files = tuple(str(layout.path(table)) for table in ("dyn", "sta", "outc"))
+        files = tuple(str(layout.path(table)) for table in TABLES)
         n = len(stay_ranges(layout))
         return [Part(f"{i + 1} of {n}", files) for i in range(n)]
+
+    def raw_files(self) -> dict[str, list[Path]]:
+        """The three tables."""
+        return {"raw": [table_path(Path(self.config.raw), table) for table in TABLES]}
 
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         layout = self.layout

@@ -14,6 +14,7 @@ from slices.training.data.schema import Variable
 from slices.training.data.sources.reading import hours, is_text, number, require, schema_of, whole
 from slices.training.data.sources.statics import Static, find_statics
 
+TABLES = ("dyn", "sta", "outc")
 PATIENT = ("patient_id", "subject_id")
 REMEDY = "ricu and YAIB write it so; rename yours"
 
@@ -50,7 +51,7 @@ def find_layout(folder: Path, vocabulary: Mapping[str, Variable], keep_unknown: 
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: set data.source.raw to the one that holds dyn.parquet")
-    paths = {table: table_path(folder, table) for table in ("dyn", "sta", "outc")}
+    paths = {table: table_path(folder, table) for table in TABLES}
     dyn, sta = schema_of(paths["dyn"]), schema_of(paths["sta"])
     outc = schema_of(paths["outc"]) if paths["outc"].exists() else pl.Schema()
     for table, schema in (("dyn", dyn), ("sta", sta), ("outc", outc)):

@@ -18,7 +18,7 @@ from slices.training.data.sources.statics import Static, find_statics, static_ev
 from slices.training.data.vocabulary import read_vocabulary, stamped
 
 from .config import TableColumns, TableConfig
-from .files import Bucket, Survey, survey
+from .files import Bucket, Survey, survey, table_files
 from .labels import read_labels
 from .rows import events_of, read_rows
 from .stays import check_stays, read_stays, since_admission, stays_of, with_admission, with_length
@@ -93,6 +93,13 @@ class TableSource(Source):
         self._compare_names()
         files = (*map(str, self.survey.files), *(path for path in (config.stays, config.labels) if path))
         return [Part(f"{i + 1} of {n}", files) for i in range(n)]
+
+    def raw_files(self) -> dict[str, list[Path]]:
+        """The table's files, the stays file and the labels file."""
+        config = self.config
+        apart = {"stays": config.stays, "labels": config.labels}
+        given = {name: [Path(path)] for name, path in apart.items() if path}
+        return {"raw": table_files(config.raw, apart.values())} | given
 
     def _compare_names(self) -> None:
         """Say which names the vocabulary lacks. Raises ``ValueError`` where it has none of them, and where

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from slices.training.data.raw import files_under
 from slices.training.data.sources.reading import (
     is_text,
     number,
@@ -58,7 +59,9 @@ def survey(raw: str, apart: Iterable[str | None], columns: TableColumns) -> Surv
 
     Raises ``FileNotFoundError`` where there is none, ``ValueError`` for a file that is not such a table.
     """
-    files = _find(raw, {Path(path).resolve() for path in apart if path})
+    files = table_files(raw, apart)
+    if not files:
+        raise FileNotFoundError(f"no .parquet or .csv file at {raw}: set data.source.raw to the table")
     rows_of: dict[str | None, int] = {}
     for path in files:
         schema = schema_of(path)
@@ -69,14 +72,13 @@ def survey(raw: str, apart: Iterable[str | None], columns: TableColumns) -> Surv
     return Survey(tuple(files), rows_of)
 
 
-def _find(raw: str, apart: set[Path]) -> list[Path]:
+def table_files(raw: str, apart: Iterable[str | None]) -> list[Path]:
+    """The files of the table, sorted, but for those set apart."""
     folder = Path(raw)
-    inside = [p for p in folder.rglob("*") if p.suffix in (".parquet", ".csv")] if folder.is_dir() else []
+    inside = [p for p in files_under(folder) if p.suffix in (".parquet", ".csv")] if folder.is_dir() else []
     found = inside or [Path(path) for path in glob.glob(raw, recursive=True)] or [folder]
-    files = sorted(path for path in found if path.is_file() and path.resolve() not in apart)
-    if not files:
-        raise FileNotFoundError(f"no .parquet or .csv file at {raw}: set data.source.raw to the table")
-    return files
+    others = {Path(path).resolve() for path in apart if path}
+    return sorted(path for path in found if path.is_file() and path.resolve() not in others)
 
 
 def _check(path: Path, schema: pl.Schema, columns: TableColumns) -> None:
