@@ -34,9 +34,10 @@ class TableSource(Source):
 
     Times are hours since admission (or Durations), or timestamps: then the admission is that of the stays
     file, else the stay's first row. A stays file says which stays there are; without one every stay that
-    has a row is one. A stay ends after the length in the stays file, else with its last row.
+    has a row is one. A stay ends after the length in the stays file, else with its last row or label.
     """
 
+    version = 2
     config: TableConfig
 
     def __init__(self, config: TableConfig) -> None:
@@ -130,9 +131,9 @@ class TableSource(Source):
             statics = [static_events(path, stays, self.statics, position, tally, config.sentinels)]
         stays = with_admission(stays, rows, tally)
         rows = since_admission(rows, stays, files, columns.time)
-        stays = with_length(stays, rows)
-        events = events_of(rows, stays, position, static, config.sentinels, tally)
         labels = LABEL_SCHEMA.to_frame()
         if config.labels is not None:
             labels = read_labels(Path(config.labels), bucket, columns, self.task_infos(), stays, tally)
+        stays = with_length(stays, rows, labels)
+        events = events_of(rows, stays, position, static, config.sentinels, tally)
         yield Chunk(stays, pl.concat([*statics, events]), labels)
