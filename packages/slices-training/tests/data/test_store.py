@@ -317,6 +317,22 @@ def test_a_file_that_changes_while_others_are_read_is_noticed(in_parts: InParts,
     assert (raw / ".reads").read_text() == "xyz" + "x"
 
 
+def test_what_parts_share_is_made_anew_for_those_that_are_missing(in_parts: InParts, tmp_path: Path) -> None:
+    found = []
+
+    def stage(folder: Path) -> None:
+        found.append(list(folder.iterdir()))
+        (folder / "shared").write_text("of now")
+
+    in_parts.stage = stage  # type: ignore[method-assign]
+    (Path(in_parts.config.folder) / "z").write_text("broken")
+    with pytest.raises(ValueError, match="z is broken"):
+        prepare_dataset(in_parts, tmp_path / "d")
+    (Path(in_parts.config.folder) / "z").write_text("82")
+    prepare_dataset(in_parts, tmp_path / "d")
+    assert found == [[], []]
+
+
 def test_what_a_killed_worker_left_is_never_taken_for_a_part(in_parts: InParts, tmp_path: Path) -> None:
     (Path(in_parts.config.folder) / "z").write_text("broken")
     with pytest.raises(ValueError, match="z is broken"):

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,16 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from slices.training.data.definitions import check_definitions
-from slices.training.data.parts import DONE, WrittenPart, end_with, find_part, refuse_repeated, write_part
+from slices.training.data.parts import (
+    DONE,
+    Stamp,
+    WrittenPart,
+    end_with,
+    find_part,
+    refuse_repeated,
+    stamp_of,
+    write_part,
+)
 from slices.training.data.raw import contents_of, refuse_changed, refuse_other_place
 from slices.training.data.schema import Tally
 from slices.training.data.sources.base import Part, Source
@@ -176,31 +185,50 @@ def _written_parts(source: Source, parts: Sequence[Part], workshop: Path, jobs: 
     Raises ``DatasetError`` where a file changed after it was read: all parts are of one state of the files.
     """
     folders = {part: workshop / f"part-{i:05d}" for i, part in enumerate(parts)}
-    done = {part: found for part in parts if (found := find_part(part, folders[part]))}
+    stamps = {part: stamp_of(part) for part in parts}
+    done = {part: found for part in parts if (found := find_part(stamps[part], folders[part]))}
     if done:
         log.info("going on with an interrupted preparation: %d of %d parts are there", len(done), len(parts))
-    for part, written in _write_all(source, {p: folders[p] for p in parts if p not in done}, jobs):
+    missing = [Job(part, stamps[part], folders[part]) for part in parts if part not in done]
+    if missing:
+        _stage(source, workshop / "shared")
+    for part, written in _write_all(source, missing, jobs):
         done[part] = written
         if len(parts) > 1:
             log.info("part %d/%d read: %s", len(done), len(parts), part.name)
-    if changed := [part for part in parts if not find_part(part, folders[part])]:
+    if changed := [part.name for part in parts if stamp_of(part) != stamps[part]]:
         raise DatasetError(
-            f"raw files of {source.name!r} changed while they were read (part {changed[0].name}): prepare it "
+            f"raw files of {source.name!r} changed while they were read (part {changed[0]}): prepare it "
             "again; parts whose files did not change are kept"
         )
     return [done[part] for part in parts]
 
 
-def _write_all(source: Source, folders: dict[Part, Path], jobs: int) -> Iterator[tuple[Part, WrittenPart]]:
-    if jobs <= 1 or len(folders) <= 1:
-        for part, folder in folders.items():
-            yield part, write_part(source, part, folder)
+def _stage(source: Source, shared: Path) -> None:
+    """Have the source put there what its parts share: anew, since the files may have changed."""
+    shutil.rmtree(shared, ignore_errors=True)
+    shared.mkdir()
+    source.stage(shared)
+
+
+class Job(NamedTuple):
+    """A part to be written: the stamp of its files, and where to."""
+
+    part: Part
+    stamp: Stamp
+    folder: Path
+
+
+def _write_all(source: Source, work: Sequence[Job], jobs: int) -> Iterator[tuple[Part, WrittenPart]]:
+    if jobs <= 1 or len(work) <= 1:
+        for job in work:
+            yield job.part, write_part(source, *job)
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(jobs, len(folders)), mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
+        min(jobs, len(work)), mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
-        running = {pool.submit(write_part, source, part, folder): part for part, folder in folders.items()}
+        running = {pool.submit(write_part, source, *job): job.part for job in work}
         try:
             for future in as_completed(running):
                 yield running[future], future.result()

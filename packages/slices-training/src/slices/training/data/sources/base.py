@@ -72,6 +72,13 @@ class Source(ABC):
                 )
         return tasks | {definition.name: definition.task for definition in self.definitions}
 
+    def stage(self, folder: Path) -> None:
+        """Put into an empty folder what the parts share, once before they are read; by default nothing.
+
+        The folder lasts until they are read. Raises what ``read`` raises.
+        """
+        return
+
     @abstractmethod
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         """The stays of a part, in chunks that fit into memory; what is dropped or repaired is tallied."""

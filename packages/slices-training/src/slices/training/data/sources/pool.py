@@ -172,6 +172,12 @@ class PoolSource(Source):
             for name, files in source.raw_files().items()
         }
 
+    def stage(self, folder: Path) -> None:
+        """What each member puts there."""
+        for member, source in self.members.items():
+            (folder / member).mkdir()
+            source.stage(folder / member)
+
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         member, _, name = part.name.partition("/")
         source, columns = self.members[member], self._columns(member)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -18,7 +19,7 @@ from slices.training.data.sources.statics import Static, find_statics, static_ev
 from slices.training.data.vocabulary import read_vocabulary, stamped
 
 from .config import TableColumns, TableConfig
-from .files import Bucket, Survey, survey, table_files
+from .files import Bucket, Survey, as_parquet, survey, table_files
 from .labels import read_labels
 from .rows import events_of, read_rows
 from .stays import check_stays, read_stays, since_admission, stays_of, with_admission, with_length
@@ -43,6 +44,7 @@ class TableSource(Source):
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config)
         self.tasks = config.task_infos()
+        self.copies: dict[Path, Path] = {}
 
     def options(self) -> dict[str, Any]:
         """Those of the config, the vocabulary by its content."""
@@ -116,10 +118,15 @@ class TableSource(Source):
         if lacking := sorted(seen - known):
             log.warning("%d names are not in the vocabulary: %s", len(lacking), ", ".join(lacking[:20]))
 
+    def stage(self, folder: Path) -> None:
+        """Copies of CSV files in parquet, where several parts are to read them."""
+        if self.survey.n_buckets > 1:
+            self.copies = as_parquet(itertools.chain(*self.raw_files().values()), folder)
+
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         config, columns, files = self.config, self.config.columns, self.survey.files
         number, n = map(int, part.name.split(" of "))
-        bucket = Bucket(number - 1, n)
+        bucket = Bucket(number - 1, n, self.copies)
         position = {variable.name: i for i, variable in enumerate(self.variables)}
         static = [i for i, variable in enumerate(self.variables) if variable.static]
         rows = read_rows(files, bucket, columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,10 +44,14 @@ class Survey(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """Stays whose ids have one hash; rows without an id are in the first."""
+    """Stays whose ids have one hash; rows without an id are in the first.
+
+    ``copies`` are those of ``as_parquet``, which are read in place of their files.
+    """
 
     number: int
     of: int
+    copies: Mapping[Path, Path]
 
     def holds(self, stay: pl.Expr) -> pl.Expr:
         """Whether stay ids are in it."""
@@ -81,6 +86,14 @@ def table_files(raw: str, apart: Iterable[str | None]) -> list[Path]:
     return sorted(path for path in found if path.is_file() and path.resolve() not in others)
 
 
+def as_parquet(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
+    """Copies in parquet of the CSV files, so that not every bucket parses them. Raises as ``reading``."""
+    copies = {path: folder / f"{i}.parquet" for i, path in enumerate(files) if path.suffix != ".parquet"}
+    for path, copy in copies.items():
+        reading(path, partial(scan(path).sink_parquet, copy))
+    return copies
+
+
 def _check(path: Path, schema: pl.Schema, columns: TableColumns) -> None:
     for key in ("stay", "time", "variable", "value"):
         require(path, schema, [getattr(columns, key)], f"Set data.source.columns.{key} to its name")
@@ -101,8 +114,8 @@ def read_bucket(path: Path, bucket: Bucket, stay: str, columns: Iterable[pl.Expr
     given = pl.lit(None, pl.String) if schema[stay].is_integer() else text(stay).replace("NaN", None)
     number = whole(path, schema, stay)
     keys = (pl.col(ROW).alias("row"), number.alias("stay_id"), given.alias("given"))
-    rows = scan(path).with_row_index(ROW).filter(bucket.holds(number)).select(*keys, *columns)
-    table = reading(path, rows.collect)
+    rows = scan(bucket.copies.get(path, path)).with_row_index(ROW).filter(bucket.holds(number))
+    table = reading(path, rows.select(*keys, *columns).collect)
     unread = pl.col("stay_id").is_null() & pl.col("given").is_not_null()
     refuse(table, unread, path, stay, "is no whole number: number the stays, the same in every file")
     return table.drop("given")
