@@ -359,36 +359,36 @@ def damaged(table: pl.DataFrame, path: Path, change: Callable[[bytes], bytes]) -
     [
         (
             lambda path: RECORD.drop("code").write_parquet(path),
-            r"0\.parquet has no column code \(it has subj",
+            r"0\.parquet: unknown column 'code': There are: .*subject_id.*MEDS",
         ),
         (
             lambda path: RECORD.drop("numeric_value").write_parquet(path),
-            r"0\.parquet has no column numeric_v",
+            r"0\.parquet: unknown column 'numeric_value'",
         ),
         (
             lambda path: RECORD.with_columns(code=pl.lit(3)).write_parquet(path),
-            r"0\.parquet: column code is Int32, but must hold text",
+            r"0\.parquet: column 'code' holds Int32, not text: convert it",
         ),
         (
             lambda path: RECORD.cast({"numeric_value": pl.String}).write_parquet(path),
-            r"0\.parquet: column numeric_value is String, but must hold numbers",
+            r"0\.parquet: column 'numeric_value' holds String, not numbers: convert it",
         ),
         (
             lambda path: RECORD.cast({"time": pl.String}).write_parquet(path),
-            r"0\.parquet: column time is String, but must hold timestamps",
+            r"0\.parquet: column 'time' holds String, not timestamps: convert it",
         ),
         (
             lambda path: RECORD.cast({"subject_id": pl.Float64}).write_parquet(path),
-            r"0\.parquet: column subject_id is Float64, but must hold whole numbers",
+            r"0\.parquet: column 'subject_id' holds Float64, not whole numbers: convert it",
         ),
-        (lambda path: damaged(RECORD, path, lambda raw: raw[:-20]), r"0\.parquet cannot be read as parquet"),
-        (lambda path: damaged(RECORD, path, lambda raw: raw[:50]), r"0\.parquet cannot be read as parquet"),
-        (lambda path: damaged(RECORD, path, lambda raw: b""), r"0\.parquet cannot be read as parquet"),
+        (lambda path: damaged(RECORD, path, lambda raw: raw[:-20]), r"0\.parquet cannot be read .*truncated"),
+        (lambda path: damaged(RECORD, path, lambda raw: raw[:50]), r"0\.parquet cannot be read .*truncated"),
+        (lambda path: damaged(RECORD, path, lambda raw: b""), r"0\.parquet cannot be read .*truncated"),
         (
             lambda path: damaged(RECORD, path, lambda raw: raw[:4] + b"\xff" * 300 + raw[304:]),
-            r"0\.parquet cannot be read as parquet",
+            r"0\.parquet cannot be read .*truncated",
         ),
-        (lambda path: path.write_text("subject_id,time"), r"0\.parquet cannot be read as parquet"),
+        (lambda path: path.write_text("subject_id,time"), r"0\.parquet cannot be read .*truncated"),
         (lambda path: None, r"has no data/\*\*/\*\.parquet: set data\.source\.raw"),
     ],
 )
@@ -404,7 +404,7 @@ def test_a_file_that_cannot_be_used_is_named(meds: Meds, write: Callable[[Path],
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (labels((7, 20.0, True)).drop("prediction_time"), {}, r"t\.parquet has no column prediction_time"),
+        (labels((7, 20.0, True)).drop("prediction_time"), {}, r"t\.parquet: unknown column .predict"),
         (
             labels((7, 20.0, True)).drop("boolean_value", "integer_value", "categorical_value"),
             {},

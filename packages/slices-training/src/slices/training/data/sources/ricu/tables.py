@@ -11,7 +11,7 @@ import polars as pl
 
 from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import EVENT_SCHEMA, Tally
-from slices.training.data.sources.reading import hours, number, reading, refuse, scan, text, whole
+from slices.training.data.sources.reading import collect, hours, number, refuse, scan, text, whole
 from slices.training.data.sources.statics import raw_statics
 
 from .layout import Layout, Patients
@@ -40,9 +40,9 @@ class StayRange(NamedTuple):
 def stay_ranges(layout: Layout) -> list[StayRange]:
     """Ranges with equally many stays and about ``ROWS`` hours; every row of every table lies in one."""
     dyn, sta = layout.path("dyn"), layout.path("sta")
-    n_rows = reading(dyn, lambda: scan(dyn).select(pl.len()).collect()).item()
+    n_rows = collect(dyn, scan(dyn).select(pl.len())).item()
     stay = whole(sta, layout.sta, "stay_id")
-    ids = reading(sta, lambda: scan(sta).select(stay.unique()).collect()).to_series().drop_nulls().sort()
+    ids = collect(sta, scan(sta).select(stay.unique())).to_series().drop_nulls().sort()
     size = max(1, math.ceil(len(ids) / max(1, math.ceil(n_rows / ROWS))))
     cuts = [int(ids[at - 1]) for at in range(size, len(ids), size)]
     return [StayRange(*ends) for ends in zip([None, *cuts], [*cuts, None], strict=True)]
@@ -53,7 +53,7 @@ def read_stays(layout: Layout, within: StayRange, tally: Tally) -> pl.DataFrame:
     path, schema = layout.path("sta"), layout.sta
     lazy = scan(path).filter(within.holds())
     columns = (whole(path, schema, "stay_id"), pl.lit(SET).alias("set"))
-    table = reading(path, lambda: lazy.select(*columns, *raw_statics(layout.statics)).collect())
+    table = collect(path, lazy.select(*columns, *raw_statics(layout.statics)))
     stay = pl.col("stay_id")
     rules = {
         "stay_without_id": ("a row of sta without a whole number as stay_id", stay.is_null()),
@@ -80,7 +80,7 @@ def read_patients(of: Patients, within: StayRange) -> pl.DataFrame:
     given = text(column).replace("NaN", None).alias("given")
     keys = (whole(path, schema, "stay_id"), whole(path, schema, column).alias("patient_id"), given)
     lazy = scan(path).with_row_index(ROW).select(pl.col(ROW).alias("row"), *keys).filter(within.holds())
-    rows = reading(path, lazy.collect).drop_nulls(["stay_id", "given"])
+    rows = collect(path, lazy).drop_nulls(["stay_id", "given"])
     refuse(rows, pl.col("patient_id").is_null(), path, column, "is no whole number: number the patients")
     patients = rows.select("stay_id", "patient_id").unique(maintain_order=True)
     two = patients.filter(pl.col("stay_id").is_duplicated())
@@ -144,7 +144,7 @@ def _hourly(path: Path, schema: pl.Schema, within: StayRange, columns: Sequence[
     lazy = (
         scan(path).filter(within.holds()).select(stay, time.alias("hour"), pl.lit(SET).alias("set"), *columns)
     )
-    table = reading(path, lazy.collect)
+    table = collect(path, lazy)
     hour = pl.col("hour")
     between = table.filter(((hour - hour.round()).abs() < EDGE).not_())
     if len(between):

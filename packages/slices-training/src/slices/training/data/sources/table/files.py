@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import polars as pl
 
 from slices.training.data.raw import files_under
 from slices.training.data.sources.reading import (
+    collect,
     is_text,
     number,
     reading,
@@ -72,7 +72,7 @@ def survey(raw: str, apart: Iterable[str | None], columns: TableColumns) -> Surv
         schema = schema_of(path)
         _check(path, schema, columns)
         names = scan(path).select(name=text(columns.variable)).group_by("name").len()
-        for name, count in reading(path, names.collect).iter_rows():
+        for name, count in collect(path, names).iter_rows():
             rows_of[name] = rows_of.get(name, 0) + count
     return Survey(tuple(files), rows_of)
 
@@ -90,7 +90,8 @@ def as_parquet(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
     """Copies in parquet of the CSV files, so that not every bucket parses them. Raises as ``reading``."""
     copies = {path: folder / f"{i}.parquet" for i, path in enumerate(files) if path.suffix != ".parquet"}
     for path, copy in copies.items():
-        reading(path, partial(scan(path).sink_parquet, copy))
+        with reading(path):
+            scan(path).sink_parquet(copy)
     return copies
 
 
@@ -115,7 +116,7 @@ def read_bucket(path: Path, bucket: Bucket, stay: str, columns: Iterable[pl.Expr
     number = whole(path, schema, stay)
     keys = (pl.col(ROW).alias("row"), number.alias("stay_id"), given.alias("given"))
     rows = scan(bucket.copies.get(path, path)).with_row_index(ROW).filter(bucket.holds(number))
-    table = reading(path, rows.select(*keys, *columns).collect)
+    table = collect(path, rows.select(*keys, *columns))
     unread = pl.col("stay_id").is_null() & pl.col("given").is_not_null()
     refuse(table, unread, path, stay, "is no whole number: number the stays, the same in every file")
     return table.drop("given")
