@@ -182,6 +182,17 @@ def test_a_stay_given_twice_is_refused(tmp_path: Path, table_source: Any) -> Non
         prepare_dataset(table_source([(7, 1, "a", 48.0), (7, 2, "a", 48.0)], []), tmp_path / "d")
 
 
+def test_a_source_has_to_say_its_variables_and_tasks() -> None:
+    class Untold(Source):
+        tasks = ()
+
+        def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+            yield from ()
+
+    with pytest.raises(TypeError, match=r"Untold .*variables"):
+        Untold(None)  # type: ignore[abstract]
+
+
 def test_processes_that_prepare_at_once_do_no_harm(tmp_path: Path, left_behind: Any) -> None:
     def prepare(_: int) -> str:
         return prepare_dataset(build_source(SMALL), tmp_path / "d").manifest.fingerprint

@@ -32,18 +32,15 @@ class Part(NamedTuple):
 class Source(ABC):
     """Raw data of one kind, turned into stays, events and labels.
 
-    ``variables`` and ``tasks`` are known before the data is read, at most from its metadata. ``version``
-    goes up whenever the same raw data would give another dataset than before. A field of the config that
-    says where the data lies rather than what it holds is declared with ``metadata={"content": False}``.
+    ``variables``, ``tasks`` and ``outcomes`` are attributes of the class, or properties (cached ones): known
+    before the data is read, at most from its metadata. ``version`` goes up whenever the same raw data would
+    give another dataset than before. A field of the config that says where the data lies rather than what it
+    holds is declared with ``metadata={"content": False}``.
     A source is pickled to the processes that read its parts.
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
-    variables: tuple[Variable, ...]
-    tasks: tuple[TaskInfo, ...]
-    outcomes: tuple[str, ...] = ()
-    """The columns of ``OUTCOME_SCHEMA`` that its chunks have, ``stay_id`` apart."""
     known_after: float = 0.0
     """Hours after its time that an event is known: of hourly rows, the hour that they sum up."""
     definitions: tuple[Definition, ...] = ()
@@ -51,6 +48,21 @@ class Source(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[Variable, ...]:
+        """What there are events of."""
+
+    @property
+    @abstractmethod
+    def tasks(self) -> tuple[TaskInfo, ...]:
+        """What it labels itself."""
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The columns of ``OUTCOME_SCHEMA`` that its chunks have, ``stay_id`` apart."""
+        return ()
 
     def parts(self) -> Sequence[Part]:
         """The portions, in the order in which their stays are stored; one by default.

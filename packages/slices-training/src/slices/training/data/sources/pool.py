@@ -96,7 +96,7 @@ class PoolSource(Source):
         }
 
     @cached_property
-    def variables(self) -> tuple[Variable, ...]:  # type: ignore[override]
+    def variables(self) -> tuple[Variable, ...]:
         """The vocabulary's variables that some member has, in the vocabulary's order."""
         mapped = {key for renaming in self._renamings.values() for key in renaming}
         return tuple(variable for key, variable in self._vocabulary.items() if key in mapped)
@@ -110,7 +110,7 @@ class PoolSource(Source):
         return {member: self._renaming(member) for member in self.members}
 
     @cached_property
-    def tasks(self) -> tuple[TaskInfo, ...]:  # type: ignore[override]
+    def tasks(self) -> tuple[TaskInfo, ...]:
         """The tasks of all members. Raises ``ValueError`` where one name means two things."""
         found: dict[str, tuple[str, TaskInfo]] = {}
         for member, source in self.members.items():
@@ -124,7 +124,7 @@ class PoolSource(Source):
         return tuple(task for _, task in found.values())
 
     @cached_property
-    def outcomes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def outcomes(self) -> tuple[str, ...]:
         """The outcomes that some member knows."""
         known = {name for source in self.members.values() for name in source.outcomes}
         return tuple(name for name in OUTCOME_SCHEMA if name in known)

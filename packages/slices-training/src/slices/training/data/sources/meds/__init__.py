@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import polars as pl
 
 from slices.encoders.registry import make_config
 from slices.training.data.raw import files_under
-from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally
+from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
 
 from .events import events_of
@@ -70,9 +71,17 @@ class MedsSource(Source):
     def __init__(self, config: MedsConfig) -> None:
         super().__init__(config)
         self.codes = read_mapping(config.mapping, config.vocabulary)
-        self.variables = self.codes.variables
-        self.tasks = tuple(table.task(name) for name, table in config.labels.items())
         self.raw = Path(config.raw)
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Those of the vocabulary that have codes."""
+        return self.codes.variables
+
+    @cached_property
+    def tasks(self) -> tuple[TaskInfo, ...]:
+        """One a label table."""
+        return tuple(table.task(name) for name, table in self.config.labels.items())
 
     def options(self) -> dict[str, Any]:
         """With the content of mapping and vocabulary, which may change while their names do not."""

@@ -87,13 +87,13 @@ class RicuSource(Source):
         )
 
     @cached_property
-    def variables(self) -> tuple[Variable, ...]:  # type: ignore[override]  # known once the files are seen
+    def variables(self) -> tuple[Variable, ...]:  # known once the files are seen
         """Those of the vocabulary, then the unknown ones that are kept."""
         vocabulary = read_vocabulary(self.config.vocabulary)
         return (*vocabulary.values(), *unknown_variables(self.layout, vocabulary))
 
     @cached_property
-    def tasks(self) -> tuple[TaskInfo, ...]:  # type: ignore[override]
+    def tasks(self) -> tuple[TaskInfo, ...]:
         """The one that is configured: with one label an hour where ``outc`` has a time."""
         layout = self.layout
         return (self.config.task("time" in layout.outc),) if layout.outc else ()

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from slices.encoders.registry import unknown
-from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, Variable
+from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
 from slices.training.data.sources.statics import Static, find_statics, static_events
 from slices.training.data.vocabulary import read_vocabulary, stamped
@@ -43,7 +43,6 @@ class TableSource(Source):
 
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config)
-        self.tasks = config.task_infos()
         self.copies: dict[Path, Path] = {}
 
     def options(self) -> dict[str, Any]:
@@ -53,6 +52,11 @@ class TableSource(Source):
             "columns": dataclasses.asdict(self.config.columns),
             "vocabulary": None if vocabulary is None else stamped(vocabulary),
         }
+
+    @cached_property
+    def tasks(self) -> tuple[TaskInfo, ...]:
+        """Those of the config."""
+        return self.config.task_infos()
 
     @cached_property
     def survey(self) -> Survey:
@@ -79,7 +83,7 @@ class TableSource(Source):
         return find_statics(path, schema, config.statics, known)
 
     @cached_property
-    def variables(self) -> tuple[Variable, ...]:  # type: ignore[override]  # known once the files are seen
+    def variables(self) -> tuple[Variable, ...]:  # known once the files are seen
         """Those of the vocabulary, then the statics that it lacks. Raises ``ValueError`` where they clash."""
         known = self.vocabulary
         names = [name for static in self.statics for name in static.names]
