@@ -7,20 +7,17 @@ together, in the source's order, and moved into place.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,20 +25,13 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from slices.training.data.definitions import check_definitions
-from slices.training.data.parts import (
-    DONE,
-    Stamp,
-    WrittenPart,
-    end_with,
-    find_part,
-    refuse_repeated,
-    stamp_of,
-    write_part,
-)
-from slices.training.data.raw import contents_of, refuse_changed, refuse_other_place
+from slices.training.data.identity import describe, refuse_other
+from slices.training.data.parts import DONE, WrittenPart, refuse_repeated
+from slices.training.data.raw import contents_of
 from slices.training.data.schema import Tally
-from slices.training.data.sources.base import Part, Source
-from slices.training.data.store import ARRAYS, MANIFEST, REMEDY, TABLES, DatasetError, Manifest, StayStore
+from slices.training.data.sources.base import Source
+from slices.training.data.store import ARRAYS, MANIFEST, TABLES, DatasetError, Manifest, StayStore
+from slices.training.data.work import written_parts
 
 log = logging.getLogger(__name__)
 
@@ -85,41 +75,6 @@ def open_dataset(source: Source, directory: str | Path) -> StayStore:
     return store
 
 
-def refuse_other(source: Source, manifest: Manifest, directory: Path) -> None:
-    """Raise ``DatasetError`` unless the dataset is the one this source would give, naming what differs.
-
-    That is its options, the places of its raw data, and what lies there (see ``refuse_changed``).
-    """
-    recorded, asked = manifest.source, _describe(source)
-    if recorded == asked:
-        refuse_other_place(source.places(), manifest, directory)
-        refuse_changed(source.raw_files(), manifest, directory)
-        return
-    differences = [
-        f"{key}: prepared with {_show(old, key)}, asked for {_show(new, key)}"
-        for old, new in ((_flat(recorded), _flat(asked)),)
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    raise DatasetError(f"{directory} is not the dataset asked for ({'; '.join(differences)}): {REMEDY}")
-
-
-def _describe(source: Source) -> dict[str, Any]:
-    options = source.options()
-    if source.definitions:
-        defined = {d.name: {"kind": d.kind} | dataclasses.asdict(d) for d in source.definitions}
-        options = options | {"definitions": json.loads(json.dumps(defined))}
-    return {"name": source.name, "version": source.version, "options": options}
-
-
-def _flat(description: dict[str, Any]) -> dict[str, Any]:
-    return {key: description.get(key) for key in ("name", "version")} | dict(description.get("options", {}))
-
-
-def _show(values: dict[str, Any], key: str) -> str:
-    return f"{key}={values[key]!r}" if key in values else f"no {key}"
-
-
 def _check_ours(directory: Path) -> None:
     """Overwriting deletes: refuse a directory that holds anything a dataset does not."""
     foreign = sorted({path.name for path in directory.iterdir()} - {*ARRAYS, *TABLES, MANIFEST})
@@ -154,7 +109,7 @@ def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
     workshop = directory.parent / f".{directory.name}.parts"
     _take_up(workshop, source)
     try:
-        written = _written_parts(source, parts, workshop, jobs)
+        written = written_parts(source, parts, workshop, jobs)
     except BaseException:
         if not list(workshop.glob(f"*/{DONE}")):  # nothing to go on with
             shutil.rmtree(workshop)
@@ -172,69 +127,11 @@ def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
 
 def _take_up(workshop: Path, source: Source) -> None:
     """The folder of an interrupted preparation of the same source, or an empty one."""
-    recorded, asked = workshop / "source.json", json.dumps(_describe(source), sort_keys=True)
+    recorded, asked = workshop / "source.json", json.dumps(describe(source), sort_keys=True)
     if not (recorded.is_file() and recorded.read_text(encoding="utf-8") == asked):
         shutil.rmtree(workshop, ignore_errors=True)
         workshop.mkdir(parents=True)
         recorded.write_text(asked, encoding="utf-8")
-
-
-def _written_parts(source: Source, parts: Sequence[Part], workshop: Path, jobs: int) -> list[WrittenPart]:
-    """Every part, in order: those of an earlier attempt as they are, the others written now.
-
-    Raises ``DatasetError`` where a file changed after it was read: all parts are of one state of the files.
-    """
-    folders = {part: workshop / f"part-{i:05d}" for i, part in enumerate(parts)}
-    stamps = {part: stamp_of(part) for part in parts}
-    done = {part: found for part in parts if (found := find_part(stamps[part], folders[part]))}
-    if done:
-        log.info("going on with an interrupted preparation: %d of %d parts are there", len(done), len(parts))
-    missing = [Job(part, stamps[part], folders[part]) for part in parts if part not in done]
-    if missing:
-        _stage(source, workshop / "shared")
-    for part, written in _write_all(source, missing, jobs):
-        done[part] = written
-        if len(parts) > 1:
-            log.info("part %d/%d read: %s", len(done), len(parts), part.name)
-    if changed := [part.name for part in parts if stamp_of(part) != stamps[part]]:
-        raise DatasetError(
-            f"raw files of {source.name!r} changed while they were read (part {changed[0]}): prepare it "
-            "again; parts whose files did not change are kept"
-        )
-    return [done[part] for part in parts]
-
-
-def _stage(source: Source, shared: Path) -> None:
-    """Have the source put there what its parts share: anew, since the files may have changed."""
-    shutil.rmtree(shared, ignore_errors=True)
-    shared.mkdir()
-    source.stage(shared)
-
-
-class Job(NamedTuple):
-    """A part to be written: the stamp of its files, and where to."""
-
-    part: Part
-    stamp: Stamp
-    folder: Path
-
-
-def _write_all(source: Source, work: Sequence[Job], jobs: int) -> Iterator[tuple[Part, WrittenPart]]:
-    if jobs <= 1 or len(work) <= 1:
-        for job in work:
-            yield job.part, write_part(source, *job)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(jobs, len(work)), mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
-    ) as pool:
-        running = {pool.submit(write_part, source, *job): job.part for job in work}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _assemble(
@@ -255,7 +152,7 @@ def _assemble(
     pl.scan_parquet(tables).sink_parquet(directory / "labels.parquet", maintain_order=True)
     files = {name: _file_record(directory / name) for name in (*ARRAYS, *TABLES)}
     manifest = Manifest(
-        source=_describe(source),
+        source=describe(source),
         variables=source.variables,
         tasks=source.task_infos(),
         counts={

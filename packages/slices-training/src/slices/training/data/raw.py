@@ -1,18 +1,12 @@
-"""What lies where raw data is read from, so that a dataset is known to be of it and of no other."""
+"""What lies where raw data is read from."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 
-from slices.training.data.store import ARRAYS, REMEDY, DatasetError, Manifest
-
-SECOND = 10**9  # nanoseconds: some file systems keep no smaller part of a time
-
-log = logging.getLogger(__name__)
+from slices.training.data.store import ARRAYS
 
 
 def files_under(place: Path) -> list[Path]:
@@ -41,50 +35,3 @@ def contents_of(files: Mapping[str, Iterable[Path]]) -> dict[str, dict[str, int]
                 "newest": max(of.st_mtime_ns for of in status),
             }
     return found
-
-
-def refuse_other_place(places: Mapping[str, str], manifest: Manifest, directory: Path) -> None:
-    """Raw data that was moved is the same; raw data at two places that both are there is not.
-
-    Raises ``DatasetError`` naming both places, or the option that names one and did not, or the other way
-    round.
-    """
-    for name in places.keys() | manifest.raw.keys() if manifest.contents else ():
-        if (name in places) != (name in manifest.raw):
-            then, now = manifest.raw.get(name, "none"), places.get(name, "none")
-            raise DatasetError(f"{directory} was prepared with {name}={then}, asked for is {now}: {REMEDY}")
-    for name, now in places.items():
-        then = manifest.raw.get(name, now)
-        if then != now and Path(then).exists() and Path(now).exists():
-            raise DatasetError(f"{directory} was prepared from {then}, asked for is {name}={now}: {REMEDY}")
-
-
-def refuse_changed(files: Mapping[str, Iterable[Path]], manifest: Manifest, directory: Path) -> None:
-    """Raise ``DatasetError`` where other files lie at a place than were read; none at all are no harm.
-
-    Files of the same sizes that were written at another time may be copies: of those it is only said.
-    """
-    now = contents_of(files)
-    for place, then in manifest.contents.items():
-        if place not in now:
-            continue
-        if any(now[place][what] != then[what] for what in ("files", "bytes")):
-            raise DatasetError(
-                f"the raw data of {directory} has changed: data.source.{place} was {_said(then)}, "
-                f"is {_said(now[place])}: {REMEDY}"
-            )
-        if abs(now[place]["newest"] - then["newest"]) >= SECOND:
-            _warn_once(
-                f"the raw data of {directory} (data.source.{place}) was written at another time than what it "
-                f"was prepared from, with equal sizes: if it is more than a copy, {REMEDY}"
-            )
-
-
-def _said(contents: Mapping[str, int]) -> str:
-    files = contents["files"]
-    return f"{files:,} file{'s' if files != 1 else ''} of {contents['bytes']:,} bytes"
-
-
-@cache
-def _warn_once(message: str) -> None:
-    log.warning(message)
