@@ -109,6 +109,18 @@ def test_a_shard_or_a_label_that_comes_later_makes_another_dataset(meds: Meds) -
         path.unlink()
 
 
+def test_labels_of_nobody_are_counted_anew_where_an_interrupted_preparation_goes_on(meds: Meds) -> None:
+    meds.write(rows(*stay(7, 10, 20)), "data/0.parquet")
+    meds.write(rows(*stay(2**62, 10, 20)), "data/1.parquet")
+    meds.write(labels((7, 15.0, True), (9, 15.0, True)), "t.parquet")
+    options = {"labels": {"t": {"file": "t.parquet", "task_type": "binary"}}}
+    with pytest.raises(ValueError, match="leave no room to number"):
+        meds.prepare(**options)
+    meds.n_prepared = 0
+    meds.write(rows(*stay(9, 10, 20)), "data/1.parquet")
+    assert "label_of_nobody" not in drops(meds.prepare(**options))
+
+
 def test_codes_become_variables_in_their_units(meds: Meds) -> None:
     measured = [
         (7, 10.0, "HR//220045//bpm", 80.0),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slices.training.data import DataConfig, SplitConfig, StayDataModule, build_source, prepare_dataset
+from slices.training.data import DataConfig, SplitConfig, StayDataModule, Tally, build_source, prepare_dataset
 from slices.training.data.sources.pool import IDS
 from slices.training.data.splits import split_stays
 from slices.training.data.vocabulary import read_vocabulary
@@ -100,6 +100,19 @@ def test_the_raw_files_of_members_are_watched(tmp_path: Path) -> None:
     (tmp_path / "one-rows.csv").write_text("stay_id,time,variable,value\n1,0,hr,180\n")
     with pytest.raises(ValueError, match=r"data\.source\.members\.one\.source\.raw was .*overwrite=true"):
         prepare_dataset(source, tmp_path / "d")
+
+
+def test_members_share_what_their_parts_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slices.training.data.sources.table.files.ROWS", 1)
+    members = {name: extract(tmp_path, name, {1: 7, 2: 8}) for name in ("one", "two")}
+    source = build_source(pool(**members) | {"vocabulary": str(tmp_path / "v.yaml")})
+    parts = source.parts()
+    (tmp_path / "shared").mkdir()
+    source.stage(tmp_path / "shared")
+    for name in members:
+        (tmp_path / f"{name}-rows.csv").write_text("stay_id,time,variable,value\n")
+    events = [len(chunk.events) for part in parts for chunk in source.read(part, Tally())]
+    assert len(parts) == 4 and sum(events) == 4
 
 
 def test_another_renaming_under_the_same_name_is_another_dataset(tmp_path: Path) -> None:
