@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from slices.training.data import StayStore, build_source, prepare_dataset
+from slices.training.data import StayStore, Tally, build_source, prepare_dataset
 from slices.training.data.sources.table import files as table_files
 from slices.training.data.vocabulary import read_vocabulary
 
@@ -84,6 +85,41 @@ def test_many_files_and_buckets_are_one_table(table: Table, monkeypatch: pytest.
     store = table.prepare()
     assert events(store) == EVENTS and store.manifest.counts["stays"] == 2
     assert events(table.prepare(raw=f"{table.raw}/[0-3].*")) == EVENTS[:-1]
+
+
+def test_a_csv_is_parsed_once_for_all_buckets(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "ROWS", 1)
+    table.rows(name="rows.csv")
+    stays = table.file("stays.csv", {"stay_id": [1, 2, 5], "patient_id": [4, 4, 5]})
+    source = build_source({"name": "table", "raw": str(table.raw), "stays": stays})
+    parts = source.parts()
+    assert len(parts) == len(ROWS["value"])
+    (table.folder / "shared").mkdir()
+    source.stage(table.folder / "shared")
+    source = pickle.loads(pickle.dumps(source))  # as it travels to other processes
+    for path in (table.raw / "rows.csv", Path(stays)):
+        path.write_text(path.read_text().splitlines()[0])
+    chunks = [chunk for part in parts for chunk in source.read(part, Tally())]
+    assert sum(len(chunk.events) for chunk in chunks) == len(EVENTS)
+    assert sum(len(chunk.stays) for chunk in chunks) == 3
+
+
+def test_copies_of_csv_files_are_gone_in_the_end(
+    table: Table, monkeypatch: pytest.MonkeyPatch, left_behind: Any
+) -> None:
+    monkeypatch.setattr(table_files, "ROWS", 1)
+    table.rows(name="rows.csv")
+    assert events(table.prepare()) == EVENTS
+    assert sorted(left_behind(table.folder)) == ["dataset", "raw"]
+
+
+def test_the_rows_of_a_csv_keep_their_numbers_in_errors(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_files, "ROWS", 1)
+    table.rows(pl.DataFrame(ROWS).with_columns(stay_id=pl.Series(["1", "2", "2", "x1", "2"])), "rows.csv")
+    with pytest.raises(ValueError, match=r"rows\.csv, row 4, column 'stay_id': 'x1' is no whole number"):
+        table.prepare()
 
 
 def test_columns_and_files_have_the_names_that_are_said(table: Table) -> None:
@@ -247,6 +283,32 @@ def test_labels_of_the_only_task_at_timestamps(table: Table) -> None:
         (6.0, 1.0),
     ]
     assert counts(store) == {"no_outcome": 1}
+
+
+def test_labels_after_the_end_of_a_stay(table: Table) -> None:
+    table.rows()
+    given = labels(*(("died", stay, time, "1", 0) for stay, time in ((1, 6.0), (1, 6.1), (2, 6.1), (3, 5.0))))
+    stays = table.file("stays.csv", {"stay_id": [1, 2, 3], "length_hours": [6.0, None, None]})
+    store = table.prepare(stays=stays, labels=table.file("labels.csv", given), tasks={"died": TASKS["died"]})
+    died = store.labels("died")
+    assert died["stay_id"].to_list() == [1, 2, 3]
+    assert died["prediction_time"].to_list() == pytest.approx([6.0, 6.1, 5.0])
+    assert counts(store)["label_after_stay"] == 1
+    assert store.length_hours.tolist() == pytest.approx([6.0, 6.1, 5.0])  # not known: up to the last label
+
+
+def test_files_that_come_or_change_later_make_another_dataset(table: Table) -> None:
+    table.rows()
+    stays = table.file("stays.csv", {"stay_id": [1, 2]})
+    source = {"name": "table", "raw": str(table.raw)}
+    prepare_dataset(build_source(source), table.folder / "dataset")
+    with pytest.raises(
+        ValueError, match=r"prepared with stays=none, asked for is .*stays\.csv.*overwrite=true"
+    ):
+        prepare_dataset(build_source(source | {"stays": stays}), table.folder / "dataset")
+    table.rows(name="more.parquet")
+    with pytest.raises(ValueError, match=r"data\.source\.raw was 1 file .* is 2 files .*overwrite=true"):
+        prepare_dataset(build_source(source), table.folder / "dataset")
 
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]

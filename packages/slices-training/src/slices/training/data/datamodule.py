@@ -18,9 +18,10 @@ from slices.encoders import Normalizer
 from slices.encoders.registry import unknown
 from slices.training.data.columns import Columns, match_columns
 from slices.training.data.config import DataConfig
+from slices.training.data.identity import refuse_other
 from slices.training.data.labels import label_subset
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
-from slices.training.data.prepare import open_dataset, prepare_dataset, refuse_other
+from slices.training.data.prepare import open_dataset, prepare_dataset
 from slices.training.data.resident import Resident
 from slices.training.data.samples import Samples, labelled, unlabelled
 from slices.training.data.schema import TaskInfo

@@ -53,23 +53,32 @@ class WrittenPart(NamedTuple):
         return pl.read_parquet(self.folder / "labels.parquet")
 
 
-def find_part(part: Part, folder: Path) -> WrittenPart | None:
-    """A part that was written before, from files that have not changed since."""
+Stamp = list[list[Any]]
+
+
+def stamp_of(part: Part) -> Stamp:
+    """Its name, and size and time of change of every file of the part; a folder's are its members'."""
+    return [[part.name], *(list(entry) for file in part.files for entry in _entries(Path(file)))]
+
+
+def find_part(stamp: Stamp, folder: Path) -> WrittenPart | None:
+    """The part that was written before, if its files had this stamp."""
     path = folder / DONE
     if not path.is_file():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
-    return WrittenPart(folder, record["drops"]) if record["stamp"] == _stamp(part) else None
+    return WrittenPart(folder, record["drops"]) if record["stamp"] == stamp else None
 
 
-def write_part(source: Source, part: Part, folder: Path) -> WrittenPart:
+def write_part(source: Source, part: Part, stamp: Stamp, folder: Path) -> WrittenPart:
     """Read, clean and write a part, chunk by chunk. Raises what the source raises for data it cannot read.
 
-    It is written under a name of this process's own and renamed when it is whole.
+    It is written under a name of this process's own and renamed when it is whole. ``stamp`` is that of its
+    files before anything was read.
     """
     place, folder = folder, folder.with_name(f"{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
     folder.mkdir()
-    stamp, tally = _stamp(part), Tally()
+    tally = Tally()
     stays, labels = [STAY_SCHEMA.to_frame()], [LABEL_SCHEMA.to_frame()]
     streams = {name: (folder / stream).open("wb") for name, stream in STREAMS.items()}
     try:
@@ -107,11 +116,6 @@ def refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
     repeated = stays.filter(pl.col("stay_id").is_duplicated())["stay_id"]
     if len(repeated):
         raise ValueError(f"the source {source.name!r} gives stay {repeated[0]} more than once")
-
-
-def _stamp(part: Part) -> list[list[Any]]:
-    """Size and time of change of every file of the part; a folder's are its members'."""
-    return [list(entry) for file in part.files for entry in _entries(Path(file))]
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:

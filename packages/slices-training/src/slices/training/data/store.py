@@ -42,6 +42,7 @@ class Manifest:
     created: str
     versions: dict[str, str]
     raw: dict[str, str] = dataclasses.field(default_factory=dict)
+    contents: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
