@@ -84,6 +84,17 @@ class Manifest:
             raise DatasetError(f"{path} lacks or misstates something ({error}): {REMEDY}") from error
 
 
+def check_sizes(directory: Path, manifest: Manifest) -> None:
+    """Raise ``DatasetError`` naming a file that is missing, or is not as large as the manifest says."""
+    for name in (*ARRAYS, *TABLES):
+        path = directory / name
+        recorded = manifest.files.get(name, {}).get("bytes")
+        if not path.is_file():
+            raise DatasetError(f"{directory} is half written or damaged ({name} is missing): {REMEDY}")
+        if (size := path.stat().st_size) != recorded:
+            raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
+
+
 class StayStore:
     """A prepared dataset, opened for reading.
 
@@ -96,7 +107,7 @@ class StayStore:
         """Raises ``FileNotFoundError`` or ``DatasetError``, each with the remedy."""
         self.directory = Path(directory)
         self.manifest = Manifest.read(self.directory)
-        self._check_sizes()
+        check_sizes(self.directory, self.manifest)
         self.offsets = np.asarray(self._array("offsets.npy")[:])
         self.time = self._array("time.npy")
         self.variable = self._array("variable.npy")
@@ -122,17 +133,6 @@ class StayStore:
     def labels(self, task: str) -> pl.DataFrame:
         """The rows of the label table that belong to a task."""
         return self._table("labels.parquet", pl.col("task") == task)
-
-    def _check_sizes(self) -> None:
-        for name in (*ARRAYS, *TABLES):
-            path = self.directory / name
-            recorded = self.manifest.files.get(name, {}).get("bytes")
-            if not path.is_file():
-                raise DatasetError(
-                    f"{self.directory} is half written or damaged ({name} is missing): {REMEDY}"
-                )
-            if (size := path.stat().st_size) != recorded:
-                raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
 
     def _array(self, name: str) -> npt.NDArray[Any]:
         path = self.directory / name
