@@ -45,6 +45,8 @@ class Source(ABC):
     """The columns of ``OUTCOME_SCHEMA`` that its chunks have, ``stay_id`` apart."""
     known_after: float = 0.0
     """Hours after its time that an event is known: of hourly rows, the hour that they sum up."""
+    cut: str | None = None
+    """Where its records end although the stay goes on, as in "after 48 hours"; None: where the stay ends."""
     definitions: tuple[Definition, ...] = ()
     """Tasks whose labels are made of events and outcomes, besides those that the source labels itself."""
 
