@@ -61,7 +61,10 @@ def check_definitions(
             )
         for column in definition.outcomes:
             if column not in outcomes:
-                raise ValueError(f"{where} needs an outcome: {unknown('outcome', column, outcomes)}")
+                raise ValueError(
+                    f"{where} needs an outcome: {unknown('outcome', column, outcomes)}: "
+                    "leave it out, or give the source labels of its own"
+                )
         for name, unit in definition.variables.items():
             if name not in units:
                 raise ValueError(f"{where} needs a variable: {unknown('variable', name, units)}")
