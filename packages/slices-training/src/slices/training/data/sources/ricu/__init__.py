@@ -30,7 +30,9 @@ class RicuConfig:
     is an error, since a misspelt one would be a variable without a range that no other hospital has, and a
     column of ``sta`` may tell the outcome; with ``keep_unknown`` it becomes a variable of its own.
     ``task_name`` is what the labels of ``outc`` are called in the dataset. ``prediction_time`` is the hour
-    at which the input ends where each stay has one label (where each hour has one, it ends with the hour).
+    at which the input ends where each stay has one label (where each hour has one, it ends with the hour):
+    24 shows the rows of hours 0 to 23. YAIB's tables of the first 24 hours have a row 24, [24, 25), which its
+    own models see, and what is asked of these stays begins after it: 25 shows what they see.
     ``whole_stays`` says that the rows of ``dyn`` go on to the end of each stay, which YAIB's do not: without
     it no task can be defined about the stay's length.
     """
