@@ -20,3 +20,12 @@ def test_describing_verifies_when_asked(cli: CommandLine, tmp_path: Path) -> Non
     damaged = cli("describe", *arguments, "verify=true")
     assert damaged.status == 2
     assert "value.npy is damaged" in damaged.err and "overwrite=true" in damaged.err
+
+
+def test_what_cannot_even_be_opened_is_verified_first(cli: CommandLine, tmp_path: Path) -> None:
+    arguments = ["data.source.n_stays=20", "data.dataset_dir=made"]
+    assert cli("prepare", *arguments).status == 0
+    path = tmp_path / "made" / "stays.parquet"
+    path.write_bytes(b"x" * path.stat().st_size)
+    damaged = cli("describe", *arguments, "verify=true")
+    assert damaged.status == 2 and "stays.parquet is damaged" in damaged.err

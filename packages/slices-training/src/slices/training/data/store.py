@@ -151,7 +151,8 @@ class StayStore:
             lazy = pl.scan_parquet(path)
             table = (lazy if rows is None else lazy.filter(rows)).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
+            reason = str(error).strip().splitlines()[0]  # older releases of polars go on about the context
+            raise DatasetError(f"{path} cannot be read ({reason}): {REMEDY}") from error
         if table.schema != TABLES[name]:
             raise DatasetError(f"{path} has columns {dict(table.schema)}, not {dict(TABLES[name])}: {REMEDY}")
         return table
