@@ -102,7 +102,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
-    check_definitions(source.definitions, source.variables, source.outcomes)
+    check_definitions(source.definitions, source.variables, source.outcomes, source.cut)
     source.task_infos()  # two tasks of one name are refused before any work
     parts = list(source.parts())
     contents = contents_of(source.raw_files())  # before they are read: what changes meanwhile is noticed

@@ -85,6 +85,17 @@ class Manifest:
             raise DatasetError(f"{path} lacks or misstates something ({error}): {REMEDY}") from error
 
 
+def check_sizes(directory: Path, manifest: Manifest) -> None:
+    """Raise ``DatasetError`` naming a file that is missing, or is not as large as the manifest says."""
+    for name in (*ARRAYS, *TABLES):
+        path = directory / name
+        recorded = manifest.files.get(name, {}).get("bytes")
+        if not path.is_file():
+            raise DatasetError(f"{directory} is half written or damaged ({name} is missing): {REMEDY}")
+        if (size := path.stat().st_size) != recorded:
+            raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
+
+
 class StayStore:
     """A prepared dataset, opened for reading.
 
@@ -97,7 +108,7 @@ class StayStore:
         """Raises ``FileNotFoundError`` or ``DatasetError``, each with the remedy."""
         self.directory = Path(directory)
         self.manifest = Manifest.read(self.directory)
-        self._check_sizes()
+        check_sizes(self.directory, self.manifest)
         self.offsets = np.asarray(self._array("offsets.npy")[:])
         self.time = self._array("time.npy")
         self.variable = self._array("variable.npy")
@@ -124,17 +135,6 @@ class StayStore:
         """The rows of the label table that belong to a task."""
         return self._table("labels.parquet", pl.col("task") == task)
 
-    def _check_sizes(self) -> None:
-        for name in (*ARRAYS, *TABLES):
-            path = self.directory / name
-            recorded = self.manifest.files.get(name, {}).get("bytes")
-            if not path.is_file():
-                raise DatasetError(
-                    f"{self.directory} is half written or damaged ({name} is missing): {REMEDY}"
-                )
-            if (size := path.stat().st_size) != recorded:
-                raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
-
     def _array(self, name: str) -> npt.NDArray[Any]:
         path = self.directory / name
         try:
@@ -152,7 +152,8 @@ class StayStore:
             lazy = pl.scan_parquet(path)
             table = (lazy if rows is None else lazy.filter(rows)).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
+            reason = str(error).strip().splitlines()[0]  # older releases of polars go on about the context
+            raise DatasetError(f"{path} cannot be read ({reason}): {REMEDY}") from error
         if table.schema != TABLES[name]:
             raise DatasetError(f"{path} has columns {dict(table.schema)}, not {dict(TABLES[name])}: {REMEDY}")
         return table

@@ -43,6 +43,8 @@ class Source(ABC):
     version: ClassVar[int] = 1
     known_after: float = 0.0
     """Hours after its time that an event is known: of hourly rows, the hour that they sum up."""
+    cut: str | None = None
+    """Where its records end although the stay goes on, as in "after 48 hours"; None: where the stay ends."""
     definitions: tuple[Definition, ...] = ()
     """Tasks whose labels are made of events and outcomes, besides those that the source labels itself."""
 

@@ -129,6 +129,12 @@ class PoolSource(Source):
         known = {name for source in self.members.values() for name in source.outcomes}
         return tuple(name for name in OUTCOME_SCHEMA if name in known)
 
+    @property
+    def cut(self) -> str | None:  # type: ignore[override]
+        """Where the records end of the first member that has them cut."""
+        ends = (f"{source.cut} (in the member {name})" for name, source in self.members.items() if source.cut)
+        return next(ends, None)
+
     def options(self) -> dict[str, Any]:
         """Each member's source, version and options."""
         described = {

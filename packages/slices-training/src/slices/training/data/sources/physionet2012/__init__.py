@@ -46,6 +46,7 @@ class PhysioNet2012Source(Source):
     variables = VARIABLES
     tasks = TASKS
     outcomes = KNOWN
+    cut = "after 48 hours"
     config: PhysioNet2012Config
 
     def parts(self) -> Sequence[Part]:

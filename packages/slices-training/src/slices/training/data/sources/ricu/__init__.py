@@ -30,9 +30,13 @@ class RicuConfig:
     is an error, since a misspelt one would be a variable without a range that no other hospital has, and a
     column of ``sta`` may tell the outcome; with ``keep_unknown`` it becomes a variable of its own.
     ``task_name`` is what the labels of ``outc`` are called in the dataset. ``prediction_time`` is the hour
-    at which the input ends where each stay has one label (where each hour has one, it ends with the hour).
+    at which the input ends where each stay has one label (where each hour has one, it ends with the hour):
+    24 shows the rows of hours 0 to 23. YAIB's tables of the first 24 hours have a row 24, [24, 25), which its
+    own models see, and what is asked of these stays begins after it: 25 shows what they see.
     ``patient_column`` says whose stay it is (null: ``patient_id`` or ``subject_id``, where there is one): a
-    column of ``sta``, or of ``patients``, a file of its own with ``stay_id``.
+    column of ``sta``, or of ``patients``, a file of its own with ``stay_id``. ``whole_stays`` says that the
+    rows of ``dyn`` go on to the end of each stay, which YAIB's do not: without it no task can be defined
+    about the stay's length.
     """
 
     raw: str = field(default="data/ricu", metadata={"content": False})
@@ -44,6 +48,7 @@ class RicuConfig:
     task_type: Literal["binary", "regression", "multiclass"] = "binary"
     classes: tuple[str, ...] = ()
     prediction_time: float = 24.0
+    whole_stays: bool = field(default=False, metadata={"content": False})
 
     def __post_init__(self) -> None:
         if not self.task_name.strip():
@@ -73,6 +78,16 @@ class RicuSource(Source):
 
     known_after = 1.0
     config: RicuConfig
+
+    @property
+    def cut(self) -> str | None:  # type: ignore[override]
+        """YAIB stops after a task's first hours, or where it is decided."""
+        if self.config.whole_stays:
+            return None
+        return (
+            "with the last row of dyn, at hour 24 or 168 if YAIB wrote it "
+            "(data.source.whole_stays=true where it goes on to the end of the stay)"
+        )
 
     @cached_property
     def layout(self) -> Layout:
