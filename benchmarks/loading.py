@@ -32,14 +32,14 @@ from slices.training.data.views import View
 KINDS = {"grid": 1.0, "timestamps": "timestamps", "observations": "observations"}
 DENSE_STAYS = 8000  # as many as fit into memory on any machine
 MOST_BYTES = 8e9
+Work = tuple[Callable[[], object], int]
 
 
 class PerStay(Dataset[dict[str, torch.Tensor]]):
     """One stay at a time, by numpy over its events: what most projects have."""
 
-    def __init__(self, store: StayStore, view: View, stays: np.ndarray) -> None:
-        self.store, self.view, self.stays = store, view, stays
-        self.normalizer = fit_normalizer(store, view, stays)
+    def __init__(self, store: StayStore, view: View, normalizer: Normalizer, stays: np.ndarray) -> None:
+        self.store, self.view, self.normalizer, self.stays = store, view, normalizer, stays
 
     def __len__(self) -> int:
         return len(self.stays)
@@ -78,37 +78,46 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - began) / repeats
 
 
-def works_of(
-    directory: str, batch: int, rng: np.random.Generator
-) -> dict[str, tuple[Callable[[], object], int]]:
-    """What is timed on one dataset, and how often in a row."""
+def works_of(directory: str, kind: str, rng: np.random.Generator) -> dict[str, Callable[[int], Work]]:
+    """What is timed on one dataset: for a batch size, the work and how often it is done in a row."""
     store = StayStore(directory)
-    grid = view_of(store, 1.0)
+    grid, view = view_of(store, 1.0), view_of(store, KINDS[kind])
     assert grid.n_steps is not None
     shape = (min(len(store), DENSE_STAYS), grid.n_steps, len(grid.static))
-    dense, observed = torch.randn(shape), torch.rand(shape) < 0.2
-    chosen = itertools.cycle([rng.choice(len(store), batch, replace=False) for _ in range(50)])
-    rows = itertools.cycle([torch.from_numpy(rng.choice(shape[0], batch, replace=False)) for _ in range(50)])
-    per_stay = DataLoader(PerStay(store, grid, next(chosen)), batch_size=batch)
-    works: dict[str, tuple[Callable[[], object], int]] = {
-        "dense": (lambda: [t[at] for at in [next(rows)] for t in (dense, observed)], 100),
-        "per stay": (lambda: next(iter(per_stay)), 1),
+    dense = torch.randn(shape), torch.rand(shape) < 0.2
+    normalizer = fit_normalizer(store, view, np.arange(min(len(store), DENSE_STAYS)))
+    works: dict[str, Callable[[int], Work]] = {
+        "dense": lambda batch: (partial(index, dense, drawn(rng, shape[0], batch)), 100),
+        "per stay": lambda batch: (
+            partial(one_batch, store, grid, normalizer, drawn(rng, len(store), batch)),
+            1,
+        ),
+        kind: lambda batch: (partial(cut, view, store, drawn(rng, len(store), batch), normalizer), 30),
     }
-    for kind, resolution in KINDS.items():
-        view = view_of(store, resolution)
-        normalizer = fit_normalizer(store, view, np.arange(min(len(store), DENSE_STAYS)))
-        works[kind] = (partial(cut, view, store, chosen, normalizer), 30)
-        if kind != "observations":
-            samples = unlabelled(store, view, None)
-            began = time.perf_counter()
-            kept = Resident.of(view, store, samples, np.arange(len(store)), normalizer, most_bytes=MOST_BYTES)
-            if kept is None:
-                print(f"{directory}: {kind} needs more than {MOST_BYTES:.0e} bytes of memory")
-                continue
-            taken = time.perf_counter() - began
-            print(f"{directory}: {kind} kept in {kept.nbytes / 1e9:.2g} GB, cut in {taken:.2g} s")
-            works[f"{kind}, kept"] = (partial(gather, kept, chosen), 30)
-    return works
+    if kind == "observations":
+        return works
+    began = time.perf_counter()
+    samples, stays = unlabelled(store, view, None), np.arange(len(store))
+    kept = Resident.of(view, store, samples, stays, normalizer, most_bytes=MOST_BYTES)
+    if kept is None:
+        print(f"{directory}: {kind} needs more than {MOST_BYTES:.0e} bytes of memory")
+        return works
+    print(f"{directory}: {kind} kept in {kept.nbytes / 1e9:.2g} GB, {time.perf_counter() - began:.2g} s")
+    return works | {f"{kind}, kept": lambda batch: (partial(gather, kept, drawn(rng, len(store), batch)), 30)}
+
+
+def drawn(rng: np.random.Generator, n: int, batch: int) -> Iterator[np.ndarray]:
+    return itertools.cycle([rng.choice(n, batch, replace=False) for _ in range(50)])
+
+
+def index(dense: tuple[torch.Tensor, ...], chosen: Iterator[np.ndarray]) -> object:
+    rows = torch.from_numpy(next(chosen))
+    return [tensor[rows] for tensor in dense]
+
+
+def one_batch(store: StayStore, view: View, normalizer: Normalizer, chosen: Iterator[np.ndarray]) -> object:
+    stays = next(chosen)
+    return next(iter(DataLoader(PerStay(store, view, normalizer, stays), batch_size=len(stays))))
 
 
 def cut(view: View, store: StayStore, chosen: Iterator[np.ndarray], normalizer: Normalizer) -> object:
@@ -130,24 +139,30 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
     print(f"{options.threads} thread(s)")
-    for batch in (64, 256):
-        works = {name: works_of(name, batch, rng) for name in options.datasets}
-        times: dict[tuple[str, str], list[float]] = {
-            (name, kind): [] for name in works for kind in works[name]
-        }
-        for _ in range(options.rounds):
-            for name, kind in times:
-                times[name, kind].append(seconds(*works[name][kind]))
-        for (name, kind), taken in times.items():
-            to_dense, to_loop, to_first = (
-                statistics.median(a / b for a, b in zip(taken, times.get(other, taken), strict=True))
-                for other in ((name, "dense"), (name, "per stay"), (options.datasets[0], kind))
-            )
-            print(
-                f"{name}  batch {batch:>3}  {kind:<16} {batch / statistics.median(taken):>9,.0f} stays/s  "
-                f"{to_dense:6.2f} x the time of dense, {1 / to_loop:6.1f} x the rate of one stay at a time, "
-                f"{to_first:5.2f} x the time on the first dataset"
-            )
+    for kind in KINDS:
+        makers = {name: works_of(name, kind, rng) for name in options.datasets}
+        for batch in (64, 256):
+            works = {(name, what): make(batch) for name, of in makers.items() for what, make in of.items()}
+            report(works, batch, options.rounds)
+        del makers, works
+
+
+def report(works: dict[tuple[str, str], Work], batch: int, rounds: int) -> None:
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in works}
+    for _ in range(rounds):
+        for key, work in works.items():
+            times[key].append(seconds(*work))
+    first = next(iter(works))[0]
+    for (name, what), taken in times.items():
+        to_dense, to_loop, to_first = (
+            statistics.median(a / b for a, b in zip(taken, times.get(other, taken), strict=True))
+            for other in ((name, "dense"), (name, "per stay"), (first, what))
+        )
+        print(
+            f"{name}  batch {batch:>3}  {what:<16} {batch / statistics.median(taken):>9,.0f} stays/s  "
+            f"{to_dense:6.2f} x the time of dense, {1 / to_loop:6.1f} x the rate of one stay at a time, "
+            f"{to_first:5.2f} x the time on the first dataset"
+        )
 
 
 if __name__ == "__main__":

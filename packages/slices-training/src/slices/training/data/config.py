@@ -40,7 +40,7 @@ class DataConfig:
     aggregate: Aggregate = "mean"
     batch_size: int = 64
     bucket_by_length: bool = False
-    resident_gb: float = 4.0
+    resident_gb: float = 6.0
     splits: SplitConfig = field(default_factory=SplitConfig)
     label_fraction: float = 1.0
     label_seed: int = 0
