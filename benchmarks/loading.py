@@ -1,38 +1,45 @@
 """How fast batches are cut, beside indexing dense tensors and beside a per-stay Dataset.
 
-``hatch run bench:loading --dataset datasets/synthetic-2000-0 [--threads 1] [--rounds 5]``
+``hatch run bench:loading datasets/small datasets/large [--threads 1] [--rounds 5]``
 
-Stays per second for the hourly grid, measured timestamps and observations; (a) two dense tensors of the
-same shape, indexed; (b) a ``Dataset`` that makes one stay at a time, with torch's default collate. All are
-timed in turn, round by round, in one process, and compared by the median of the rounds' ratios.
+Stays per second for the hourly grid, measured timestamps and observations, cut from the file and, where the
+training takes them from there, from memory; (a) two dense tensors of the same shape, indexed; (b) a
+``Dataset`` that makes one stay at a time, with torch's default collate. All of all datasets are timed in
+turn, round by round, in one process, and compared by the median of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from slices.encoders import Normalizer
 from slices.training.data.columns import match_columns
+from slices.training.data.resident import Resident
+from slices.training.data.samples import unlabelled
 from slices.training.data.statistics import fit_normalizer
 from slices.training.data.store import StayStore
 from slices.training.data.views import View
 
 KINDS = {"grid": 1.0, "timestamps": "timestamps", "observations": "observations"}
 DENSE_STAYS = 8000  # as many as fit into memory on any machine
+MOST_BYTES = 8e9
+Work = tuple[Callable[[], object], int]
 
 
 class PerStay(Dataset[dict[str, torch.Tensor]]):
     """One stay at a time, by numpy over its events: what most projects have."""
 
-    def __init__(self, store: StayStore, view: View, stays: np.ndarray) -> None:
-        self.store, self.view, self.stays = store, view, stays
-        self.normalizer = fit_normalizer(store, view, stays)
+    def __init__(self, store: StayStore, view: View, normalizer: Normalizer, stays: np.ndarray) -> None:
+        self.store, self.view, self.normalizer, self.stays = store, view, normalizer, stays
 
     def __len__(self) -> int:
         return len(self.stays)
@@ -71,52 +78,91 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - began) / repeats
 
 
+def works_of(directory: str, kind: str, rng: np.random.Generator) -> dict[str, Callable[[int], Work]]:
+    """What is timed on one dataset: for a batch size, the work and how often it is done in a row."""
+    store = StayStore(directory)
+    grid, view = view_of(store, 1.0), view_of(store, KINDS[kind])
+    assert grid.n_steps is not None
+    shape = (min(len(store), DENSE_STAYS), grid.n_steps, len(grid.static))
+    dense = torch.randn(shape), torch.rand(shape) < 0.2
+    normalizer = fit_normalizer(store, view, np.arange(min(len(store), DENSE_STAYS)))
+    works: dict[str, Callable[[int], Work]] = {
+        "dense": lambda batch: (partial(index, dense, drawn(rng, shape[0], batch)), 100),
+        "per stay": lambda batch: (
+            partial(one_batch, store, grid, normalizer, drawn(rng, len(store), batch)),
+            1,
+        ),
+        kind: lambda batch: (partial(cut, view, store, drawn(rng, len(store), batch), normalizer), 30),
+    }
+    if kind == "observations":
+        return works
+    began = time.perf_counter()
+    samples, stays = unlabelled(store, view, None), np.arange(len(store))
+    kept = Resident.of(view, store, samples, stays, normalizer, most_bytes=MOST_BYTES)
+    if kept is None:
+        print(f"{directory}: {kind} needs more than {MOST_BYTES:.0e} bytes of memory")
+        return works
+    print(f"{directory}: {kind} kept in {kept.nbytes / 1e9:.2g} GB, {time.perf_counter() - began:.2g} s")
+    return works | {f"{kind}, kept": lambda batch: (partial(gather, kept, drawn(rng, len(store), batch)), 30)}
+
+
+def drawn(rng: np.random.Generator, n: int, batch: int) -> Iterator[np.ndarray]:
+    return itertools.cycle([rng.choice(n, batch, replace=False) for _ in range(50)])
+
+
+def index(dense: tuple[torch.Tensor, ...], chosen: Iterator[np.ndarray]) -> object:
+    rows = torch.from_numpy(next(chosen))
+    return [tensor[rows] for tensor in dense]
+
+
+def one_batch(store: StayStore, view: View, normalizer: Normalizer, chosen: Iterator[np.ndarray]) -> object:
+    stays = next(chosen)
+    return next(iter(DataLoader(PerStay(store, view, normalizer, stays), batch_size=len(stays))))
+
+
+def cut(view: View, store: StayStore, chosen: Iterator[np.ndarray], normalizer: Normalizer) -> object:
+    return view.cut(store, next(chosen), normalizer=normalizer)
+
+
+def gather(kept: Resident, chosen: Iterator[np.ndarray]) -> object:
+    return kept.cut(next(chosen))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", required=True)
+    parser.add_argument("datasets", nargs="+")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    store = StayStore(options.dataset)
     rng = np.random.default_rng(0)
-    grid = view_of(store, 1.0)
-    assert grid.n_steps is not None
-    shape = (min(len(store), DENSE_STAYS), grid.n_steps, len(grid.static))
-    dense, observed = torch.randn(shape), torch.rand(shape) < 0.2
-    normalizer = fit_normalizer(store, grid, np.arange(min(len(store), DENSE_STAYS)))
-    print(f"{len(store):,} stays, {len(store.time):,} events, {options.threads} thread(s)")
-    for batch in (64, 256):
-        chosen = [rng.choice(len(store), batch, replace=False) for _ in range(50)]
-        rows = [torch.from_numpy(rng.choice(shape[0], batch, replace=False)) for _ in range(50)]
-        per_stay = DataLoader(PerStay(store, grid, chosen[0]), batch_size=batch)
-        turn = iter(range(10**9))
-        works: dict[str, tuple[Callable[[], object], int]] = {
-            "dense": (lambda: [t[rows[next(turn) % 50]] for t in (dense, observed)], 100),  # noqa: B023
-            "per stay": (lambda: next(iter(per_stay)), 1),  # noqa: B023
-        }
-        for kind, resolution in KINDS.items():
-            view = view_of(store, resolution)
-            works[kind] = (
-                lambda view=view: view.cut(store, chosen[next(turn) % 50], normalizer=normalizer),  # type: ignore[misc]  # noqa: B023
-                30,
-            )
-        times: dict[str, list[float]] = {name: [] for name in works}
-        for _ in range(options.rounds):
-            for name, (work, repeats) in works.items():
-                times[name].append(seconds(work, repeats))
-        for name, taken in times.items():
-            rate = batch / statistics.median(taken)
-            to_dense, to_loop = (
-                statistics.median(a / b for a, b in zip(taken, times[other], strict=True))
-                for other in ("dense", "per stay")
-            )
-            print(
-                f"batch {batch:>3}  {name:<12} {rate:>10,.0f} stays/s   {to_dense:6.2f} x the time of dense, "
-                f"{1 / to_loop:8.1f} x the rate of one stay at a time"
-            )
+    print(f"{options.threads} thread(s)")
+    for kind in KINDS:
+        makers = {name: works_of(name, kind, rng) for name in options.datasets}
+        for batch in (64, 256):
+            works = {(name, what): make(batch) for name, of in makers.items() for what, make in of.items()}
+            report(works, batch, options.rounds)
+        del makers, works
+
+
+def report(works: dict[tuple[str, str], Work], batch: int, rounds: int) -> None:
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in works}
+    for _ in range(rounds):
+        for key, work in works.items():
+            times[key].append(seconds(*work))
+    first = next(iter(works))[0]
+    for (name, what), taken in times.items():
+        to_dense, to_loop, to_first = (
+            statistics.median(a / b for a, b in zip(taken, times.get(other, taken), strict=True))
+            for other in ((name, "dense"), (name, "per stay"), (first, what))
+        )
+        print(
+            f"{name}  batch {batch:>3}  {what:<16} {batch / statistics.median(taken):>9,.0f} stays/s  "
+            f"{to_dense:6.2f} x the time of dense, {1 / to_loop:6.1f} x the rate of one stay at a time, "
+            f"{to_first:5.2f} x the time on the first dataset"
+        )
 
 
 if __name__ == "__main__":

@@ -103,6 +103,12 @@ TYPED = [
         [*SCRATCH, "training.unfreeze_epoch=2"],
         ["unfreeze"],
     ),
+    ("pretrain", ["data/definitions=mortality_24"], ["Did you mean `data/definitions=mortality_24h`?"]),
+    (
+        "pretrain",
+        ["data/definitions=[kdigo_aki,mortality_24h]", "data.definitions.kdigo_aki.withn=12"],
+        ["Did you mean `data.definitions.kdigo_aki.within`?"],
+    ),
     ("finetune", ["task=in_hospital_mortalty"], ["Did you mean `task=in_hospital_mortality`?"]),
     (
         "finetune",

@@ -59,6 +59,15 @@ def test_whatever_is_observed_comes_out_within_the_clip(values: list[float], tra
     assert (out.abs() <= 4).all()
 
 
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_single_values_come_out_as_in_a_table(values: list[float]) -> None:
+    normalizer = Normalizer(["log", "identity"], [0.5, 1.0], [2.0, 3.0])
+    x = torch.tensor(values)[:, None].expand(-1, 2).contiguous()
+    variable = torch.arange(2).expand(len(values), -1)
+    torch.testing.assert_close(normalizer.at(x, variable), normalizer(x), equal_nan=True)
+    assert torch.equal(x, torch.tensor(values)[:, None].expand(-1, 2)) or x.isnan().any()  # left alone
+
+
 @pytest.mark.parametrize("shape", [(2,), (3, 2), (4, 3, 2)])
 def test_any_leading_shape_and_zero_where_unobserved(shape: tuple[int, ...]) -> None:
     normalizer = Normalizer(["log", "identity"], [0.5, 1.0], [2.0, 3.0])

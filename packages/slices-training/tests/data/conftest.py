@@ -31,6 +31,8 @@ class TableSource(Source):
     """Stays, events and labels given as rows."""
 
     name = "table"
+    variables: tuple[Variable, ...] = ()
+    tasks: tuple[TaskInfo, ...] = ()
 
     def __init__(
         self,

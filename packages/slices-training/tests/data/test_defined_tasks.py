@@ -28,17 +28,17 @@ def test_a_defined_task_is_known_before_and_after_preparing_and_gives_batches(tm
         tmp_path,
         SYNTHETIC,
         died={"kind": "mortality", "where": "hospital", "at": 24.0},
-        left={"kind": "remaining_length_of_stay", "every": 6.0},
+        days={"kind": "length_of_stay", "where": "hospital", "at": 24.0},
     )
-    assert {"died", "left", "in_hospital_mortality"} <= set(dataset_info(given).tasks)
+    assert {"died", "days", "in_hospital_mortality"} <= set(dataset_info(given).tasks)
     died = ready(given, "died")
     own = ready(given, "in_hospital_mortality")
     assert died.samples.label is not None and own.samples.label is not None
     assert died.samples.label.tolist() == own.samples.label.tolist()
     assert set(died.samples.until.tolist()) == {24.0} and set(own.samples.until.tolist()) == {48.0}
-    left = ready(given, "left", per_step=False).cut(died.splits["test"][:1] * 0)
-    assert left["label"][0] == pytest.approx(48.0 - float(left["prediction_time"][0]))
-    assert dataset_info(given).tasks["left"].per_step
+    days = ready(given, "days")
+    assert days.samples.label is not None and days.samples.label.min() > 1.0
+    assert dataset_info(given).tasks["days"].task_type == "regression"
 
 
 def test_another_definition_is_another_dataset(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_definition_that_cannot_be_says_why_and_leaves_nothing(
 
 
 def test_a_definition_may_not_take_a_tasks_name(tmp_path: Path) -> None:
-    taken = {"length_of_stay": {"kind": "length_of_stay"}}
+    taken = {"length_of_stay": {"kind": "length_of_stay", "where": "hospital"}}
     with pytest.raises(ValueError, match="'length_of_stay' is a task of the source itself"):
         ready(config(tmp_path, SYNTHETIC, **taken), "length_of_stay")
 

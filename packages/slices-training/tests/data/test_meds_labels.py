@@ -63,7 +63,7 @@ def test_labels_that_belong_to_no_stay_are_counted(meds: Meds) -> None:
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (labels((7, 20.0, True)).drop("prediction_time"), {}, r"t\.parquet has no column prediction_time"),
+        (labels((7, 20.0, True)).drop("prediction_time"), {}, r"t\.parquet: unknown column .predict"),
         (
             labels((7, 20.0, True)).drop("boolean_value", "integer_value", "categorical_value"),
             {},
@@ -93,3 +93,15 @@ def test_labels_that_cannot_be_used_are_refused(
     meds.write(table, "tasks/t.parquet")
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         meds.prepare(labels={"t": {"file": "tasks/t.parquet", "task_type": "binary"} | options})
+
+
+def test_labels_of_nobody_are_counted_anew_where_an_interrupted_preparation_goes_on(meds: Meds) -> None:
+    meds.write(rows(*stay(7, 10, 20)), "data/0.parquet")
+    meds.write(rows(*stay(2**62, 10, 20)), "data/1.parquet")
+    meds.write(labels((7, 15.0, True), (9, 15.0, True)), "t.parquet")
+    options = {"labels": {"t": {"file": "t.parquet", "task_type": "binary"}}}
+    with pytest.raises(ValueError, match="leave no room to number"):
+        meds.prepare(**options)
+    meds.n_prepared = 0
+    meds.write(rows(*stay(9, 10, 20)), "data/1.parquet")
+    assert "label_of_nobody" not in drops(meds.prepare(**options))

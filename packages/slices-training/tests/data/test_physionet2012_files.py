@@ -17,6 +17,7 @@ import pytest
 
 from physionet_raw import OUTCOMES, labels, make_archive, prepared, stay_text, write_folder
 from slices.training.data import (
+    DatasetError,
     build_source,
     prepare_dataset,
 )
@@ -198,3 +199,28 @@ def test_the_real_sets(shared_data: Path, tmp_path: Path) -> None:
     dynamic = ~np.array([variable.static for variable in store.variables])[store.variable]
     per_stay = np.add.reduceat(dynamic.astype(int), store.offsets[:-1])
     assert per_stay[empty].tolist() == [0, 0, 0]
+
+
+def test_a_set_or_outcomes_added_later_make_another_dataset(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_folder(raw, "a", {1: stay_text(1)})
+    (raw / "README.md").write_text("not of the challenge")
+    prepared(raw)
+    (raw / "README.md").write_text("nobody reads this")
+    prepared(raw)
+    write_folder(raw, "b", {2: stay_text(2)})
+    with pytest.raises(DatasetError, match=r"data\.source\.raw was 1 file .* is 2 files .*overwrite=true"):
+        prepared(raw)
+
+
+def test_an_interrupted_set_is_read_again_where_an_earlier_set_changed(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    write_folder(raw, "a", {1: stay_text(1)})
+    write_folder(raw, "b", {2: stay_text(2), 3: stay_text(3)})
+    write_folder(raw, "c", {4: ""})
+    (raw / "set-c" / "4.txt").unlink()
+    with pytest.raises(ValueError, match="set-c holds no file"):
+        prepared(raw)
+    (raw / "set-a" / "2.txt").write_text(stay_text(2))
+    (raw / "set-c" / "4.txt").write_text(stay_text(4))
+    assert prepared(raw).stays.select("stay_id", "set").rows() == [(1, "a"), (2, "a"), (3, "b"), (4, "c")]

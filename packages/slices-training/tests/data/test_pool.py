@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slices.training.data import DataConfig, SplitConfig, StayDataModule, build_source, prepare_dataset
+from slices.training.data import DataConfig, SplitConfig, StayDataModule, Tally, build_source, prepare_dataset
 from slices.training.data.sources.pool import IDS
+from slices.training.data.splits import split_stays
 from slices.training.data.vocabulary import read_vocabulary
 
 SMALL = {"source": {"name": "synthetic", "n_stays": 30}, "renaming": "synthetic"}
@@ -54,10 +55,64 @@ def test_one_is_left_out_and_transferred_to(tmp_path: Path) -> None:
     assert data.static_columns and next(iter(data.train_dataloader()))["mask"].any()
 
 
+def extract(folder: Path, name: str, stays: dict[int, int]) -> dict[str, Any]:
+    """A member: a table of one's own with patients, by stay."""
+    vocabulary = folder / "v.yaml"
+    vocabulary.write_text("hr: {unit: bpm}")
+    lines = {
+        "rows": ["stay_id,time,variable,value", *(f"{stay},1,hr,80" for stay in stays)],
+        "stays": ["stay_id,patient_id", *(f"{stay},{patient}" for stay, patient in stays.items())],
+    }
+    for file, text in lines.items():
+        (folder / f"{name}-{file}.csv").write_text("\n".join(text))
+    raw, table = (str(folder / f"{name}-{file}.csv") for file in ("rows", "stays"))
+    return {"source": {"name": "table", "raw": raw, "stays": table, "vocabulary": str(vocabulary)}}
+
+
+def test_members_of_one_hospital_have_their_patients_in_common(tmp_path: Path) -> None:
+    one, two, three = (extract(tmp_path, n, {1: 7, 2: 8}) for n in ("one", "two", "three"))
+    vocabulary = {"vocabulary": str(tmp_path / "v.yaml")}
+    here = {"hospital": "three"}  # also the name of a member, which is another thing
+    together = pool(one=one, two=two | here, three=three, four=extract(tmp_path, "four", {1: 8}) | here)
+    store = prepare_dataset(build_source(together | vocabulary), tmp_path / "together")
+    k = IDS
+    assert store.stay_id.tolist() == [1, 2, k + 1, k + 2, 2 * k + 1, 2 * k + 2, 3 * k + 1]
+    assert store.patient_id.tolist() == [7, 8, k + 7, k + 8, 2 * k + 7, 2 * k + 8, k + 8]
+    assert store.manifest.counts["patients"] == 6
+    sets = store.stays["set"].to_list()
+    with pytest.raises(ValueError, match="1 patients are in train_sets and in test_sets"):
+        split_stays(store.patient_id, sets, SplitConfig(train_sets=("two/*",), test_sets=("four/*",)))
+    apart = build_source(pool(one=one, two=two, three=three, four=together["members"]["four"]) | vocabulary)
+    with pytest.raises(ValueError, match=r"not the dataset asked for.*hospital"):
+        prepare_dataset(apart, tmp_path / "together")
+
+
 def test_a_members_options_are_part_of_what_was_asked_for(tmp_path: Path) -> None:
     prepare_dataset(build_source(pool(one=SMALL)), tmp_path / "d")
     with pytest.raises(ValueError, match=r"not the dataset asked for.*members"):
         prepare_dataset(build_source(pool(one=OTHER)), tmp_path / "d")
+
+
+def test_the_raw_files_of_members_are_watched(tmp_path: Path) -> None:
+    member = extract(tmp_path, "one", {1: 7})
+    source = build_source(pool(one=member) | {"vocabulary": str(tmp_path / "v.yaml")})
+    prepare_dataset(source, tmp_path / "d")
+    (tmp_path / "one-rows.csv").write_text("stay_id,time,variable,value\n1,0,hr,180\n")
+    with pytest.raises(ValueError, match=r"data\.source\.members\.one\.source\.raw was .*overwrite=true"):
+        prepare_dataset(source, tmp_path / "d")
+
+
+def test_members_share_what_their_parts_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slices.training.data.sources.table.files.ROWS", 1)
+    members = {name: extract(tmp_path, name, {1: 7, 2: 8}) for name in ("one", "two")}
+    source = build_source(pool(**members) | {"vocabulary": str(tmp_path / "v.yaml")})
+    parts = source.parts()
+    (tmp_path / "shared").mkdir()
+    source.stage(tmp_path / "shared")
+    for name in members:
+        (tmp_path / f"{name}-rows.csv").write_text("stay_id,time,variable,value\n")
+    events = [len(chunk.events) for part in parts for chunk in source.read(part, Tally())]
+    assert len(parts) == 4 and sum(events) == 4
 
 
 def test_another_renaming_under_the_same_name_is_another_dataset(tmp_path: Path) -> None:

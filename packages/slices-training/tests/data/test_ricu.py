@@ -93,10 +93,66 @@ def test_time_in_any_unit(ricu: Ricu, dtype: Any) -> None:
     assert events(store) == wanted and store.length_hours.tolist() == [3.0, 2.0, 0.0]
 
 
+def test_labels_that_come_later_make_another_dataset(ricu: Ricu) -> None:
+    tables = hourly_tables()
+    outc = tables.pop("outc")
+    ricu.write(tables)
+    ricu.prepare()
+    outc.write_parquet(ricu.raw / "outc.parquet")
+    with pytest.raises(ValueError, match=r"data\.source\.raw was 2 files .* is 3 files .*overwrite=true"):
+        prepare_dataset(build_source(ricu.options()), ricu.folder / "dataset")
+
+
 def test_the_patient_is_that_of_sta(ricu: Ricu) -> None:
     sta = hourly_tables()["sta"].with_columns(subject_id=pl.Series([7, 7, None]))
     store = ricu.prepared(sta=sta)
     assert store.patient_id.tolist() == [7, 7, 3] and counts(store)["no_patient"] == 1
+
+
+def test_the_patient_is_in_the_column_that_is_named(ricu: Ricu) -> None:
+    ricu.write(hourly_tables() | {"sta": hourly_tables()["sta"].with_columns(person=pl.Series([7, 8, 7]))})
+    assert ricu.prepare(patient_column="person").patient_id.tolist() == [7, 8, 7]
+    with pytest.raises(ValueError, match=r"sta\.parquet: unknown column 'persn': did you mean 'person'"):
+        ricu.prepare(patient_column="persn")
+
+
+@pytest.mark.parametrize("name", ["patients.parquet", "patients.csv"])
+def test_patients_may_have_a_file_of_their_own(
+    ricu: Ricu, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("slices.training.data.sources.ricu.tables.ROWS", 2)
+    ricu.write(hourly_tables())
+    path = ricu.folder / name
+    table = pl.DataFrame({"stay_id": [9, 3, 1, 1, None], "person": [5, None, 7, 7, 7]})
+    table.write_parquet(path) if path.suffix == ".parquet" else table.write_csv(path)
+    store = ricu.prepare(patients=str(path), patient_column="person")
+    assert store.stay_id.tolist() == [1, 2, 3] and store.patient_id.tolist() == [7, 2, 3]
+    assert counts(store)["no_patient"] == 2
+    with pytest.raises(ValueError, match=r"unknown column 'patient_id'.*patient_column to its name"):
+        ricu.prepare(patients=str(path))
+    with pytest.raises(FileNotFoundError, match=r"no file .*nowhere"):
+        ricu.prepare(patients="nowhere.parquet")
+    with pytest.raises(ValueError, match=r"with patients=.*patients\.\w+, asked for is none"):
+        ricu.prepare(patients=str(path), patient_column="person")
+        prepare_dataset(build_source(ricu.options(patient_column="person")), ricu.folder / "dataset")
+
+
+@pytest.mark.parametrize(
+    ("stay", "person", "message"),
+    [
+        ([1, 2], ["1", "p2"], r"patients\.parquet, row 2, column 'patient_id': 'p2' is no whole number"),
+        ([1, 1], [4, 5], r"patients\.parquet: stay 1 is of the patients 4 and 5"),
+        ([1, 2], [True, False], r"column 'patient_id' holds Boolean, not whole numbers"),
+    ],
+)
+def test_patients_that_cannot_be_are_refused(
+    ricu: Ricu, stay: list[Any], person: list[Any], message: str
+) -> None:
+    ricu.write(hourly_tables())
+    path = ricu.folder / "patients.parquet"
+    pl.DataFrame({"stay_id": stay, "patient_id": person}).write_parquet(path)
+    with pytest.raises(ValueError, match=message):
+        ricu.prepare(patients=str(path))
 
 
 def test_parts_are_ranges_of_stays_and_change_nothing(ricu: Ricu, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,13 @@ def test_events_come_back_by_stay_and_time(tmp_path: Path, table_source: Any) ->
     assert store.stays["set"].to_list() == ["a", "b", "b"]
     assert [variable.name for variable in store.variables] == ["hr", "lactate", "never_measured", "age"]
     assert store.variables == table_source([], []).variables
+
+
+def test_statics_are_at_0_before_all_other_events(tmp_path: Path, table_source: Any) -> None:
+    hr, age = 0, 3
+    events = [(1, 0.0, hr, 80.0), (1, 5.0, hr, 90.0), (1, 7.0, age, 64.0)]
+    store = prepare_dataset(table_source([(1, 1, "a", 48.0)], events), tmp_path / "dataset")
+    assert store.variable.tolist() == [age, hr, hr] and store.time.tolist() == [0.0, 0.0, 5.0]
 
 
 def test_what_cannot_be_used_is_dropped_and_counted_by_rule_and_set(
@@ -99,7 +107,7 @@ def edit(path: Path, **changes: Any) -> None:
         (lambda d: (d / "manifest.json").write_text("{"), "manifest.json cannot be read"),
         (lambda d: (d / "manifest.json").write_text("[1]"), "not the manifest of a SLICES dataset"),
         (lambda d: edit(d / "manifest.json", format="other"), "not the manifest of a SLICES dataset"),
-        (lambda d: edit(d / "manifest.json", format_version=99), "has format 99, this version reads 1"),
+        (lambda d: edit(d / "manifest.json", format_version=99), "has format 99, this version reads 2"),
         (lambda d: edit(d / "manifest.json", variables=[{"nom": "x"}]), "manifest.json lacks or misstates"),
         (
             lambda d: edit(d / "manifest.json", variables=[{"name": "x", "aggregate": "average"}]),
@@ -181,6 +189,17 @@ def test_a_stay_given_twice_is_refused(tmp_path: Path, table_source: Any) -> Non
         prepare_dataset(table_source([(7, 1, "a", 48.0), (7, 2, "a", 48.0)], []), tmp_path / "d")
 
 
+def test_a_source_has_to_say_its_variables_and_tasks() -> None:
+    class Untold(Source):
+        tasks = ()
+
+        def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
+            yield from ()
+
+    with pytest.raises(TypeError, match=r"Untold .*variables"):
+        Untold(None)  # type: ignore[abstract]
+
+
 def test_processes_that_prepare_at_once_do_no_harm(tmp_path: Path, left_behind: Any) -> None:
     def prepare(_: int) -> str:
         return prepare_dataset(build_source(SMALL), tmp_path / "d").manifest.fingerprint
@@ -194,6 +213,7 @@ class InParts(Source):
     """Three parts of one stay each, that tell who reads them; from the second on they can fail."""
 
     name = "in_parts"
+    meanwhile: Callable[[], Any] = staticmethod(lambda: None)
     variables = (Variable(name="hr"),)
     tasks = ()
 
@@ -201,13 +221,15 @@ class InParts(Source):
         return [Part(name, (f"{self.config.folder}/{name}",)) for name in ("x", "y", "z")]
 
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
-        with open(f"{self.config.folder}/reads", "a") as reads:
+        with open(f"{self.config.folder}/.reads", "a") as reads:
             reads.write(part.name)
         if Path(part.files[0]).read_text() == "broken":
             raise ValueError(f"{part.files[0]} is broken")
         number = "xyz".index(part.name) + 1
         tally.add("noted", "a part that was read", {"a": 1})
         stays = pl.DataFrame([(number, number, "a", 48.0)], STAY_SCHEMA, orient="row")
+        if part.name == "z":
+            self.meanwhile()
         value = float(Path(part.files[0]).read_text())
         events = pl.DataFrame([(number, 1.0, 0, value)], EVENT_SCHEMA, orient="row")
         yield Chunk(stays, events, LABEL_SCHEMA.to_frame())
@@ -238,7 +260,7 @@ def test_an_interrupted_preparation_goes_on_with_the_parts_that_are_missing(
     (raw / "y").write_text("81")  # changed since it was read: read again
     (raw / "z").write_text("82")
     store = prepare_dataset(in_parts, tmp_path / "d")
-    assert (raw / "reads").read_text() == "xyz" + "yz"
+    assert (raw / ".reads").read_text() == "xyz" + "yz"
     assert store.value.tolist() == [80, 81, 82]
     assert store.manifest.drops["noted"]["count"] == 3
     assert sorted(left_behind(tmp_path)) == ["d", "raw"]
@@ -252,6 +274,81 @@ def test_raw_data_may_move_but_not_be_other_raw_data(in_parts: InParts, tmp_path
         prepare_dataset(other, tmp_path / "d")
     raw.rename(tmp_path / "gone")
     prepare_dataset(other, tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: (raw / "y").write_text("180"), "was 3 files of 6 bytes, is 3 files of 7 bytes"),
+        (lambda raw: (raw / "w").write_text("80"), "was 3 files of 6 bytes, is 4 files of 8 bytes"),
+        (lambda raw: (raw / "x").unlink(), "was 3 files of 6 bytes, is 2 files of 4 bytes"),
+    ],
+)
+def test_raw_data_that_changed_is_refused(
+    in_parts: InParts, tmp_path: Path, change: Callable[[Path], Any], message: str
+) -> None:
+    prepare_dataset(in_parts, tmp_path / "d")
+    change(Path(in_parts.config.folder))
+    with pytest.raises(DatasetError, match=rf"data\.source\.folder {message}: .*overwrite=true"):
+        prepare_dataset(in_parts, tmp_path / "d")
+
+
+def test_changed_raw_data_is_prepared_again_when_asked(in_parts: InParts, tmp_path: Path) -> None:
+    prepare_dataset(in_parts, tmp_path / "d")
+    (Path(in_parts.config.folder) / "y").write_text("180")
+    prepare_dataset(in_parts, tmp_path / "d", overwrite=True)
+    assert prepare_dataset(in_parts, tmp_path / "d").value.tolist() == [80, 180, 80]
+
+
+def test_copied_raw_data_is_the_same_and_data_that_is_away_no_matter(
+    in_parts: InParts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = Path(in_parts.config.folder)
+    prepare_dataset(in_parts, tmp_path / "d")
+    with caplog.at_level("WARNING"):
+        prepare_dataset(in_parts, tmp_path / "d")
+        assert not caplog.messages
+        os.utime(raw / "y", (1e9, 2e9))
+        prepare_dataset(in_parts, tmp_path / "d")
+        prepare_dataset(in_parts, tmp_path / "d")
+    (message,) = caplog.messages
+    assert "written at another time" in message and "overwrite=true" in message
+    shutil.rmtree(raw)
+    prepare_dataset(in_parts, tmp_path / "d")
+
+
+def test_datasets_and_hidden_files_beside_raw_files_are_none_of_them(in_parts: InParts) -> None:
+    raw = Path(in_parts.config.folder)
+    for name in ("here", "there"):
+        prepare_dataset(in_parts, raw / name)
+    (raw / ".note").write_text("mine")
+    assert prepare_dataset(in_parts, raw / "here").directory == raw / "here"
+
+
+def test_a_file_that_changes_while_others_are_read_is_noticed(in_parts: InParts, tmp_path: Path) -> None:
+    raw = Path(in_parts.config.folder)
+    in_parts.meanwhile = lambda: (raw / "x").write_text("81.5")
+    with pytest.raises(DatasetError, match=r"changed while they were read \(part x\): prepare it again"):
+        prepare_dataset(in_parts, tmp_path / "d")
+    in_parts.meanwhile = lambda: None
+    assert prepare_dataset(in_parts, tmp_path / "d").value.tolist() == [81.5, 80, 80]
+    assert (raw / ".reads").read_text() == "xyz" + "x"
+
+
+def test_what_parts_share_is_made_anew_for_those_that_are_missing(in_parts: InParts, tmp_path: Path) -> None:
+    found = []
+
+    def stage(folder: Path) -> None:
+        found.append(list(folder.iterdir()))
+        (folder / "shared").write_text("of now")
+
+    in_parts.stage = stage  # type: ignore[method-assign]
+    (Path(in_parts.config.folder) / "z").write_text("broken")
+    with pytest.raises(ValueError, match="z is broken"):
+        prepare_dataset(in_parts, tmp_path / "d")
+    (Path(in_parts.config.folder) / "z").write_text("82")
+    prepare_dataset(in_parts, tmp_path / "d")
+    assert found == [[], []]
 
 
 def test_what_a_killed_worker_left_is_never_taken_for_a_part(in_parts: InParts, tmp_path: Path) -> None:
@@ -274,7 +371,7 @@ def test_parts_of_another_source_are_not_gone_on_with(in_parts: InParts, tmp_pat
     in_parts.version = 2  # type: ignore[misc]
     (raw / "z").write_text("82")
     prepare_dataset(in_parts, tmp_path / "d")
-    assert (raw / "reads").read_text() == "xyz" + "xyz"
+    assert (raw / ".reads").read_text() == "xyz" + "xyz"
 
 
 def test_several_processes_make_the_same_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from slices.training.data import Tally, build_source, prepare_dataset
 from slices.training.data.sources.table import files as table_files
 from slices.training.data.vocabulary import read_vocabulary
 from stored import counts
@@ -124,3 +127,43 @@ def test_statics_in_the_long_table(table: Table) -> None:
     store = table.prepare(vocabulary="icu")
     assert events(store) == [(1, 0.0, "age", 60.0), (2, 0.0, "age", 50.0)]
     assert counts(store) == {"not_finite": 1, "repeated_static": 1, "late_static": 2}
+
+
+def test_a_csv_is_parsed_once_for_all_buckets(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "ROWS", 1)
+    table.rows(name="rows.csv")
+    stays = table.file("stays.csv", {"stay_id": [1, 2, 5], "patient_id": [4, 4, 5]})
+    source = build_source({"name": "table", "raw": str(table.raw), "stays": stays})
+    parts = source.parts()
+    assert len(parts) == len(ROWS["value"])
+    (table.folder / "shared").mkdir()
+    source.stage(table.folder / "shared")
+    source = pickle.loads(pickle.dumps(source))  # as it travels to other processes
+    for path in (table.raw / "rows.csv", Path(stays)):
+        path.write_text(path.read_text().splitlines()[0])
+    chunks = [chunk for part in parts for chunk in source.read(part, Tally())]
+    assert sum(len(chunk.events) for chunk in chunks) == len(EVENTS)
+    assert sum(len(chunk.stays) for chunk in chunks) == 3
+
+
+def test_copies_of_csv_files_are_gone_in_the_end(
+    table: Table, monkeypatch: pytest.MonkeyPatch, left_behind: Any
+) -> None:
+    monkeypatch.setattr(table_files, "ROWS", 1)
+    table.rows(name="rows.csv")
+    assert events(table.prepare()) == EVENTS
+    assert sorted(left_behind(table.folder)) == ["dataset", "raw"]
+
+
+def test_files_that_come_or_change_later_make_another_dataset(table: Table) -> None:
+    table.rows()
+    stays = table.file("stays.csv", {"stay_id": [1, 2]})
+    source = {"name": "table", "raw": str(table.raw)}
+    prepare_dataset(build_source(source), table.folder / "dataset")
+    with pytest.raises(
+        ValueError, match=r"prepared with stays=none, asked for is .*stays\.csv.*overwrite=true"
+    ):
+        prepare_dataset(build_source(source | {"stays": stays}), table.folder / "dataset")
+    table.rows(name="more.parquet")
+    with pytest.raises(ValueError, match=r"data\.source\.raw was 1 file .* is 2 files .*overwrite=true"):
+        prepare_dataset(build_source(source), table.folder / "dataset")

@@ -85,3 +85,15 @@ def test_two_different_labels_are_refused(table: Table) -> None:
     table.file("labels.csv", {"stay_id": [1], "prediction_time": [24.0], "value": [1]})
     with pytest.raises(ValueError, match=r"labels\.csv: unknown column 'task'"):
         table.prepare(labels=str(table.folder / "labels.csv"), tasks=TASKS)
+
+
+def test_labels_after_the_end_of_a_stay(table: Table) -> None:
+    table.rows()
+    given = labels(*(("died", stay, time, "1", 0) for stay, time in ((1, 6.0), (1, 6.1), (2, 6.1), (3, 5.0))))
+    stays = table.file("stays.csv", {"stay_id": [1, 2, 3], "length_hours": [6.0, None, None]})
+    store = table.prepare(stays=stays, labels=table.file("labels.csv", given), tasks={"died": TASKS["died"]})
+    died = store.labels("died")
+    assert died["stay_id"].to_list() == [1, 2, 3]
+    assert died["prediction_time"].to_list() == pytest.approx([6.0, 6.1, 5.0])
+    assert counts(store)["label_after_stay"] == 1
+    assert store.length_hours.tolist() == pytest.approx([6.0, 6.1, 5.0])  # not known: up to the last label

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from slices.training.data import build_source
+from slices.training.data.sources.table import files as table_files
 from stored import counts
 from table_raw import ADMISSION, ROWS, TASKS, Table, events, labels, stamped
 
@@ -214,3 +215,12 @@ def test_missing_files_are_named(table: Table) -> None:
         table.prepare(stays="nowhere.csv")
     with pytest.raises(TypeError, match=r"tasks\.died: 'binary' must be a mapping"):
         build_source({"name": "table", "labels": "x", "tasks": {"died": "binary"}})
+
+
+def test_the_rows_of_a_csv_keep_their_numbers_in_errors(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_files, "ROWS", 1)
+    table.rows(pl.DataFrame(ROWS).with_columns(stay_id=pl.Series(["1", "2", "2", "x1", "2"])), "rows.csv")
+    with pytest.raises(ValueError, match=r"rows\.csv, row 4, column 'stay_id': 'x1' is no whole number"):
+        table.prepare()

@@ -34,14 +34,13 @@ temp = st.sampled_from([37.0, 98.6, -17.8, None, None])
 urine = st.sampled_from([50, 60, 0, 4000, -1, 10**6, None])
 lact = st.none()  # a column without any value
 ecmo = st.sampled_from([1.0, None])  # a variable of their own
-patient = st.sampled_from([7, 8, None])
 age = st.sampled_from([60.0, 61.0, -1.0, 540.0, math.nan, None])
 sex = st.sampled_from(["Male", " f", "FEMALE", "1", "?", "", " ", None])
 
 
 @st.composite
 def raw_ricu(draw: st.DrawFn) -> RawRicu:
-    described = st.tuples(stay, patient, age, sex)
+    described = st.tuples(stay, st.booleans(), age, sex).map(with_one_patient)
     row = st.tuples(stay, hour, hr, temp, urine, lact, ecmo)
     rows = draw(st.lists(row, min_size=draw(st.sampled_from([12, 0])), max_size=20))
     rows += draw(st.lists(st.sampled_from(rows), max_size=3)) if rows else []
@@ -54,6 +53,12 @@ def raw_ricu(draw: st.DrawFn) -> RawRicu:
         draw(st.booleans()),
         draw(st.sampled_from([1, 5, 1000])),
     )
+
+
+def with_one_patient(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same patient for one stay, or none: two different ones are refused."""
+    stay_id, is_known, *described = row
+    return (stay_id, 7 + (stay_id or 0) % 2 if is_known else None, *described)
 
 
 def with_one_label(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -86,8 +91,9 @@ class RicuReference(Reference):
         super().__init__()
         self.labels: dict[tuple[int, float], float] = {}
         self.last: dict[int | None, int] = {}
+        patients = {row[0]: row[1] for row in raw.sta if row[1] is not None and raw.has_patients}
         for row in raw.sta:
-            self.add_stay(row, raw.has_patients)
+            self.add_stay(row, patients)
         seen = set()
         for stay_id, time, *values in raw.dyn:
             if time is not None and (stay_id, time) in seen:
@@ -107,16 +113,15 @@ class RicuReference(Reference):
             self.stays[stay_id] = (patient, group, float(self.last.get(stay_id, -1) + 1))
         self.clean(variables)
 
-    def add_stay(self, row: tuple[Any, ...], has_patients: bool) -> None:
-        stay_id, patient, years, gender = row
+    def add_stay(self, row: tuple[Any, ...], patients: dict[int, int]) -> None:
+        stay_id, _, years, gender = row
         if stay_id is None:
             self.counts["stay_without_id"] += 1
         elif stay_id in self.stays:
             self.counts["repeated_stay"] += 1
         else:
-            known = has_patients and patient is not None
-            self.counts["no_patient"] += not known
-            self.stays[stay_id] = (patient if known else stay_id, "ricu", 0.0)
+            self.counts["no_patient"] += stay_id not in patients
+            self.stays[stay_id] = (patients.get(stay_id, stay_id), "ricu", 0.0)
             word = (gender or "").strip().lower()
             is_male = SEX.get(word, number(word))
             self.counts["unreadable_static"] += bool(word) and is_male is None

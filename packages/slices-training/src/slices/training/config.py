@@ -159,6 +159,7 @@ class DescribeConfig:
 
     data: DataConfig
     folder: str = "outputs/describe"
+    verify: bool = False
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> DescribeConfig:

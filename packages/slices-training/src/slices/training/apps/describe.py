@@ -18,12 +18,16 @@ def describe(config: DictConfig) -> None:
     from slices.training.config import DescribeConfig
     from slices.training.data.prepare import prepare_dataset
     from slices.training.data.report import describe_dataset, report_html, report_text
+    from slices.training.data.verify import verify_dataset
 
     cost = Cost()
     with checking_what_was_asked():
         parsed = DescribeConfig.parse(config)
         folder = Path(parsed.folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if parsed.verify and Path(parsed.data.dataset_dir).exists():
+            verify_dataset(parsed.data.dataset_dir)  # before it is opened: what is damaged may not even open
+            log.info("%s: every file is as it was written", parsed.data.dataset_dir)
         store = prepare_dataset(parsed.data.build_source(), parsed.data.dataset_dir)
     report = describe_dataset(store)
     text = report_text(report)

@@ -76,7 +76,7 @@ def explain(error: Exception, app: str) -> str:
 
 def _nearest(message: str, app: str) -> str | None:
     """The keys, groups or options that the message's own words may have meant."""
-    if found := re.search(r"Could not find '(\w+)/([\w-]+)'", message):
+    if found := re.search(r"Could not find '([\w/]+)/([\w-]+)'", message):
         group, option = found.groups()
         return _suggest(f"{group}=", option, [path.stem for path in (config_dir() / group).glob("*.yaml")])
     if found := re.search(r"full_key: ([\w.]+)", message) or re.search(r"override '([\w./@]+)'", message):
@@ -89,7 +89,8 @@ def _nearest(message: str, app: str) -> str | None:
 def _keys_under(app: str, parents: list[str]) -> list[str]:
     """The keys that may stand where the misspelt one does, for the groups that were chosen."""
     groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
-    chosen = [word for word in sys.argv[1:] if word.split("=")[0] in groups and "," not in word]
+    words = [word for word in sys.argv[1:] if re.split(r"[/=]", word)[0] in groups]
+    chosen = [word for word in words if "," not in word or "=[" in word]  # not the choices of a sweep
     node = OmegaConf.select(compose_app(app, chosen), ".".join(parents)) if parents else compose_app(app, [])
     return [str(key) for key in node] if isinstance(node, DictConfig) else groups
 

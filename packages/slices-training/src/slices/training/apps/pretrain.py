@@ -61,7 +61,7 @@ def pretrain(config: DictConfig) -> float:
         log.info("encoder: %s, after %s", encoder, run.cost)
         if parsed.encoder_path is not None:
             encoder = module.save_encoder(parsed.encoder_path)
-        of_data = ("data=", "data.", "+data.", "++data.")
+        of_data = ("data=", "data.", "data/", "+data.", "++data.")
         same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
         log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
     return metric

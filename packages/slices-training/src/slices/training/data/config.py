@@ -23,7 +23,9 @@ class DataConfig:
     ``max_steps`` most recent are kept). ``horizon``: hours since admission that are seen. ``window`` cuts
     longer stays into pieces. ``aggregate``: of several values in one bin, their mean, the last, least or
     greatest; amounts (variables declared so, like urine) are always summed. ``bucket_by_length`` puts stays
-    with about as many measurements into one training batch, so that less of it is padding.
+    with about as many measurements into one training batch, so that less of it is padding. ``resident_gb``:
+    memory, in each process, for training and validation samples that are kept as they were first cut; where
+    they need more, each epoch cuts them anew from the file.
     ``label_fraction`` of the training labels and of the validation labels (which choose the epoch) are used,
     drawn by ``label_seed`` within the classes, at least one of each; all of the test labels are.
     """
@@ -38,6 +40,7 @@ class DataConfig:
     aggregate: Aggregate = "mean"
     batch_size: int = 64
     bucket_by_length: bool = False
+    resident_gb: float = 6.0
     splits: SplitConfig = field(default_factory=SplitConfig)
     label_fraction: float = 1.0
     label_seed: int = 0
@@ -61,6 +64,8 @@ class DataConfig:
             self._check_bins(self.window, self.resolution)
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size}: allowed is 1 or more")
+        if not 0 <= self.resident_gb < math.inf:
+            raise ValueError(f"resident_gb={self.resident_gb}: allowed is 0 (keep none) or more")
         if not 0 < self.label_fraction <= 1:
             raise ValueError(f"label_fraction={self.label_fraction}: allowed is above 0, up to 1")
 

@@ -18,9 +18,11 @@ from slices.encoders import Normalizer
 from slices.encoders.registry import unknown
 from slices.training.data.columns import Columns, match_columns
 from slices.training.data.config import DataConfig
+from slices.training.data.identity import refuse_other
 from slices.training.data.labels import label_subset
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
-from slices.training.data.prepare import open_dataset, prepare_dataset, refuse_other
+from slices.training.data.prepare import open_dataset, prepare_dataset
+from slices.training.data.resident import Resident
 from slices.training.data.samples import Samples, labelled, unlabelled
 from slices.training.data.schema import TaskInfo
 from slices.training.data.splits import refuse_empty, split_stays, uniform_hash
@@ -84,6 +86,7 @@ class StayDataModule(L.LightningDataModule):
         self.seed = seed
         self.task: TaskInfo | None = None
         self.labels_a_step = False  # do batches carry one label a step, (B, T), and not one a sample?
+        self._resident: Resident | None = None
         self._ready = False
 
     def prepare_data(self) -> None:
@@ -173,6 +176,7 @@ class StayDataModule(L.LightningDataModule):
                 f"the normalizer has {width} variables, the data {len(self.variables)}: feed it first"
             )
         self._normalizer = normalizer
+        self._resident = None  # it was cut with another
 
     def _fitted_normalizer(self) -> Normalizer:
         return fit_normalizer(self.store, self.view, self._fitted_on)
@@ -224,18 +228,20 @@ class StayDataModule(L.LightningDataModule):
 
         With ``epoch``, windows that are to begin anywhere (``window.random``) do so, elsewhere in each epoch.
         """
-        samples, normalizer = self.samples.take(rows), self.normalizer if normalize else None
-        start, until = samples.start, samples.until
-        if epoch is not None and self.config.window is not None:
-            late = self._lateness(rows, epoch)
-            start, until = start + late, until + late
+        samples = self.samples.take(rows)
         with torch.no_grad():
-            batch = self.view.cut(self.store, samples.stay, until, start, normalizer)
+            if normalize and self._resident is not None and self._resident.holds(rows):
+                batch = self._resident.cut(rows)
+            else:
+                late = np.float32(0) if epoch is None else self._lateness(rows, epoch)
+                until, start = samples.until + late, samples.start + late
+                normalizer = self.normalizer if normalize else None
+                batch = self.view.cut(self.store, samples.stay, until, start, normalizer)
         if samples.label is not None and samples.label_mask is not None:
             batch["label"] = torch.from_numpy(samples.label)
             batch["label_mask"] = torch.from_numpy(samples.label_mask)
             if not self.labels_a_step:
-                batch["prediction_time"] = torch.from_numpy(until)
+                batch["prediction_time"] = torch.from_numpy(samples.until)
         return batch
 
     def _lateness(self, rows: Index, epoch: int) -> Array:
@@ -271,7 +277,30 @@ class StayDataModule(L.LightningDataModule):
         stay = self.samples.stay[rows]
         return np.asarray(self.store.offsets[stay + 1] - self.store.offsets[stay])
 
+    def _keep_cut(self) -> None:
+        """Training and validation samples, which every epoch reads, are cut once if they fit into memory."""
+        config = self.config
+        changing = config.window is not None and config.window.random and self.task is None
+        if self._resident is not None or changing or config.resolution == "observations":
+            return
+        rows = np.concatenate([self.splits["train"], self.splits["val"]])
+        most = config.resident_gb * 1e9
+        with torch.no_grad():
+            self._resident = Resident.of(
+                self.view, self.store, self.samples, rows, self.normalizer, most_bytes=most
+            )
+        if self._resident is not None:
+            log.info("%s samples are kept cut: %.2g GB", f"{len(rows):,}", self._resident.nbytes / 1e9)
+        elif most > 0:
+            log.info(
+                "%s samples need more than data.resident_gb=%g: they are cut anew each epoch, at about half "
+                "the rate",
+                f"{len(rows):,}",
+                config.resident_gb,
+            )
+
     def train_dataloader(self) -> StayLoader:
+        self._keep_cut()
         return self.loader("train", shuffle=True)
 
     def val_dataloader(self) -> StayLoader | list[StayLoader]:

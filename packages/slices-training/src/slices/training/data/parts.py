@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,7 +18,15 @@ import polars as pl
 from slices.training.data.cleaning import clean_events, row_of
 from slices.training.data.definitions import define_labels
 from slices.training.data.labels import check_labels
-from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, OUTCOME_SCHEMA, STAY_SCHEMA, Chunk, Tally
+from slices.training.data.schema import (
+    EVENT_SCHEMA,
+    LABEL_SCHEMA,
+    OUTCOME_SCHEMA,
+    STAY_SCHEMA,
+    Chunk,
+    Tally,
+    Variable,
+)
 from slices.training.data.sources.base import Part, Source
 from slices.training.data.store import ARRAYS
 
@@ -45,23 +53,32 @@ class WrittenPart(NamedTuple):
         return pl.read_parquet(self.folder / "labels.parquet")
 
 
-def find_part(part: Part, folder: Path) -> WrittenPart | None:
-    """A part that was written before, from files that have not changed since."""
+Stamp = list[list[Any]]
+
+
+def stamp_of(part: Part) -> Stamp:
+    """Its name, and size and time of change of every file of the part; a folder's are its members'."""
+    return [[part.name], *(list(entry) for file in part.files for entry in _entries(Path(file)))]
+
+
+def find_part(stamp: Stamp, folder: Path) -> WrittenPart | None:
+    """The part that was written before, if its files had this stamp."""
     path = folder / DONE
     if not path.is_file():
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
-    return WrittenPart(folder, record["drops"]) if record["stamp"] == _stamp(part) else None
+    return WrittenPart(folder, record["drops"]) if record["stamp"] == stamp else None
 
 
-def write_part(source: Source, part: Part, folder: Path) -> WrittenPart:
+def write_part(source: Source, part: Part, stamp: Stamp, folder: Path) -> WrittenPart:
     """Read, clean and write a part, chunk by chunk. Raises what the source raises for data it cannot read.
 
-    It is written under a name of this process's own and renamed when it is whole.
+    It is written under a name of this process's own and renamed when it is whole. ``stamp`` is that of its
+    files before anything was read.
     """
     place, folder = folder, folder.with_name(f"{folder.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
     folder.mkdir()
-    stamp, tally = _stamp(part), Tally()
+    tally = Tally()
     stays, labels = [STAY_SCHEMA.to_frame()], [LABEL_SCHEMA.to_frame()]
     streams = {name: (folder / stream).open("wb") for name, stream in STREAMS.items()}
     try:
@@ -101,11 +118,6 @@ def refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
         raise ValueError(f"the source {source.name!r} gives stay {repeated[0]} more than once")
 
 
-def _stamp(part: Part) -> list[list[Any]]:
-    """Size and time of change of every file of the part; a folder's are its members'."""
-    return [list(entry) for file in part.files for entry in _entries(Path(file))]
-
-
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
     if path.is_dir():
         for member in sorted(path.rglob("*")):
@@ -131,8 +143,19 @@ def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
         )
     labels = pl.concat([labels, _defined(source, Chunk(stays, events, labels, chunk.outcomes), tally)])
     check_labels(labels, source.task_infos())
-    events = events.with_columns(row=row_of(stays)).sort("row", "time", maintain_order=True)
-    return Chunk(stays, events, labels.sort("task", "stay_id", "prediction_time", "column"))
+    return Chunk(
+        stays,
+        _in_order(events, stays, source.variables),
+        labels.sort("task", "stay_id", "prediction_time", "column"),
+    )
+
+
+def _in_order(events: pl.DataFrame, stays: pl.DataFrame, variables: Sequence[Variable]) -> pl.DataFrame:
+    """By stay and time, statics at 0 and first of all; with the stay's row."""
+    statics = [position for position, variable in enumerate(variables) if variable.static]
+    static = pl.col("variable").is_in(statics)
+    events = events.with_columns(row=row_of(stays), time=pl.when(static).then(0.0).otherwise("time"))
+    return events.sort("row", "time", ~static, maintain_order=True)
 
 
 def _defined(source: Source, chunk: Chunk, tally: Tally) -> pl.DataFrame:

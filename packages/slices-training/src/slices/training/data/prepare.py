@@ -7,15 +7,12 @@ together, in the source's order, and moved into place.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -28,10 +25,13 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from slices.training.data.definitions import check_definitions
-from slices.training.data.parts import DONE, WrittenPart, end_with, find_part, refuse_repeated, write_part
+from slices.training.data.identity import describe, refuse_other
+from slices.training.data.parts import DONE, WrittenPart, refuse_repeated
+from slices.training.data.raw import contents_of
 from slices.training.data.schema import Tally
-from slices.training.data.sources.base import Part, Source
+from slices.training.data.sources.base import Source
 from slices.training.data.store import ARRAYS, MANIFEST, TABLES, DatasetError, Manifest, StayStore
+from slices.training.data.work import written_parts
 
 log = logging.getLogger(__name__)
 
@@ -75,51 +75,6 @@ def open_dataset(source: Source, directory: str | Path) -> StayStore:
     return store
 
 
-def refuse_other(source: Source, manifest: Manifest, directory: Path) -> None:
-    """Raise ``DatasetError`` unless the dataset is the one this source would give, naming what differs."""
-    recorded, asked = manifest.source, _describe(source)
-    if recorded == asked:
-        _refuse_other_place(source, manifest, directory)
-        return
-    differences = [
-        f"{key}: prepared with {_show(old, key)}, asked for {_show(new, key)}"
-        for old, new in ((_flat(recorded), _flat(asked)),)
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    raise DatasetError(
-        f"{directory} is not the dataset asked for ({'; '.join(differences)}): "
-        "prepare it again with overwrite=true, or name another data.dataset_dir"
-    )
-
-
-def _refuse_other_place(source: Source, manifest: Manifest, directory: Path) -> None:
-    """Raw data that was moved is the same; raw data at two places that both are there is not."""
-    for name, now in source.places().items():
-        then = manifest.raw.get(name, now)
-        if then != now and Path(then).exists() and Path(now).exists():
-            raise DatasetError(
-                f"{directory} was prepared from {then}, asked for is {name}={now}: prepare it again with "
-                "overwrite=true, or name another data.dataset_dir"
-            )
-
-
-def _describe(source: Source) -> dict[str, Any]:
-    options = source.options()
-    if source.definitions:
-        defined = {d.name: {"kind": d.kind} | dataclasses.asdict(d) for d in source.definitions}
-        options = options | {"definitions": json.loads(json.dumps(defined))}
-    return {"name": source.name, "version": source.version, "options": options}
-
-
-def _flat(description: dict[str, Any]) -> dict[str, Any]:
-    return {key: description.get(key) for key in ("name", "version")} | dict(description.get("options", {}))
-
-
-def _show(values: dict[str, Any], key: str) -> str:
-    return f"{key}={values[key]!r}" if key in values else f"no {key}"
-
-
 def _check_ours(directory: Path) -> None:
     """Overwriting deletes: refuse a directory that holds anything a dataset does not."""
     foreign = sorted({path.name for path in directory.iterdir()} - {*ARRAYS, *TABLES, MANIFEST})
@@ -147,12 +102,14 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
-    check_definitions(source.definitions, source.variables, source.outcomes)
+    check_definitions(source.definitions, source.variables, source.outcomes, source.cut)
     source.task_infos()  # two tasks of one name are refused before any work
+    parts = list(source.parts())
+    contents = contents_of(source.raw_files())  # before they are read: what changes meanwhile is noticed
     workshop = directory.parent / f".{directory.name}.parts"
     _take_up(workshop, source)
     try:
-        written = _written_parts(source, workshop, jobs)
+        written = written_parts(source, parts, workshop, jobs)
     except BaseException:
         if not list(workshop.glob(f"*/{DONE}")):  # nothing to go on with
             shutil.rmtree(workshop)
@@ -160,7 +117,7 @@ def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
     whole = workshop / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir()
-    manifest = _assemble(source, written, whole)
+    manifest = _assemble(source, written, contents, whole)
     if directory.exists():
         os.rename(directory, workshop / "replaced")
     os.rename(whole, directory)
@@ -170,46 +127,16 @@ def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
 
 def _take_up(workshop: Path, source: Source) -> None:
     """The folder of an interrupted preparation of the same source, or an empty one."""
-    recorded, asked = workshop / "source.json", json.dumps(_describe(source), sort_keys=True)
+    recorded, asked = workshop / "source.json", json.dumps(describe(source), sort_keys=True)
     if not (recorded.is_file() and recorded.read_text(encoding="utf-8") == asked):
         shutil.rmtree(workshop, ignore_errors=True)
         workshop.mkdir(parents=True)
         recorded.write_text(asked, encoding="utf-8")
 
 
-def _written_parts(source: Source, workshop: Path, jobs: int) -> list[WrittenPart]:
-    """Every part of the source, in order: those of an earlier attempt as they are, the others written now."""
-    parts = list(source.parts())
-    folders = {part: workshop / f"part-{i:05d}" for i, part in enumerate(parts)}
-    done = {part: found for part in parts if (found := find_part(part, folders[part]))}
-    if done:
-        log.info("going on with an interrupted preparation: %d of %d parts are there", len(done), len(parts))
-    for part, written in _write_all(source, {p: folders[p] for p in parts if p not in done}, jobs):
-        done[part] = written
-        if len(parts) > 1:
-            log.info("part %d/%d read: %s", len(done), len(parts), part.name)
-    return [done[part] for part in parts]
-
-
-def _write_all(source: Source, folders: dict[Part, Path], jobs: int) -> Iterator[tuple[Part, WrittenPart]]:
-    if jobs <= 1 or len(folders) <= 1:
-        for part, folder in folders.items():
-            yield part, write_part(source, part, folder)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(jobs, len(folders)), mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
-    ) as pool:
-        running = {pool.submit(write_part, source, part, folder): part for part, folder in folders.items()}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> Manifest:
+def _assemble(
+    source: Source, parts: Sequence[WrittenPart], contents: dict[str, dict[str, int]], directory: Path
+) -> Manifest:
     """The arrays and tables of all parts one behind the other, and the manifest. Raises ``ValueError``."""
     stays = pl.concat([part.stays for part in parts])
     if stays.is_empty():
@@ -225,7 +152,7 @@ def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> 
     pl.scan_parquet(tables).sink_parquet(directory / "labels.parquet", maintain_order=True)
     files = {name: _file_record(directory / name) for name in (*ARRAYS, *TABLES)}
     manifest = Manifest(
-        source=_describe(source),
+        source=describe(source),
         variables=source.variables,
         tasks=source.task_infos(),
         counts={
@@ -240,6 +167,7 @@ def _assemble(source: Source, parts: Sequence[WrittenPart], directory: Path) -> 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"slices-training": version("slices-training"), "polars": version("polars")},
         raw=source.places(),
+        contents=contents,
     )
     (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -6,17 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from slices.encoders import Normalizer
-from slices.training.data.splits import uniform_hash
+from slices.training.data.sampling import MOST, sample_stays
 from slices.training.data.store import StayStore
 from slices.training.data.views import View
 
 CLIP = 5.0  # normalised values are clipped to ±5: five robust standard deviations
-MOST_EVENTS = 20_000_000
 IQR_OF_NORMAL = 1.349  # interquartile range of a standard normal distribution
 
 
 def fit_normalizer(
-    store: StayStore, view: View, stays: npt.NDArray[np.int64], *, clip: float = CLIP
+    store: StayStore, view: View, stays: npt.NDArray[np.int64], *, clip: float = CLIP, most: int = MOST
 ) -> Normalizer:
     """Robust location and scale of each column, from single events of the given stays up to the horizon.
 
@@ -24,13 +23,13 @@ def fit_normalizer(
     scale the interquartile range / 1.349, or the standard deviation where that is 0, or 1 where that is
     0 too. Columns that only hold 0 and 1, and columns without an event, are left as they are. Amounts are
     taken as charted too: a wide bin's sum lies above them, by the logarithm of how many it adds up. Of more
-    than 20 million events, those of a random sample of the stays are taken, the same one every time.
+    than ``most`` events, about as many are taken, those of a sample of the stays (see ``sample_stays``).
     """
     transforms = ["identity"] * len(view.static)
     for variable, column in zip(store.variables, view.column, strict=True):
         if column >= 0:
             transforms[column] = variable.transform
-    column, value = _events(store, view, stays)
+    column, value = _events(store, view, stays, most)
     order = np.argsort(column, kind="stable")
     value = value[order]
     edges = np.searchsorted(column[order], np.arange(len(transforms) + 1))
@@ -43,14 +42,12 @@ def fit_normalizer(
 
 
 def _events(
-    store: StayStore, view: View, stays: npt.NDArray[np.int64]
+    store: StayStore, view: View, stays: npt.NDArray[np.int64], most: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Columns and values of the stays' events, or where they are too many of a sample of the stays."""
     size = store.offsets[stays + 1] - store.offsets[stays]
-    if size.sum() > MOST_EVENTS:
-        order = np.argsort(uniform_hash(store.stay_id[stays], seed=0, stream=4))
-        stays = np.sort(stays[order[np.cumsum(size[order]) <= MOST_EVENTS]])
-        size = store.offsets[stays + 1] - store.offsets[stays]
+    sampled = sample_stays(store.stay_id[stays], int(size.sum()), most)
+    stays, size = stays[sampled], size[sampled]
     position = np.arange(size.sum()) + np.repeat(store.offsets[stays] - np.cumsum(size) + size, size)
     column, value = view.column[store.variable[position]], store.value[position]
     keep = (column >= 0) & (store.time[position] <= view.horizon) & np.isfinite(value)

@@ -17,7 +17,7 @@ from torch import Tensor
 from slices.training.data.schema import LABEL_SCHEMA, STAY_SCHEMA, TaskInfo, Variable
 
 FORMAT = "slices-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: statics at 0, before all other events of their stay
 MANIFEST = "manifest.json"
 ARRAYS = {"offsets.npy": np.int64, "time.npy": np.float32, "variable.npy": np.int16, "value.npy": np.float32}
 TABLES = {"stays.parquet": STAY_SCHEMA, "labels.parquet": LABEL_SCHEMA}
@@ -42,6 +42,7 @@ class Manifest:
     created: str
     versions: dict[str, str]
     raw: dict[str, str] = dataclasses.field(default_factory=dict)
+    contents: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -84,6 +85,17 @@ class Manifest:
             raise DatasetError(f"{path} lacks or misstates something ({error}): {REMEDY}") from error
 
 
+def check_sizes(directory: Path, manifest: Manifest) -> None:
+    """Raise ``DatasetError`` naming a file that is missing, or is not as large as the manifest says."""
+    for name in (*ARRAYS, *TABLES):
+        path = directory / name
+        recorded = manifest.files.get(name, {}).get("bytes")
+        if not path.is_file():
+            raise DatasetError(f"{directory} is half written or damaged ({name} is missing): {REMEDY}")
+        if (size := path.stat().st_size) != recorded:
+            raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
+
+
 class StayStore:
     """A prepared dataset, opened for reading.
 
@@ -96,7 +108,7 @@ class StayStore:
         """Raises ``FileNotFoundError`` or ``DatasetError``, each with the remedy."""
         self.directory = Path(directory)
         self.manifest = Manifest.read(self.directory)
-        self._check_sizes()
+        check_sizes(self.directory, self.manifest)
         self.offsets = np.asarray(self._array("offsets.npy")[:])
         self.time = self._array("time.npy")
         self.variable = self._array("variable.npy")
@@ -123,17 +135,6 @@ class StayStore:
         """The rows of the label table that belong to a task."""
         return self._table("labels.parquet", pl.col("task") == task)
 
-    def _check_sizes(self) -> None:
-        for name in (*ARRAYS, *TABLES):
-            path = self.directory / name
-            recorded = self.manifest.files.get(name, {}).get("bytes")
-            if not path.is_file():
-                raise DatasetError(
-                    f"{self.directory} is half written or damaged ({name} is missing): {REMEDY}"
-                )
-            if (size := path.stat().st_size) != recorded:
-                raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
-
     def _array(self, name: str) -> npt.NDArray[Any]:
         path = self.directory / name
         try:
@@ -151,7 +152,8 @@ class StayStore:
             lazy = pl.scan_parquet(path)
             table = (lazy if rows is None else lazy.filter(rows)).collect()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
+            reason = str(error).strip().splitlines()[0]  # older releases of polars go on about the context
+            raise DatasetError(f"{path} cannot be read ({reason}): {REMEDY}") from error
         if table.schema != TABLES[name]:
             raise DatasetError(f"{path} has columns {dict(table.schema)}, not {dict(TABLES[name])}: {REMEDY}")
         return table

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,13 +30,15 @@ Index = npt.NDArray[np.int64]
 
 
 class Events(NamedTuple):
-    """The events of some samples: of which one (its row in the batch), when, which column, what."""
+    """The events of some samples: of which one (its row in the batch), when, which column, what.
+
+    In the order of rows, and of time within one, statics first.
+    """
 
     row: Tensor
     time: Tensor
     column: Tensor
     value: Tensor
-    static: Tensor
 
     def where(self, keep: Tensor) -> Events:
         """Those that are kept."""
@@ -84,6 +87,10 @@ class View:
         span = min(self.span or self.horizon, self.horizon)
         return max(1, math.ceil((span - EDGE) / self.bin_width))
 
+    def width(self, most: int) -> int:
+        """Time steps of a batch whose longest sample has ``most`` of them."""
+        return self.n_steps or min(_bucketed(most, BUCKET), self.max_steps or sys.maxsize)
+
     def on_edge(self, hours: npt.NDArray[np.floating]) -> Array:
         """The last edge of the grid's bins up to these hours; without a grid, the hours themselves."""
         if self.bin_width is not None:
@@ -125,60 +132,71 @@ class View:
     def _events(self, store: StayStore, stays: Index, start: Tensor, before: Tensor) -> Events:
         first = store.offsets[stays]
         count = store.offsets[stays + 1] - first
-        row = torch.from_numpy(np.repeat(np.arange(len(stays)), count))
-        position = torch.from_numpy(np.repeat(first - np.cumsum(count) + count, count))
-        position += torch.arange(len(position))
+        row, position = spread(first, count)
         time, variable, value = (array.index_select(0, position) for array in store.events)
-        column = torch.from_numpy(self.column).index_select(0, variable.long())
-        static = torch.from_numpy(self.static).index_select(0, column.clamp(min=0))
-        events = Events(row, time, column, value, static)
-        if (self.column < 0).any():
-            events = events.where(column >= 0)
+        events = Events(row, time, self._column_of.index_select(0, variable.long()), value)
+        if self._leaves_out:
+            events = events.where(events.column >= 0)
         if bool((before <= torch.from_numpy(store.length_hours[stays])).any()) or start.any():
             inside = events.time < before.index_select(0, events.row)
             inside &= events.time + EDGE >= start.index_select(0, events.row)
-            events = events.where(inside | events.static)
+            events = events.where(inside | self._of_static(events))
         return events
+
+    @cached_property
+    def _column_of(self) -> Tensor:
+        return torch.from_numpy(self.column)
+
+    @cached_property
+    def _leaves_out(self) -> bool:
+        return bool((self.column < 0).any())
+
+    def _of_static(self, events: Events) -> Tensor:
+        return torch.from_numpy(self.static).index_select(0, events.column)
 
     def _grid(self, events: Events, start: Tensor, seen: Tensor) -> Steps:
         assert self.bin_width is not None and self.n_steps is not None
         n_real = ((seen - start - EDGE) / self.bin_width).ceil().long().clamp(1, self.n_steps)
-        since = events.time - start.index_select(0, events.row) if start.any() else events.time
-        step = since.add(EDGE).div_(self.bin_width).long()
+        since = events.time + EDGE
+        if start.any():  # statics, which are at 0, are then before the first step
+            since = since.sub_(start.index_select(0, events.row)).clamp_(min=0)
+        step = since.div_(self.bin_width).long()
         step = step.minimum((n_real - 1).index_select(0, events.row))
         padding_mask = torch.arange(self.n_steps) < n_real.unsqueeze(1)
         times = start.unsqueeze(1) + torch.arange(self.n_steps) * self.bin_width
-        return Steps(step.masked_fill_(events.static, 0), times.float() * padding_mask, padding_mask)
+        return Steps(step, times.float() * padding_mask, padding_mask)
 
     def _timestamps(self, events: Events, n_stays: int) -> Steps:
-        dynamic = ~events.static
-        row, time = events.row[dynamic], events.time[dynamic]
-        new = torch.ones_like(row, dtype=torch.bool)
-        new[1:] = (row[1:] != row[:-1]) | (time[1:] != time[:-1])
-        n_real = row[new].bincount(minlength=n_stays)
+        row, time = events.row, events.time
+        static = self._of_static(events)
+        new = torch.ones_like(static)
+        new[1:] = (row[1:] != row[:-1]) | (time[1:] != time[:-1]) | static[:-1]
+        new &= ~static  # statics come first and are no time of their own
+        so_far = new.cumsum(0)
+        n_real = _per_row(new, row, n_stays)
         dropped = (n_real - (self.max_steps or len(row))).clamp(min=0)
-        step = torch.zeros_like(events.row)
-        step[dynamic] = new.cumsum(0) - 1 - (n_real.cumsum(0) - n_real + dropped)[row]
+        step = so_far - 1 - (n_real.cumsum(0) - n_real + dropped).index_select(0, row)
+        step = torch.where(static, 0, step)
         n_real = (n_real - dropped).clamp(min=1)
-        n_steps = min(_bucketed(int(n_real.max()), BUCKET), self.max_steps or sys.maxsize)
-        times = torch.zeros(n_stays, n_steps)
-        kept = step[dynamic] >= 0
-        times[row[kept], step[dynamic][kept]] = time[kept]
-        return Steps(step, times, torch.arange(n_steps) < n_real.unsqueeze(1))
+        n_steps = self.width(int(n_real.max()))
+        first = new & (step >= 0)
+        times = torch.zeros(n_stays * n_steps)
+        times.scatter_(0, (row * n_steps + step)[first], time[first])
+        return Steps(step, times.view(n_stays, n_steps), torch.arange(n_steps) < n_real.unsqueeze(1))
 
     def _cells(self, events: Events, steps: Steps, normalizer: Normalizer | None) -> dict[str, Tensor]:
         shape = (*steps.padding_mask.shape, len(self.static))
         step = steps.step
-        if self.max_steps is not None:
+        if self.bin_width is None and self.max_steps is not None:
             events, step = events.where(step >= 0), step[step >= 0]
-        cell = (events.row * shape[1] + step) * shape[2] + events.column
-        counts = torch.zeros(math.prod(shape)).scatter_add_(0, cell, torch.ones(len(cell)))
+        cell = events.row.mul(shape[1]).add_(step).mul_(shape[2]).add_(events.column)
+        counts = torch.zeros(math.prod(shape)).scatter_add_(0, cell, torch.ones_like(events.value))
         value = self._aggregated(events, cell, counts)
         if normalizer is not None:
             value = normalizer.at(value, events.column)
         return {
-            "timeseries": torch.zeros(math.prod(shape)).index_copy_(0, cell, value).view(shape),
-            "mask": (counts > 0).view(shape),
+            "timeseries": torch.zeros_like(counts).scatter_(0, cell, value).view(shape),
+            "mask": counts.bool().view(shape),
             "counts": counts.view(shape),
             "times": steps.times,
             "padding_mask": steps.padding_mask,
@@ -187,10 +205,9 @@ class View:
     def _aggregated(self, events: Events, cell: Tensor, counts: Tensor) -> Tensor:
         """What each event's cell holds, event by event: equal for those that share one."""
         value = events.value
-        several = counts.index_select(0, cell)
         if self.aggregate == "mean":
-            one = self._total(value, cell, counts) / several
-        elif self.aggregate == "last":
+            return self._total(value, cell, counts).div_(self._divisor(events, cell, counts))
+        if self.aggregate == "last":
             last = torch.zeros_like(counts)
             last.numpy()[cell.numpy()] = value  # in order of time; numpy keeps the last of one index
             one = last.index_select(0, cell)
@@ -200,8 +217,16 @@ class View:
             one = reduced.index_select(0, cell)
         if not self.summed.any():
             return one
-        total = one * several if self.aggregate == "mean" else self._total(value, cell, counts)
-        return torch.where(torch.from_numpy(self.summed).index_select(0, events.column), total, one)
+        summed = torch.from_numpy(self.summed).index_select(0, events.column)
+        return torch.where(summed, self._total(value, cell, counts), one)
+
+    def _divisor(self, events: Events, cell: Tensor, counts: Tensor) -> Tensor:
+        """How many values each event's mean is of; of a sum 1."""
+        several = counts.index_select(0, cell)
+        if not self.summed.any():
+            return several
+        averaged = torch.from_numpy(~self.summed).float().index_select(0, events.column)
+        return several.sub_(1).mul_(averaged).add_(1)
 
     @staticmethod
     def _total(value: Tensor, cell: Tensor, counts: Tensor) -> Tensor:
@@ -212,14 +237,14 @@ class View:
         if self.max_steps is not None:
             events = self._most_recent(events, n_stays, self.max_steps)
         count = events.row.bincount(minlength=n_stays)
-        place = torch.arange(len(events.row)) - (count.cumsum(0) - count).index_select(0, events.row)
         width = _bucketed(int(count.max()), 4 * BUCKET)
-        index = events.row * width + place
+        begin = torch.arange(n_stays) * width - (count.cumsum(0) - count)
+        place = torch.arange(len(events.row)).add_(begin.index_select(0, events.row))
         value = events.value if normalizer is None else normalizer.at(events.value, events.column)
 
         def placed(what: Tensor) -> Tensor:
             empty = torch.zeros(n_stays * width, dtype=what.dtype)
-            return empty.index_copy_(0, index, what).view(n_stays, width)
+            return empty.scatter_(0, place, what).view(n_stays, width)
 
         return {
             "value": placed(value),
@@ -228,15 +253,25 @@ class View:
             "valid": torch.arange(width) < count.unsqueeze(1),
         }
 
-    @staticmethod
-    def _most_recent(events: Events, n_stays: int, most: int) -> Events:
+    def _most_recent(self, events: Events, n_stays: int, most: int) -> Events:
         """All statics, and of the others as many of the latest as make ``most`` with them."""
-        dynamic = ~events.static
-        n_static = events.row[events.static].bincount(minlength=n_stays)
-        n_dynamic = events.row[dynamic].bincount(minlength=n_stays)
-        to_come = (n_dynamic.cumsum(0).index_select(0, events.row)) - dynamic.cumsum(0)
+        static = self._of_static(events)
+        n_static, n_dynamic = (_per_row(which, events.row, n_stays) for which in (static, ~static))
+        to_come = n_dynamic.cumsum(0).index_select(0, events.row) - (~static).cumsum(0)
         room = (most - n_static).clamp(min=0).index_select(0, events.row)
-        return events.where(events.static | (to_come < room))
+        return events.where(static | (to_come < room))
+
+
+def spread(first: Index, count: Index) -> tuple[Tensor, Tensor]:
+    """For rows of ``count`` elements each, the first of them at ``first``: row and place of every element."""
+    row = torch.from_numpy(np.repeat(np.arange(len(first)), count))
+    position = torch.from_numpy(np.repeat(first - np.cumsum(count) + count, count))
+    return row, position.add_(torch.arange(len(position)))
+
+
+def _per_row(which: Tensor, row: Tensor, n_rows: int) -> Tensor:
+    """How many of each row it is true of."""
+    return torch.zeros(n_rows, dtype=torch.long).scatter_add_(0, row, which.long())
 
 
 def _bucketed(n: int, bucket: int) -> int:

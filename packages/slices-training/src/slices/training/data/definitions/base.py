@@ -72,6 +72,11 @@ class Definition(ABC):
         """The variables without which there is no label, each with the unit that it must have."""
         return {}
 
+    @property
+    def whole_stays(self) -> bool:
+        """Whether the labels need stays that are recorded to their end."""
+        return False
+
     @abstractmethod
     def candidates(self, records: Records) -> Candidates:
         """The labels of these stays, one row each, and which of them do not count."""

@@ -40,18 +40,31 @@ def _build(name: str, options: Mapping[str, Any]) -> Definition:
 
 
 def check_definitions(
-    definitions: Sequence[Definition], variables: Sequence[Variable], outcomes: Sequence[str]
+    definitions: Sequence[Definition],
+    variables: Sequence[Variable],
+    outcomes: Sequence[str],
+    cut: str | None = None,
 ) -> None:
-    """Raise ``ValueError`` naming a variable, a unit or an outcome that a definition needs and is not there.
+    """Raise ``ValueError`` naming a variable, a unit or an outcome that a definition needs and is not there,
+    or a definition that needs whole stays where they are cut.
 
-    ``outcomes`` are the columns of the table of outcomes that the source gives.
+    ``outcomes`` are the columns of the table of outcomes that the source gives, ``cut`` says where its
+    records end, see ``Source``.
     """
     units = {variable.name: variable.unit for variable in variables}
     for definition in definitions:
         where = f"definition {definition.name!r} ({definition.kind})"
+        if cut is not None and definition.whole_stays:
+            raise ValueError(
+                f"{where} needs stays that are recorded to their end, those of the source end {cut}: "
+                "leave it out, or ask for length_of_stay with where=hospital"
+            )
         for column in definition.outcomes:
             if column not in outcomes:
-                raise ValueError(f"{where} needs an outcome: {unknown('outcome', column, outcomes)}")
+                raise ValueError(
+                    f"{where} needs an outcome: {unknown('outcome', column, outcomes)}: "
+                    "leave it out, or give the source labels of its own"
+                )
         for name, unit in definition.variables.items():
             if name not in units:
                 raise ValueError(f"{where} needs a variable: {unknown('variable', name, units)}")

@@ -21,8 +21,8 @@ class LengthOfStay(Definition):
     """Days from admission to the end of the stay in the unit (``where="icu"``) or in the hospital.
 
     One label at ``at`` hours, for stays longer than that. With ``edges``, in days, it is a class, an edge
-    itself belonging to the class above. A stay in the unit counts as long as the source says that it is:
-    with a source whose records are cut short this is the length of the record.
+    itself belonging to the class above. Where a source's records are cut before the stay ends, only the
+    days in the hospital can be known.
     """
 
     where: Literal["icu", "hospital"] = "icu"
@@ -45,6 +45,10 @@ class LengthOfStay(Definition):
     @property
     def outcomes(self) -> tuple[str, ...]:
         return ("hospital_hours",) if self.where == "hospital" else ()
+
+    @property
+    def whole_stays(self) -> bool:
+        return self.where == "icu"
 
     def candidates(self, records: Records) -> Candidates:
         table, hours = one_step(records.stays, self.at), pl.col("length_hours").cast(pl.Float64)

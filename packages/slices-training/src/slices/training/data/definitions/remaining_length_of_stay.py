@@ -16,8 +16,8 @@ from slices.training.data.schema import TaskInfo
 class RemainingLengthOfStay(Definition):
     """Hours until the end of the stay, every ``every`` hours until then, at most ``cap``.
 
-    A stay counts as long as the source says that it is: with a source whose records are cut short these are
-    the hours until the end of the record.
+    Where a source's records are cut before the stay ends, they would be the hours until the cut: there is no
+    such task.
     """
 
     every: float = 1.0
@@ -31,6 +31,10 @@ class RemainingLengthOfStay(Definition):
     @property
     def task(self) -> TaskInfo:
         return TaskInfo(name=self.name, task_type="regression", per_step=True)
+
+    @property
+    def whole_stays(self) -> bool:
+        return True
 
     def candidates(self, records: Records) -> Candidates:
         every = whole_minutes(self.every, "every")

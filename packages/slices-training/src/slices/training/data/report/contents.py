@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slices.training.data.report.cells import UNKNOWN, Cell, Histogram, Share, Table, number
-from slices.training.data.report.measurements import MOST
 from slices.training.data.report.model import (
     QUANTILE_NAMES,
     Report,
     TaskReport,
     VariableReport,
 )
+from slices.training.data.sampling import MOST
 
 
 def tables(report: Report) -> list[Table]:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 
 from slices.training.data.report.concerns import concerns
-from slices.training.data.report.measurements import MOST, sample_stays
 from slices.training.data.report.model import QUANTILES, Report
 from slices.training.data.report.tasks import describe_tasks
 from slices.training.data.report.variables import describe_variables
+from slices.training.data.sampling import MOST, sample_stays
 from slices.training.data.store import StayStore
 
 
@@ -21,8 +21,8 @@ def describe_dataset(store: StayStore, *, most: int = MOST) -> Report:
     a sample of the stays (by a hash of their id) where the dataset has more than ``most`` events.
     """
     variables, tasks = describe_variables(store, most=most), describe_tasks(store, most=most)
-    per_stay, sampled = np.diff(store.offsets), sample_stays(store, most, len(store.value))
-    n_sampled = int(sampled.sum())
+    per_stay = np.diff(store.offsets)
+    n_sampled = int(sample_stays(store.stay_id, len(store.value), most).sum())
     sets = store.stays["set"].fill_null("none").value_counts(sort=True)
     return Report(
         directory=str(store.directory),

@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from slices.training.data.splits import uniform_hash
+from slices.training.data.sampling import MOST, sample_stays
 from slices.training.data.store import StayStore
 
 BLOCK = 4_000_000  # events read at a time
-MOST = 20_000_000  # events that quantiles are taken from; of more, a sample of the stays
-SEED, STREAM = 0, 4  # of the sample
 
 Array = npt.NDArray[Any]
 
@@ -55,18 +53,10 @@ def hours_of(store: StayStore) -> Array:
     return np.asarray(np.maximum(np.ceil(store.length_hours.astype(np.float64)), 1))
 
 
-def sample_stays(store: StayStore, most: int, n: int) -> npt.NDArray[np.bool_]:
-    """Which stays are sampled, by a hash of their id, to have about ``most`` of all ``n`` rows."""
-    return np.asarray(uniform_hash(store.stay_id, SEED, STREAM) < most / max(n, 1))
-
-
 def measure(store: StayStore, *, block: int = BLOCK, most: int = MOST) -> tuple[Counts, Sample]:
     """Counts over all stays, and the sample."""
-    n_variables, hours, sampled = (
-        len(store.variables),
-        hours_of(store),
-        sample_stays(store, most, len(store.value)),
-    )
+    n_variables, hours = len(store.variables), hours_of(store)
+    sampled = sample_stays(store.stay_id, len(store.value), most)
     counts = Counts(*(np.zeros(n_variables) for _ in Counts._fields))
     samples = []
     for first, last in _blocks(store.offsets, block):

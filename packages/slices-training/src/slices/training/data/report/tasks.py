@@ -7,8 +7,9 @@ import math
 import numpy as np
 import polars as pl
 
-from slices.training.data.report.measurements import BLOCK, MOST, Array, sample_stays
+from slices.training.data.report.measurements import BLOCK, Array
 from slices.training.data.report.model import QUANTILE_NAMES, QUANTILES, LabelSummary, TaskReport
+from slices.training.data.sampling import MOST, sample_stays
 from slices.training.data.schema import TaskInfo
 from slices.training.data.store import StayStore
 
@@ -16,7 +17,7 @@ from slices.training.data.store import StayStore
 def describe_tasks(store: StayStore, *, most: int = MOST, block: int = BLOCK) -> tuple[TaskReport, ...]:
     """Each task of the dataset; of over ``most`` labels, quantiles come from a sample of the stays."""
     tasks, n_labels = store.manifest.tasks, store.manifest.counts["labels"]
-    sampled, order = sample_stays(store, most, n_labels), np.argsort(store.stay_id)
+    sampled, order = sample_stays(store.stay_id, n_labels, most), np.argsort(store.stay_id)
     sets = store.stays["set"].fill_null("none")
     names = sets.unique().sort()
     code = sets.replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import polars as pl
 
-from slices.training.data.report.measurements import MOST, Array, Counts, Sample, hours_of, measure
+from slices.training.data.report.measurements import Array, Counts, Sample, hours_of, measure
 from slices.training.data.report.model import QUANTILES, Sampling, Values, VariableReport
+from slices.training.data.sampling import MOST
 from slices.training.data.schema import Variable
 from slices.training.data.statistics import IQR_OF_NORMAL
 from slices.training.data.store import StayStore

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from slices.encoders.registry import Registry, make_config
 from slices.training.data.definitions.base import Definition
+from slices.training.data.raw import files_under
 from slices.training.data.schema import Chunk, Tally, TaskInfo, Variable
 
 SOURCE_REGISTRY: Registry[type[Source]] = Registry("data source", "slices.sources")
@@ -21,7 +22,7 @@ S = TypeVar("S", bound="type[Source]")
 class Part(NamedTuple):
     """A portion of a source that one process reads, with all of its stays' events and labels.
 
-    ``files`` are what it is read from: where one changes, a part that was read before is read again.
+    ``files`` are all that it is made of: where one changes, a part that was read before is read again.
     """
 
     name: str
@@ -31,25 +32,39 @@ class Part(NamedTuple):
 class Source(ABC):
     """Raw data of one kind, turned into stays, events and labels.
 
-    ``variables`` and ``tasks`` are known before the data is read, at most from its metadata. ``version``
-    goes up whenever the same raw data would give another dataset than before. A field of the config that
-    says where the data lies rather than what it holds is declared with ``metadata={"content": False}``.
+    ``variables``, ``tasks`` and ``outcomes`` are attributes of the class, or properties (cached ones): known
+    before the data is read, at most from its metadata. ``version`` goes up whenever the same raw data would
+    give another dataset than before. A field of the config that says where the data lies rather than what it
+    holds is declared with ``metadata={"content": False}``.
     A source is pickled to the processes that read its parts.
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
-    variables: tuple[Variable, ...]
-    tasks: tuple[TaskInfo, ...]
-    outcomes: tuple[str, ...] = ()
-    """The columns of ``OUTCOME_SCHEMA`` that its chunks have, ``stay_id`` apart."""
     known_after: float = 0.0
     """Hours after its time that an event is known: of hourly rows, the hour that they sum up."""
+    cut: str | None = None
+    """Where its records end although the stay goes on, as in "after 48 hours"; None: where the stay ends."""
     definitions: tuple[Definition, ...] = ()
     """Tasks whose labels are made of events and outcomes, besides those that the source labels itself."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[Variable, ...]:
+        """What there are events of."""
+
+    @property
+    @abstractmethod
+    def tasks(self) -> tuple[TaskInfo, ...]:
+        """What it labels itself."""
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The columns of ``OUTCOME_SCHEMA`` that its chunks have, ``stay_id`` apart."""
+        return ()
 
     def parts(self) -> Sequence[Part]:
         """The portions, in the order in which their stays are stored; one by default.
@@ -71,6 +86,13 @@ class Source(ABC):
                 )
         return tasks | {definition.name: definition.task for definition in self.definitions}
 
+    def stage(self, folder: Path) -> None:
+        """Put into an empty folder what the parts share, once before they are read; by default nothing.
+
+        The folder lasts until they are read. Raises what ``read`` raises.
+        """
+        return
+
     @abstractmethod
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         """The stays of a part, in chunks that fit into memory; what is dropped or repaired is tallied."""
@@ -80,6 +102,14 @@ class Source(ABC):
         fields = dataclasses.fields(self.config)
         given = {f.name: getattr(self.config, f.name) for f in fields if not f.metadata.get("content", True)}
         return {name: str(Path(path).resolve()) for name, path in given.items() if isinstance(path, str)}
+
+    def raw_files(self) -> Mapping[str, Sequence[Path]]:
+        """The files that it reads, by place, found without reading them: none where they are absent.
+
+        Where their number or their sizes change, a prepared dataset is not the one asked for any more. By
+        default all that lie at its places.
+        """
+        return {name: files_under(Path(place)) for name, place in self.places().items()}
 
     def options(self) -> dict[str, Any]:
         """What decides the content of the dataset, as plain values."""

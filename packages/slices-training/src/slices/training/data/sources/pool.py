@@ -19,7 +19,8 @@ from slices.training.data.schema import OUTCOME_SCHEMA, Chunk, Tally, TaskInfo, 
 from slices.training.data.sources.base import Part, Source, build_source, register_source
 from slices.training.data.vocabulary import read_vocabulary, read_yaml, stamped
 
-IDS = 2**40  # stay and patient ids of a member lie below it; those of member k get k * IDS added
+IDS = 2**40  # stay and patient ids of a member lie below it; those of member k get k * IDS added, but
+# patients of several members of one hospital all get what those of the first of them get
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +38,13 @@ class MemberConfig:
 
     ``renaming`` names a file in ``configs/renaming/`` or is the path of one: for each variable of the
     vocabulary the member's, or several, each a name or ``{name:, factor:, offset:}``. Without one, variables
-    of the vocabulary's names are taken, and have to be in its units.
+    of the vocabulary's names are taken, and have to be in its units. Members of one ``hospital`` number their
+    patients alike: one number is one person in all of them. Without one a member's patients are its own.
     """
 
     source: dict[str, Any]
     renaming: str | None = None
+    hospital: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -93,7 +96,7 @@ class PoolSource(Source):
         }
 
     @cached_property
-    def variables(self) -> tuple[Variable, ...]:  # type: ignore[override]
+    def variables(self) -> tuple[Variable, ...]:
         """The vocabulary's variables that some member has, in the vocabulary's order."""
         mapped = {key for renaming in self._renamings.values() for key in renaming}
         return tuple(variable for key, variable in self._vocabulary.items() if key in mapped)
@@ -107,7 +110,7 @@ class PoolSource(Source):
         return {member: self._renaming(member) for member in self.members}
 
     @cached_property
-    def tasks(self) -> tuple[TaskInfo, ...]:  # type: ignore[override]
+    def tasks(self) -> tuple[TaskInfo, ...]:
         """The tasks of all members. Raises ``ValueError`` where one name means two things."""
         found: dict[str, tuple[str, TaskInfo]] = {}
         for member, source in self.members.items():
@@ -121,10 +124,16 @@ class PoolSource(Source):
         return tuple(task for _, task in found.values())
 
     @cached_property
-    def outcomes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def outcomes(self) -> tuple[str, ...]:
         """The outcomes that some member knows."""
         known = {name for source in self.members.values() for name in source.outcomes}
         return tuple(name for name in OUTCOME_SCHEMA if name in known)
+
+    @property
+    def cut(self) -> str | None:  # type: ignore[override]
+        """Where the records end of the first member that has them cut."""
+        ends = (f"{source.cut} (in the member {name})" for name, source in self.members.items() if source.cut)
+        return next(ends, None)
 
     def options(self) -> dict[str, Any]:
         """Each member's source, version and options."""
@@ -135,6 +144,7 @@ class PoolSource(Source):
                 "options": source.options(),
                 "renaming": self._digest(name),
             }
+            | ({"hospital": hospital} if (hospital := self._configs[name].hospital) else {})
             for name, source in self.members.items()
         }
         return {"vocabulary": stamped(self.config.vocabulary), "members": described}
@@ -152,13 +162,35 @@ class PoolSource(Source):
             for part in source.parts()
         ]
 
+    def places(self) -> dict[str, str]:
+        """Those of all members."""
+        return {
+            f"members.{member}.source.{name}": place
+            for member, source in self.members.items()
+            for name, place in source.places().items()
+        }
+
+    def raw_files(self) -> dict[str, Sequence[Path]]:
+        """Those of all members."""
+        return {
+            f"members.{member}.source.{name}": files
+            for member, source in self.members.items()
+            for name, files in source.raw_files().items()
+        }
+
+    def stage(self, folder: Path) -> None:
+        """What each member puts there."""
+        for member, source in self.members.items():
+            (folder / member).mkdir()
+            source.stage(folder / member)
+
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         member, _, name = part.name.partition("/")
         source, columns = self.members[member], self._columns(member)
-        first_id = list(self.members).index(member) * IDS
+        first_id, first_patient = self._first_ids(member)
         own = Tally()
         for chunk in source.read(Part(name, part.files), own):
-            stays = _renumbered(chunk.stays, first_id, member).with_columns(
+            stays = _renumbered(chunk.stays, first_id, member, first_patient).with_columns(
                 set=pl.concat_str(pl.lit(f"{member}/"), "set")
             )
             events = clean_events(chunk.events, chunk.stays, source.variables, own)
@@ -172,6 +204,13 @@ class PoolSource(Source):
         for rule, entry in own.rules.items():
             by_set = {f"{member}/{name}": count for name, count in entry["by_set"].items()}
             tally.add(rule, entry["description"], by_set)
+
+    def _first_ids(self, member: str) -> tuple[int, int]:
+        """What is added to the member's stay ids, and to its patient ids."""
+        order = list(self.members)
+        hospital = self._configs[member].hospital
+        alike = [m for m in order if m == member or (hospital and self._configs[m].hospital == hospital)]
+        return order.index(member) * IDS, order.index(alike[0]) * IDS
 
     def _renaming(self, member: str) -> dict[str, tuple[Renamed, ...]]:
         """The member's variables by the vocabulary's names. Raises ``ValueError`` or ``TypeError``."""
@@ -248,10 +287,12 @@ def _mapped(events: pl.DataFrame, columns: Columns, member: str, tally: Tally) -
     return sift(mapped, rule, tally).drop("set")
 
 
-def _renumbered(table: pl.DataFrame, first_id: int, member: str) -> pl.DataFrame:
-    """Stay and patient ids moved to where no other member's are."""
-    ids = [name for name in ("stay_id", "patient_id") if name in table.columns]
-    for name in ids:
+def _renumbered(
+    table: pl.DataFrame, first_id: int, member: str, first_patient: int | None = None
+) -> pl.DataFrame:
+    """Stay ids moved to where no other member's are, and patient ids to where no other hospital's are."""
+    first = {"stay_id": first_id} | ({} if first_patient is None else {"patient_id": first_patient})
+    for name in first:
         if not table[name].is_between(0, IDS - 1).all():
             raise ValueError(f"the member {member} has a {name} outside 0 to {IDS - 1}: number it anew")
-    return table.with_columns(pl.col(ids) + first_id)
+    return table.with_columns(pl.col(name) + start for name, start in first.items())

@@ -6,15 +6,14 @@ text are no part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 
 from slices.encoders.registry import unknown
 
-T = TypeVar("T")
 EXACT = 2**53  # whole numbers up to here are exact as floats
 
 
@@ -23,12 +22,14 @@ def scan(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
 
 
-def reading(path: Path, read: Callable[[], T]) -> T:
-    """What ``read()`` gives. Raises ``FileNotFoundError`` or ``ValueError`` naming the file."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise ``FileNotFoundError`` for a file that is not there, and for whatever goes wrong in reading it
+    ``ValueError`` naming it."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: set data.source to where it is")
     try:
-        return read()
+        yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ValueError(
             f"{path} cannot be read ({str(error).strip().splitlines()[0]}): it is truncated, damaged or not "
@@ -38,7 +39,14 @@ def reading(path: Path, read: Callable[[], T]) -> T:
 
 def schema_of(path: Path) -> pl.Schema:
     """Columns and types. Raises as ``reading`` does."""
-    return reading(path, lambda: scan(path).collect_schema())
+    with reading(path):
+        return scan(path).collect_schema()
+
+
+def collect(path: Path, rows: pl.LazyFrame) -> pl.DataFrame:
+    """Rows of a file. Raises as ``reading`` does."""
+    with reading(path):
+        return rows.collect()
 
 
 def require(path: Path, schema: pl.Schema, columns: Iterable[str], remedy: str) -> None:
@@ -65,7 +73,7 @@ def whole(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
     if dtype.is_integer() or dtype == pl.Null:
         return values.cast(pl.Int64, strict=False)
     if not (is_text(dtype) or dtype.is_float()):
-        raise _wrong_type(path, schema, column, "whole numbers")
+        raise wrong_type(path, schema, column, "whole numbers")
     number = (text(column) if is_text(dtype) else values).cast(pl.Float64, strict=False)
     exact = (number == number.round()) & (number.abs() <= EXACT)
     rounded = pl.when(exact).then(number).cast(pl.Int64, strict=False)
@@ -78,7 +86,7 @@ def number(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
     if is_text(dtype):
         return text(column).cast(pl.Float64, strict=False)
     if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-        raise _wrong_type(path, schema, column, "numbers")
+        raise wrong_type(path, schema, column, "numbers")
     return pl.col(column).cast(pl.Float64)
 
 
@@ -90,11 +98,12 @@ def hours(
     if isinstance(dtype, pl.Duration):
         return pl.col(column).dt.total_microseconds() / 3.6e9
     if not (dtype.is_numeric() or dtype == pl.Null):
-        raise _wrong_type(path, schema, column, wanted)
+        raise wrong_type(path, schema, column, wanted)
     return pl.col(column).cast(pl.Float64).fill_nan(None)
 
 
-def _wrong_type(path: Path, schema: pl.Schema, column: str, wanted: str) -> ValueError:
+def wrong_type(path: Path, schema: pl.Schema, column: str, wanted: str) -> ValueError:
+    """What to raise for a column of another type than is wanted."""
     return ValueError(f"{path}: column {column!r} holds {schema[column]}, not {wanted}: convert it")
 
 

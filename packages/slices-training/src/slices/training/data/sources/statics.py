@@ -10,7 +10,7 @@ import polars as pl
 
 from slices.training.data.cleaning import sift
 from slices.training.data.schema import EVENT_SCHEMA, Tally, Variable
-from slices.training.data.sources.reading import is_text, number, reading, scan, text
+from slices.training.data.sources.reading import collect, is_text, number, scan, text
 
 SEX = {"male": 1.0, "m": 1.0, "female": 0.0, "f": 0.0}
 MOST_CATEGORIES = 50
@@ -51,7 +51,7 @@ def find_statics(
 
 
 def _categories(path: Path, column: str) -> tuple[str, ...]:
-    values = reading(path, lambda: scan(path).select(text(column).unique()).collect()).to_series()
+    values = collect(path, scan(path).select(text(column).unique())).to_series()
     values = values.drop_nulls().sort()
     if values.cast(pl.Float64, strict=False).null_count() == 0:
         return ()

@@ -145,6 +145,7 @@ class SyntheticSource(Source):
         TaskInfo(name="deterioration", task_type="binary", classes=("stable", "unwell"), per_step=True),
     )
     outcomes = KNOWN
+    cut = f"after {HOURS} hours"
     config: SyntheticConfig
 
     def parts(self) -> Sequence[Part]:

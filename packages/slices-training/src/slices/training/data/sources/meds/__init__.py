@@ -6,13 +6,15 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from slices.encoders.registry import make_config
-from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally
+from slices.training.data.raw import files_under
+from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
 
 from .events import events_of
@@ -21,7 +23,7 @@ from .mapping import read_mapping
 from .outcomes import KNOWN, outcomes_of
 from .shard import Shard
 from .stays import StayBounds
-from .tables import check_zones, find_shards, read_splits, splits_file, subjects_of
+from .tables import check_zones, find_shards, read_splits, shards_under, splits_file, subjects_of
 
 __all__ = ["LabelTable", "MedsConfig", "MedsSource", "StayBounds"]
 
@@ -69,9 +71,17 @@ class MedsSource(Source):
     def __init__(self, config: MedsConfig) -> None:
         super().__init__(config)
         self.codes = read_mapping(config.mapping, config.vocabulary)
-        self.variables = self.codes.variables
-        self.tasks = tuple(table.task(name) for name, table in config.labels.items())
         self.raw = Path(config.raw)
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Those of the vocabulary that have codes."""
+        return self.codes.variables
+
+    @cached_property
+    def tasks(self) -> tuple[TaskInfo, ...]:
+        """One a label table."""
+        return tuple(table.task(name) for name, table in self.config.labels.items())
 
     def options(self) -> dict[str, Any]:
         """With the content of mapping and vocabulary, which may change while their names do not."""
@@ -89,9 +99,18 @@ class MedsSource(Source):
         subjects_of(shards)
         check_zones({shard: "time" for shard in shards} | {file: "prediction_time" for file in tables})
         others = (str(splits_file(self.raw)), *map(str, tables))
+        names = [shard.relative_to(self.raw / "data").as_posix() for shard in shards]
+        first, *rest = map(str, shards)
+        counted = (first, *others, *rest)  # with the first, labels of subjects that no file has are counted
         return [
-            Part(shard.relative_to(self.raw / "data").as_posix(), (str(shard), *others)) for shard in shards
+            Part(names[0], counted),
+            *(Part(n, (s, *others)) for n, s in zip(names[1:], rest, strict=True)),
         ]
+
+    def raw_files(self) -> dict[str, list[Path]]:
+        """The data, the splits, and each label table as ``labels.<task>``."""
+        tables = {f"labels.{n}": files_under(self.raw / t.file) for n, t in self.config.labels.items()}
+        return {"raw": [*shards_under(self.raw), splits_file(self.raw)]} | tables
 
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         labels, shard = self._label_files(), Shard(Path(part.files[0]), self.codes, self.config.stays)

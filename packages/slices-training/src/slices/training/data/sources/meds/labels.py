@@ -12,10 +12,11 @@ import polars as pl
 from slices.encoders.registry import unknown
 from slices.training.data.cleaning import sift
 from slices.training.data.schema import LABEL_SCHEMA, Tally, TaskInfo
+from slices.training.data.sources.reading import collect, schema_of
 
 from .events import KNOWN_BY
 from .stays import locate
-from .tables import NO_SPLIT, collect, scan, schema_of
+from .tables import NO_SPLIT, select
 
 KEYS = {"subject_id": "integer", "prediction_time": "time"}
 CLASS_COLUMNS = {"boolean_value": "boolean", "integer_value": "integer", "categorical_value": "text"}
@@ -94,7 +95,7 @@ def _read(path: Path, task: TaskInfo, subjects: pl.DataFrame) -> pl.DataFrame:
             f"{path} has none of {', '.join(columns)}: a {task.task_type} task needs one of them"
         )
     theirs = pl.col("subject_id").is_in(subjects["subject_id"].to_list())
-    rows = collect(scan(path, KEYS | given).filter(theirs), path)
+    rows = collect(path, select(path, KEYS | given).filter(theirs))
     table = rows.join(subjects, on="subject_id")
     if "categorical_value" in given:
         _check_classes(table["categorical_value"], task, path)
@@ -114,6 +115,6 @@ def _check_classes(values: pl.Series, task: TaskInfo, path: Path) -> None:
 def count_strangers(files: Sequence[Path], known: pl.Series, tally: Tally) -> None:
     """Count the labels of subjects that the data does not have."""
     for file in files:
-        strange = scan(file, KEYS).filter(~pl.col("subject_id").is_in(known.to_list()).fill_null(False))
-        count = collect(strange.select(pl.len()), file).item()
+        strange = select(file, KEYS).filter(~pl.col("subject_id").is_in(known.to_list()).fill_null(False))
+        count = collect(file, strange.select(pl.len())).item()
         tally.add("label_of_nobody", "a label of a subject that the data does not have", {NO_SPLIT: count})

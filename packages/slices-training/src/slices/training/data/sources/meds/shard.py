@@ -7,10 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from slices.training.data.schema import Tally
+from slices.training.data.sources.reading import collect
 
 from .mapping import CodeMap
 from .stays import StayBounds, bounded_stays, matching, numbered, whole_records
-from .tables import DATA, NO_SPLIT, collect, scan
+from .tables import DATA, NO_SPLIT, select
 
 
 class Shard:
@@ -22,8 +23,9 @@ class Shard:
     def __init__(self, path: Path, codes: CodeMap, bounds: StayBounds | None) -> None:
         """Raises ``ValueError`` naming the file and a column, or a code that means two things."""
         self.path, self.bounds = path, bounds
-        self.rows = scan(path, DATA)
-        there = collect(self.rows.select(pl.col("code").drop_nulls().unique().sort()), path)["code"].to_list()
+        self.rows = select(path, DATA)
+        codes_there = self.rows.select(pl.col("code").drop_nulls().unique().sort())
+        there = collect(path, codes_there)["code"].to_list()
         self.codes = there
         self.claims = codes.table(there)
         self.starts = matching(there, bounds.start) if bounds else []
@@ -39,7 +41,7 @@ class Shard:
         unused = (~pl.col("code").is_in(used)).fill_null(True)
         found = self.rows.group_by("subject_id").agg(rows=pl.len(), unused=unused.sum())
         subjects = (
-            collect(found, self.path)
+            collect(self.path, found)
             .join(splits, on="subject_id", how="left")
             .with_columns(pl.col("set").fill_null(NO_SPLIT))
             .sort("subject_id")
@@ -56,12 +58,12 @@ class Shard:
     def stays(self, subjects: pl.DataFrame, tally: Tally) -> pl.DataFrame:
         """The stays of all subjects, see ``numbered``."""
         if self.bounds is None:
-            stays = collect(whole_records(self.rows), self.path).join(subjects, on="subject_id")
+            stays = collect(self.path, whole_records(self.rows)).join(subjects, on="subject_id")
         else:
             is_start = pl.col("code").is_in(self.starts)
             marks = self.rows.filter(pl.col("code").is_in(self.starts + self.ends))
             marks = marks.select("subject_id", "time", is_start=is_start)
-            stays = bounded_stays(collect(marks, self.path).join(subjects, on="subject_id"), tally)
+            stays = bounded_stays(collect(self.path, marks).join(subjects, on="subject_id"), tally)
         without = stays.filter(pl.col("set") == NO_SPLIT)
         tally.add("no_split", "a stay of a subject that is in no split", {NO_SPLIT: len(without)})
         return numbered(stays)
@@ -72,11 +74,11 @@ class Shard:
         deaths, discharges = matching(there, death), matching(there, discharge)
         ends = self.rows.filter(pl.col("code").is_in(deaths + discharges) & pl.col("time").is_not_null())
         is_death = pl.col("code").is_in(deaths)
-        return collect(ends.select("subject_id", "time", is_death=is_death), self.path)
+        return collect(self.path, ends.select("subject_id", "time", is_death=is_death))
 
     def rows_of(self, subjects: pl.DataFrame) -> pl.DataFrame:
         """The mapped rows of subjects that follow each other in the table of all, with their ``set``."""
         first, last = subjects["subject_id"][0], subjects["subject_id"][-1]
         theirs = pl.col("subject_id").is_between(first, last)  # lets row groups be skipped
         mapped = self.rows.filter(theirs & pl.col("code").is_in(self.claims["code"].to_list()))
-        return collect(mapped, self.path).join(subjects, on="subject_id")
+        return collect(self.path, mapped).join(subjects, on="subject_id")

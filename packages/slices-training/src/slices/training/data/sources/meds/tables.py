@@ -1,13 +1,13 @@
-"""The parquet files of a MEDS dataset: found, checked column by column, and scanned."""
+"""The files of a MEDS dataset: found, and checked column by column."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PanicException, PolarsError
+
+from slices.training.data.sources.reading import collect, is_text, require, scan, schema_of, wrong_type
 
 # What a column must be: in words, by its type, and the type it is read as.
 KINDS: dict[str, tuple[str, Callable[[pl.DataType], bool], pl.DataType]] = {
@@ -15,48 +15,25 @@ KINDS: dict[str, tuple[str, Callable[[pl.DataType], bool], pl.DataType]] = {
     "number": ("numbers", lambda dtype: dtype.is_numeric(), pl.Float64()),
     "boolean": ("true or false", lambda dtype: dtype == pl.Boolean, pl.Boolean()),
     "time": ("timestamps", lambda dtype: isinstance(dtype, pl.Datetime | pl.Date), pl.Datetime("us")),
-    "text": ("text", lambda dtype: isinstance(dtype, pl.String | pl.Categorical | pl.Enum), pl.String()),
+    "text": ("text", is_text, pl.String()),
 }
 DATA = {"subject_id": "integer", "time": "time", "code": "text", "numeric_value": "number"}
 SPLITS = {"subject_id": "integer", "split": "text"}
 NO_SPLIT = "none"
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raise ``ValueError`` naming the file for whatever goes wrong in reading it."""
-    try:
-        yield
-    except (PolarsError, PanicException, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read as parquet ({str(error).splitlines()[0]}): truncated or damaged, "
-            "or another kind of file; make it again"
-        ) from error
-
-
-def schema_of(path: Path) -> pl.Schema:
-    """The columns of a file. Raises ``ValueError`` naming it where it is not parquet."""
-    with reading(path):
-        return pl.scan_parquet(path).collect_schema()
-
-
-def scan(path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
+def select(path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
     """Some columns, each of a kind in ``KINDS``; times in UTC without a time zone.
 
     Raises ``ValueError`` naming file and column where one is missing or of another kind.
     """
     schema = schema_of(path)
-    if missing := [column for column in columns if column not in schema]:
-        raise ValueError(
-            f"{path} has no column {', '.join(missing)} (it has {', '.join(schema)}): not the MEDS format"
-        )
+    require(path, schema, columns, "Every such file of the MEDS format has it")
     for column, kind in columns.items():
-        what, fits, _ = KINDS[kind]
+        wanted, fits, _ = KINDS[kind]
         if not (fits(schema[column]) or schema[column] == pl.Null):
-            raise ValueError(
-                f"{path}: column {column} is {schema[column]}, but must hold {what}: convert it first"
-            )
-    return pl.scan_parquet(path).select(
+            raise wrong_type(path, schema, column, wanted)
+    return scan(path).select(
         _plain(column, schema[column]).cast(KINDS[kind][2]) for column, kind in columns.items()
     )
 
@@ -80,15 +57,14 @@ def check_zones(columns: Mapping[Path, str]) -> None:
         raise ValueError(f"{one} has times with a time zone, {other} without: make them alike")
 
 
-def collect(rows: pl.LazyFrame, path: Path) -> pl.DataFrame:
-    """The rows of a file. Raises ``ValueError`` naming it where it is damaged."""
-    with reading(path):
-        return rows.collect()
+def shards_under(raw: Path) -> list[Path]:
+    """The files under ``data/``, sorted."""
+    return sorted((raw / "data").rglob("*.parquet"))
 
 
 def find_shards(raw: Path) -> list[Path]:
-    """The files under ``data/``, sorted. Raises ``FileNotFoundError`` where there is none."""
-    shards = sorted((raw / "data").rglob("*.parquet"))
+    """The same. Raises ``FileNotFoundError`` where there is none."""
+    shards = shards_under(raw)
     if not shards:
         raise FileNotFoundError(
             f"{raw} has no data/**/*.parquet: set data.source.raw to a MEDS dataset, the folder that holds "
@@ -112,7 +88,7 @@ def subjects_of(shards: Sequence[Path]) -> pl.Series:
 
 
 def _subjects(shard: Path) -> pl.DataFrame:
-    return collect(scan(shard, DATA).select(pl.col("subject_id").drop_nulls().unique()), shard)
+    return collect(shard, select(shard, DATA).select(pl.col("subject_id").drop_nulls().unique()))
 
 
 def splits_file(raw: Path) -> Path:
@@ -128,8 +104,8 @@ def read_splits(raw: Path) -> pl.DataFrame:
     path = splits_file(raw)
     if not path.exists():
         return pl.DataFrame(schema={"subject_id": pl.Int64, "set": pl.String})
-    rows = scan(path, SPLITS).rename({"split": "set"}).unique().drop_nulls().sort("subject_id", "set")
-    splits = collect(rows, path)
+    rows = select(path, SPLITS).rename({"split": "set"}).unique().drop_nulls().sort("subject_id", "set")
+    splits = collect(path, rows)
     twice = splits.filter(pl.col("subject_id").is_duplicated())
     if len(twice):
         raise ValueError(

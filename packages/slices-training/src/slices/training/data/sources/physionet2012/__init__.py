@@ -10,11 +10,12 @@ import polars as pl
 
 from slices.encoders.registry import unknown
 from slices.training.data.cleaning import row_of, sift
+from slices.training.data.raw import files_under
 from slices.training.data.schema import Chunk, Tally
 from slices.training.data.sources.base import Part, Source, register_source
 from slices.training.data.sources.outcomes import KNOWN, known_outcomes
 
-from .files import SETS, download, find_sets, read_stays, stay_numbers
+from .files import SETS, download, find_sets, locate, outcomes_file, read_stays, stay_numbers
 from .organs import organ_failures
 from .parsing import parse_set
 from .tasks import TASKS, read_outcomes
@@ -45,6 +46,7 @@ class PhysioNet2012Source(Source):
     variables = VARIABLES
     tasks = TASKS
     outcomes = KNOWN
+    cut = "after 48 hours"
     config: PhysioNet2012Config
 
     def parts(self) -> Sequence[Part]:
@@ -53,11 +55,20 @@ class PhysioNet2012Source(Source):
         if self.config.download:
             download(raw, wanted)
         sets = find_sets(raw, wanted)
-        outcomes = {name: raw / f"Outcomes-{name}.txt" for name in sets}
-        return [Part(name, (str(path), str(outcomes[name]))) for name, path in sets.items()]
+        paths = [str(path) for path in sets.values()]
+        return [  # with the earlier sets, whose stays it leaves out
+            Part(name, (paths[i], str(outcomes_file(raw, name)), *paths[:i])) for i, name in enumerate(sets)
+        ]
+
+    def raw_files(self) -> dict[str, list[Path]]:
+        """Those of the sets that are there, of the wanted ones or of all."""
+        raw, wanted = Path(self.config.raw), self.config.sets or SETS
+        sets = {name: path for name in wanted if (path := locate(raw, name))}
+        files = [file for path in sets.values() for file in files_under(path)]
+        return {"raw": [*files, *(outcomes_file(raw, name) for name in sets)]}
 
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
-        path, outcomes = map(Path, part.files)
+        path, outcomes = map(Path, part.files[:2])
         texts, ignored = read_stays(path)
         tally.add(
             "ignored_file",

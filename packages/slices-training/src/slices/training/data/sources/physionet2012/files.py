@@ -30,7 +30,7 @@ def find_sets(raw: Path, wanted: tuple[str, ...]) -> dict[str, Path]:
 
     Raises ``FileNotFoundError`` where a wanted set, or any at all, is missing.
     """
-    found = {name: path for name in SETS if (path := _locate(raw, name))}
+    found = {name: path for name in SETS if (path := locate(raw, name))}
     if missing := [name for name in wanted if name not in found]:
         raise FileNotFoundError(
             f"{raw} has no set-{missing[0]} (looked for set-{missing[0]}.tar.gz, .zip and a folder; "
@@ -45,11 +45,17 @@ def _where_to_get_it() -> str:
     return f"set data.source.raw to where it is, data.source.download=true to fetch it, or see {URL}"
 
 
-def _locate(raw: Path, name: str) -> Path | None:
+def locate(raw: Path, name: str) -> Path | None:
+    """The archive or folder of a set, if there is one."""
     for path in (raw / f"set-{name}.tar.gz", raw / f"set-{name}.zip"):
         if path.is_file():
             return path
     return folder if (folder := raw / f"set-{name}").is_dir() else None
+
+
+def outcomes_file(raw: Path, name: str) -> Path:
+    """Where the outcomes of a set are, if they are there."""
+    return raw / f"Outcomes-{name}.txt"
 
 
 def read_stays(path: Path) -> tuple[dict[int, bytes], int]:
@@ -144,7 +150,7 @@ def _checksums(listing: str) -> dict[str, str]:
 
 def _is_there(raw: Path, file: str) -> bool:
     if file.startswith("set-"):
-        return _locate(raw, file.removeprefix("set-").removesuffix(".tar.gz")) is not None
+        return locate(raw, file.removeprefix("set-").removesuffix(".tar.gz")) is not None
     return (raw / file).is_file()
 
 

@@ -16,7 +16,7 @@ from slices.training.data.sources.base import Part, Source, register_source
 from slices.training.data.sources.statics import static_events
 from slices.training.data.vocabulary import read_vocabulary, stamped
 
-from .layout import Layout, find_layout, unknown_variables
+from .layout import TABLES, Layout, find_layout, table_path, unknown_variables
 from .tables import read_events, read_labels, read_stays, stay_ranges, with_lengths
 
 __all__ = ["RicuConfig", "RicuSource"]
@@ -30,16 +30,25 @@ class RicuConfig:
     is an error, since a misspelt one would be a variable without a range that no other hospital has, and a
     column of ``sta`` may tell the outcome; with ``keep_unknown`` it becomes a variable of its own.
     ``task_name`` is what the labels of ``outc`` are called in the dataset. ``prediction_time`` is the hour
-    at which the input ends where each stay has one label (where each hour has one, it ends with the hour).
+    at which the input ends where each stay has one label (where each hour has one, it ends with the hour):
+    24 shows the rows of hours 0 to 23. YAIB's tables of the first 24 hours have a row 24, [24, 25), which its
+    own models see, and what is asked of these stays begins after it: 25 shows what they see.
+    ``patient_column`` says whose stay it is (null: ``patient_id`` or ``subject_id``, where there is one): a
+    column of ``sta``, or of ``patients``, a file of its own with ``stay_id``. ``whole_stays`` says that the
+    rows of ``dyn`` go on to the end of each stay, which YAIB's do not: without it no task can be defined
+    about the stay's length.
     """
 
     raw: str = field(default="data/ricu", metadata={"content": False})
     vocabulary: str = "icu"
     keep_unknown: bool = False
+    patients: str | None = field(default=None, metadata={"content": False})
+    patient_column: str | None = None
     task_name: str = "label"
     task_type: Literal["binary", "regression", "multiclass"] = "binary"
     classes: tuple[str, ...] = ()
     prediction_time: float = 24.0
+    whole_stays: bool = field(default=False, metadata={"content": False})
 
     def __post_init__(self) -> None:
         if not self.task_name.strip():
@@ -70,20 +79,36 @@ class RicuSource(Source):
     known_after = 1.0
     config: RicuConfig
 
+    @property
+    def cut(self) -> str | None:  # type: ignore[override]
+        """YAIB stops after a task's first hours, or where it is decided."""
+        if self.config.whole_stays:
+            return None
+        return (
+            "with the last row of dyn, at hour 24 or 168 if YAIB wrote it "
+            "(data.source.whole_stays=true where it goes on to the end of the stay)"
+        )
+
     @cached_property
     def layout(self) -> Layout:
         """Which columns there are, from the metadata of the files. Raises as ``find_layout`` does."""
         config = self.config
-        return find_layout(Path(config.raw), read_vocabulary(config.vocabulary), config.keep_unknown)
+        return find_layout(
+            Path(config.raw),
+            read_vocabulary(config.vocabulary),
+            keep_unknown=config.keep_unknown,
+            patients=config.patients,
+            patient_column=config.patient_column,
+        )
 
     @cached_property
-    def variables(self) -> tuple[Variable, ...]:  # type: ignore[override]  # known once the files are seen
+    def variables(self) -> tuple[Variable, ...]:  # known once the files are seen
         """Those of the vocabulary, then the unknown ones that are kept."""
         vocabulary = read_vocabulary(self.config.vocabulary)
         return (*vocabulary.values(), *unknown_variables(self.layout, vocabulary))
 
     @cached_property
-    def tasks(self) -> tuple[TaskInfo, ...]:  # type: ignore[override]
+    def tasks(self) -> tuple[TaskInfo, ...]:
         """The one that is configured: with one label an hour where ``outc`` has a time."""
         layout = self.layout
         return (self.config.task("time" in layout.outc),) if layout.outc else ()
@@ -95,9 +120,16 @@ class RicuSource(Source):
     def parts(self) -> Sequence[Part]:
         """Ranges of stay ids, of about ``ROWS`` hours each."""
         layout = self.layout
-        files = tuple(str(layout.path(table)) for table in ("dyn", "sta", "outc"))
+        patients = (self.config.patients,) if self.config.patients else ()
+        files = (*(str(layout.path(table)) for table in TABLES), *patients)
         n = len(stay_ranges(layout))
         return [Part(f"{i + 1} of {n}", files) for i in range(n)]
+
+    def raw_files(self) -> dict[str, list[Path]]:
+        """The three tables, and that of the patients."""
+        patients = self.config.patients
+        tables = {"raw": [table_path(Path(self.config.raw), table) for table in TABLES]}
+        return tables | ({"patients": [Path(patients)]} if patients else {})
 
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         layout = self.layout

@@ -14,8 +14,17 @@ from slices.training.data.schema import Variable
 from slices.training.data.sources.reading import hours, is_text, number, require, schema_of, whole
 from slices.training.data.sources.statics import Static, find_statics
 
+TABLES = ("dyn", "sta", "outc")
 PATIENT = ("patient_id", "subject_id")
 REMEDY = "ricu and YAIB write it so; rename yours"
+
+
+class Patients(NamedTuple):
+    """The table and the column in it that say whose stay it is."""
+
+    path: Path
+    schema: pl.Schema
+    column: str
 
 
 class Layout(NamedTuple):
@@ -27,11 +36,7 @@ class Layout(NamedTuple):
     outc: pl.Schema
     dynamic: tuple[str, ...]
     statics: tuple[Static, ...]
-
-    @property
-    def patient(self) -> str | None:
-        """The column of ``sta`` that says whose stay it is."""
-        return next((column for column in PATIENT if column in self.sta), None)
+    patients: Patients | None
 
     def path(self, table: str) -> Path:
         """The file of a table."""
@@ -42,15 +47,22 @@ def table_path(folder: Path, table: str) -> Path:
     return folder / f"{table}.parquet"
 
 
-def find_layout(folder: Path, vocabulary: Mapping[str, Variable], keep_unknown: bool) -> Layout:
-    """The layout of a folder.
+def find_layout(
+    folder: Path,
+    vocabulary: Mapping[str, Variable],
+    *,
+    keep_unknown: bool = False,
+    patients: str | None = None,
+    patient_column: str | None = None,
+) -> Layout:
+    """The layout of a folder, with patients from a file of their own or from ``sta``.
 
     Raises ``FileNotFoundError`` for a missing folder or table (``outc`` may be missing), ``ValueError`` for
     a file that cannot be read, a missing column, one of the wrong type, or one that the vocabulary lacks.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: set data.source.raw to the one that holds dyn.parquet")
-    paths = {table: table_path(folder, table) for table in ("dyn", "sta", "outc")}
+    paths = {table: table_path(folder, table) for table in TABLES}
     dyn, sta = schema_of(paths["dyn"]), schema_of(paths["sta"])
     outc = schema_of(paths["outc"]) if paths["outc"].exists() else pl.Schema()
     for table, schema in (("dyn", dyn), ("sta", sta), ("outc", outc)):
@@ -59,11 +71,27 @@ def find_layout(folder: Path, vocabulary: Mapping[str, Variable], keep_unknown: 
     for table, schema, columns in (("dyn", dyn, dynamic), ("outc", outc, ("label",) if outc else ())):
         for column in columns:
             _check_numbers(paths[table], schema, column)
-    own = [column for column in sta if column not in ("stay_id", *PATIENT)]
+    own = [column for column in sta if column not in ("stay_id", *PATIENT, patient_column)]
     statics = find_statics(paths["sta"], sta, own, vocabulary)
-    layout = Layout(folder, dyn, sta, outc, dynamic, statics)
+    whose = find_patients(Path(patients) if patients else paths["sta"], patient_column, patients is not None)
+    layout = Layout(folder, dyn, sta, outc, dynamic, statics, whose)
     _check_names(layout, vocabulary, keep_unknown)
     return layout
+
+
+def find_patients(path: Path, column: str | None, needed: bool) -> Patients | None:
+    """Where the patients are: in the column that is named, else in one of ``PATIENT``, if there is one.
+
+    Raises ``ValueError`` for one that is missing though named or ``needed``, or of the wrong type.
+    """
+    schema = schema_of(path)
+    found = column or next((name for name in PATIENT if name in schema), PATIENT[0] if needed else None)
+    if found is None:
+        return None
+    require(path, schema, ("stay_id",), REMEDY)
+    require(path, schema, (found,), "Set data.source.patient_column to its name")
+    whole(path, schema, found)
+    return Patients(path, schema, found)
 
 
 def _check_keys(path: Path, schema: pl.Schema, table: str) -> None:

@@ -11,14 +11,16 @@ import polars as pl
 
 from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import EVENT_SCHEMA, Tally
-from slices.training.data.sources.reading import hours, number, reading, scan, whole
+from slices.training.data.sources.reading import collect, hours, number, refuse, scan, text, whole
 from slices.training.data.sources.statics import raw_statics
 
-from .layout import Layout
+from .layout import Layout, Patients
 
 ROWS = 500_000  # of dyn in one part, about, which bounds memory
 SET = "ricu"
 CELL = "cell "  # before the name of a column, so that it clashes with none of ours
+NOBODY = pl.DataFrame(schema={"stay_id": pl.Int64, "patient_id": pl.Int64})
+ROW = "row of the file"  # a name that no column has
 EDGE = 1e-3  # hours: how far from a whole hour a time may lie
 
 
@@ -38,9 +40,9 @@ class StayRange(NamedTuple):
 def stay_ranges(layout: Layout) -> list[StayRange]:
     """Ranges with equally many stays and about ``ROWS`` hours; every row of every table lies in one."""
     dyn, sta = layout.path("dyn"), layout.path("sta")
-    n_rows = reading(dyn, lambda: scan(dyn).select(pl.len()).collect()).item()
+    n_rows = collect(dyn, scan(dyn).select(pl.len())).item()
     stay = whole(sta, layout.sta, "stay_id")
-    ids = reading(sta, lambda: scan(sta).select(stay.unique()).collect()).to_series().drop_nulls().sort()
+    ids = collect(sta, scan(sta).select(stay.unique())).to_series().drop_nulls().sort()
     size = max(1, math.ceil(len(ids) / max(1, math.ceil(n_rows / ROWS))))
     cuts = [int(ids[at - 1]) for at in range(size, len(ids), size)]
     return [StayRange(*ends) for ends in zip([None, *cuts], [*cuts, None], strict=True)]
@@ -49,24 +51,45 @@ def stay_ranges(layout: Layout) -> list[StayRange]:
 def read_stays(layout: Layout, within: StayRange, tally: Tally) -> pl.DataFrame:
     """``stay_id``, ``patient_id``, ``set`` and the columns of the statics, one row a stay."""
     path, schema = layout.path("sta"), layout.sta
-    patient = whole(path, schema, layout.patient or "stay_id").alias("patient_id")
     lazy = scan(path).filter(within.holds())
-    columns = (whole(path, schema, "stay_id"), patient, pl.lit(SET).alias("set"))
-    table = reading(path, lambda: lazy.select(*columns, *raw_statics(layout.statics)).collect())
+    columns = (whole(path, schema, "stay_id"), pl.lit(SET).alias("set"))
+    table = collect(path, lazy.select(*columns, *raw_statics(layout.statics)))
     stay = pl.col("stay_id")
     rules = {
         "stay_without_id": ("a row of sta without a whole number as stay_id", stay.is_null()),
         "repeated_stay": ("a further row of sta for one stay; the first counts", ~stay.is_first_distinct()),
     }
     stays = sift(table, rules, tally).sort("stay_id")
-    unknown = stays["patient_id"].null_count() if layout.patient else len(stays)
+    patients = read_patients(layout.patients, within) if layout.patients else NOBODY
+    patient = patients["patient_id"].gather(stays.select(row_of(patients)).to_series())
     tally.add(
         "no_patient",
         "a stay without a patient; taken as that of a patient with the stay's number: splits may part the "
         "stays of one patient",
-        {SET: unknown},
+        {SET: patient.null_count()},
     )
-    return stays.with_columns(pl.col("patient_id").fill_null(stay))
+    return stays.with_columns(patient.fill_null(stays["stay_id"]))
+
+
+def read_patients(of: Patients, within: StayRange) -> pl.DataFrame:
+    """``stay_id`` and ``patient_id``, one row a stay.
+
+    Raises ``ValueError`` for a patient that is no whole number, and for a stay of two patients.
+    """
+    path, schema, column = of
+    given = text(column).replace("NaN", None).alias("given")
+    keys = (whole(path, schema, "stay_id"), whole(path, schema, column).alias("patient_id"), given)
+    lazy = scan(path).with_row_index(ROW).select(pl.col(ROW).alias("row"), *keys).filter(within.holds())
+    rows = collect(path, lazy).drop_nulls(["stay_id", "given"])
+    refuse(rows, pl.col("patient_id").is_null(), path, column, "is no whole number: number the patients")
+    patients = rows.select("stay_id", "patient_id").unique(maintain_order=True)
+    two = patients.filter(pl.col("stay_id").is_duplicated())
+    if len(two):
+        one, other = two.filter(pl.col("stay_id") == two["stay_id"][0])["patient_id"][:2]
+        raise ValueError(
+            f"{path}: stay {two['stay_id'][0]} is of the patients {one} and {other}: leave one of them out"
+        )
+    return patients
 
 
 def read_events(
@@ -121,7 +144,7 @@ def _hourly(path: Path, schema: pl.Schema, within: StayRange, columns: Sequence[
     lazy = (
         scan(path).filter(within.holds()).select(stay, time.alias("hour"), pl.lit(SET).alias("set"), *columns)
     )
-    table = reading(path, lazy.collect)
+    table = collect(path, lazy)
     hour = pl.col("hour")
     between = table.filter(((hour - hour.round()).abs() < EDGE).not_())
     if len(between):

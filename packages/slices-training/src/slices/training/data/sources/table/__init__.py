@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,13 +13,13 @@ from typing import Any
 import polars as pl
 
 from slices.encoders.registry import unknown
-from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, Variable
+from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
 from slices.training.data.sources.statics import Static, find_statics, static_events
 from slices.training.data.vocabulary import read_vocabulary, stamped
 
 from .config import TableColumns, TableConfig
-from .files import Bucket, Survey, survey
+from .files import Bucket, Survey, as_parquet, survey, table_files
 from .labels import read_labels
 from .rows import events_of, read_rows
 from .stays import check_stays, read_stays, since_admission, stays_of, with_admission, with_length
@@ -34,14 +35,15 @@ class TableSource(Source):
 
     Times are hours since admission (or Durations), or timestamps: then the admission is that of the stays
     file, else the stay's first row. A stays file says which stays there are; without one every stay that
-    has a row is one. A stay ends after the length in the stays file, else with its last row.
+    has a row is one. A stay ends after the length in the stays file, else with its last row or label.
     """
 
+    version = 2
     config: TableConfig
 
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config)
-        self.tasks = config.task_infos()
+        self.copies: dict[Path, Path] = {}
 
     def options(self) -> dict[str, Any]:
         """Those of the config, the vocabulary by its content."""
@@ -50,6 +52,11 @@ class TableSource(Source):
             "columns": dataclasses.asdict(self.config.columns),
             "vocabulary": None if vocabulary is None else stamped(vocabulary),
         }
+
+    @cached_property
+    def tasks(self) -> tuple[TaskInfo, ...]:
+        """Those of the config."""
+        return self.config.task_infos()
 
     @cached_property
     def survey(self) -> Survey:
@@ -76,7 +83,7 @@ class TableSource(Source):
         return find_statics(path, schema, config.statics, known)
 
     @cached_property
-    def variables(self) -> tuple[Variable, ...]:  # type: ignore[override]  # known once the files are seen
+    def variables(self) -> tuple[Variable, ...]:  # known once the files are seen
         """Those of the vocabulary, then the statics that it lacks. Raises ``ValueError`` where they clash."""
         known = self.vocabulary
         names = [name for static in self.statics for name in static.names]
@@ -94,6 +101,13 @@ class TableSource(Source):
         files = (*map(str, self.survey.files), *(path for path in (config.stays, config.labels) if path))
         return [Part(f"{i + 1} of {n}", files) for i in range(n)]
 
+    def raw_files(self) -> dict[str, list[Path]]:
+        """The table's files, the stays file and the labels file."""
+        config = self.config
+        apart = {"stays": config.stays, "labels": config.labels}
+        given = {name: [Path(path)] for name, path in apart.items() if path}
+        return {"raw": table_files(config.raw, apart.values())} | given
+
     def _compare_names(self) -> None:
         """Say which names the vocabulary lacks. Raises ``ValueError`` where it has none of them, and where
         a static is in both files."""
@@ -108,10 +122,15 @@ class TableSource(Source):
         if lacking := sorted(seen - known):
             log.warning("%d names are not in the vocabulary: %s", len(lacking), ", ".join(lacking[:20]))
 
+    def stage(self, folder: Path) -> None:
+        """Copies of CSV files in parquet, where several parts are to read them."""
+        if self.survey.n_buckets > 1:
+            self.copies = as_parquet(itertools.chain(*self.raw_files().values()), folder)
+
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         config, columns, files = self.config, self.config.columns, self.survey.files
         number, n = map(int, part.name.split(" of "))
-        bucket = Bucket(number - 1, n)
+        bucket = Bucket(number - 1, n, self.copies)
         position = {variable.name: i for i, variable in enumerate(self.variables)}
         static = [i for i, variable in enumerate(self.variables) if variable.static]
         rows = read_rows(files, bucket, columns)
@@ -123,9 +142,9 @@ class TableSource(Source):
             statics = [static_events(path, stays, self.statics, position, tally, config.sentinels)]
         stays = with_admission(stays, rows, tally)
         rows = since_admission(rows, stays, files, columns.time)
-        stays = with_length(stays, rows)
-        events = events_of(rows, stays, position, static, config.sentinels, tally)
         labels = LABEL_SCHEMA.to_frame()
         if config.labels is not None:
             labels = read_labels(Path(config.labels), bucket, columns, self.task_infos(), stays, tally)
+        stays = with_length(stays, rows, labels)
+        events = events_of(rows, stays, position, static, config.sentinels, tally)
         yield Chunk(stays, pl.concat([*statics, events]), labels)

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from slices.training.data.raw import files_under
 from slices.training.data.sources.reading import (
+    collect,
     is_text,
     number,
     reading,
@@ -42,10 +44,14 @@ class Survey(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """Stays whose ids have one hash; rows without an id are in the first."""
+    """Stays whose ids have one hash; rows without an id are in the first.
+
+    ``copies`` are those of ``as_parquet``, which are read in place of their files.
+    """
 
     number: int
     of: int
+    copies: Mapping[Path, Path]
 
     def holds(self, stay: pl.Expr) -> pl.Expr:
         """Whether stay ids are in it."""
@@ -58,25 +64,35 @@ def survey(raw: str, apart: Iterable[str | None], columns: TableColumns) -> Surv
 
     Raises ``FileNotFoundError`` where there is none, ``ValueError`` for a file that is not such a table.
     """
-    files = _find(raw, {Path(path).resolve() for path in apart if path})
+    files = table_files(raw, apart)
+    if not files:
+        raise FileNotFoundError(f"no .parquet or .csv file at {raw}: set data.source.raw to the table")
     rows_of: dict[str | None, int] = {}
     for path in files:
         schema = schema_of(path)
         _check(path, schema, columns)
         names = scan(path).select(name=text(columns.variable)).group_by("name").len()
-        for name, count in reading(path, names.collect).iter_rows():
+        for name, count in collect(path, names).iter_rows():
             rows_of[name] = rows_of.get(name, 0) + count
     return Survey(tuple(files), rows_of)
 
 
-def _find(raw: str, apart: set[Path]) -> list[Path]:
+def table_files(raw: str, apart: Iterable[str | None]) -> list[Path]:
+    """The files of the table, sorted, but for those set apart."""
     folder = Path(raw)
-    inside = [p for p in folder.rglob("*") if p.suffix in (".parquet", ".csv")] if folder.is_dir() else []
+    inside = [p for p in files_under(folder) if p.suffix in (".parquet", ".csv")] if folder.is_dir() else []
     found = inside or [Path(path) for path in glob.glob(raw, recursive=True)] or [folder]
-    files = sorted(path for path in found if path.is_file() and path.resolve() not in apart)
-    if not files:
-        raise FileNotFoundError(f"no .parquet or .csv file at {raw}: set data.source.raw to the table")
-    return files
+    others = {Path(path).resolve() for path in apart if path}
+    return sorted(path for path in found if path.is_file() and path.resolve() not in others)
+
+
+def as_parquet(files: Iterable[Path], folder: Path) -> dict[Path, Path]:
+    """Copies in parquet of the CSV files, so that not every bucket parses them. Raises as ``reading``."""
+    copies = {path: folder / f"{i}.parquet" for i, path in enumerate(files) if path.suffix != ".parquet"}
+    for path, copy in copies.items():
+        with reading(path):
+            scan(path).sink_parquet(copy)
+    return copies
 
 
 def _check(path: Path, schema: pl.Schema, columns: TableColumns) -> None:
@@ -99,8 +115,8 @@ def read_bucket(path: Path, bucket: Bucket, stay: str, columns: Iterable[pl.Expr
     given = pl.lit(None, pl.String) if schema[stay].is_integer() else text(stay).replace("NaN", None)
     number = whole(path, schema, stay)
     keys = (pl.col(ROW).alias("row"), number.alias("stay_id"), given.alias("given"))
-    rows = scan(path).with_row_index(ROW).filter(bucket.holds(number)).select(*keys, *columns)
-    table = reading(path, rows.collect)
+    rows = scan(bucket.copies.get(path, path)).with_row_index(ROW).filter(bucket.holds(number))
+    table = collect(path, rows.select(*keys, *columns))
     unread = pl.col("stay_id").is_null() & pl.col("given").is_not_null()
     refuse(table, unread, path, stay, "is no whole number: number the stays, the same in every file")
     return table.drop("given")

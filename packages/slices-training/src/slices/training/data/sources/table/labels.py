@@ -17,6 +17,7 @@ from .files import Bucket, read_bucket
 from .stays import by_set, since_admission
 
 REMEDY = "A labels file has the columns task, that of the stay, prediction_time and value"
+EDGE = 1e-3  # hours: how far after its end, since lengths are rounded
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -28,7 +29,9 @@ def read_labels(
     stays: pl.DataFrame,
     tally: Tally,
 ) -> pl.DataFrame:
-    """The labels of stays that there are. A file without the column task is of the only task there is.
+    """The labels of stays that there are, up to the end of those whose length is known.
+
+    A file without the column task is of the only task there is.
 
     Raises ``ValueError`` naming the row of an unknown task and of a value or a column that cannot be one.
     """
@@ -42,7 +45,8 @@ def read_labels(
         given = pl.lit(True) if column == "task" else pl.col("given").is_not_null()
         refuse(rows, given & ~good.fill_null(False), path, column, what)
     table = since_admission(table, stays, [path], "prediction_time")
-    of_stay = stays["set"].gather(table.select(row_of(stays)).to_series())
+    row = table.select(row_of(stays)).to_series()
+    of_stay, length = stays["set"].gather(row), stays["length_hours"].gather(row)
     time, value = pl.col("time"), pl.col("value")
     key = pl.struct("task", "stay_id", "time", "column", "value")
     rules = {
@@ -53,6 +57,10 @@ def read_labels(
             ~time.is_finite().fill_null(False),
         ),
         "label_before_stay": ("a label whose prediction time is before its stay", time < 0),
+        "label_after_stay": (
+            "a label whose prediction time is after its stay",
+            time > length + EDGE,
+        ),
         "repeated_label": ("a label given again, with the same value", ~key.is_first_distinct()),
     }
     labels = sift(table.with_columns(of_stay.alias("set")), rules, tally)

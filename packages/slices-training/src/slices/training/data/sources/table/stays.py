@@ -78,7 +78,7 @@ def _one_a_stay(table: pl.DataFrame, schema: pl.Schema, columns: TableColumns, t
     stays = sift(table.with_columns(pl.col("set").fill_null(SET)), rules, tally).sort("stay_id")
     for key, column, what in (
         ("no_patient", columns.patient, "taken as that of a patient with the stay's number"),
-        ("no_length", columns.length, "it ends with its last row"),
+        ("no_length", columns.length, "it ends with its last row or label"),
     ):
         if column in schema:
             missing = stays.filter(pl.col(f"given {column}").is_null())
@@ -119,10 +119,13 @@ def with_admission(stays: pl.DataFrame, rows: pl.DataFrame, tally: Tally) -> pl.
     return stays.with_columns(stays["stamp"].fill_null(stamp), zoned)
 
 
-def with_length(stays: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The stays, where no length is known ended with their last row, whatever it holds; without any, at 0."""
+def with_length(stays: pl.DataFrame, rows: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """The stays, where no length is known ended with their last row, whatever it holds, or a later label;
+    without any, at 0."""
     time = pl.col("time")
-    last = rows.filter(time.is_finite() & (time >= 0) & pl.col("stay_id").is_not_null())
+    asked = labels.select("stay_id", time=pl.col("prediction_time").cast(pl.Float64))
+    seen = pl.concat([rows.select("stay_id", "time"), asked])
+    last = seen.filter(time.is_finite() & (time >= 0) & pl.col("stay_id").is_not_null())
     last = last.group_by("stay_id").agg(time.max())
     length = last["time"].gather(stays.select(row_of(last)).to_series())
     return stays.with_columns(stays["length_hours"].fill_null(length).fill_null(0.0))

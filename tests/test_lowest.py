@@ -1,0 +1,37 @@
+"""``hatch run lowest:run`` tests what the packages state as their lowest versions."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+UNTESTED = {"torch", "tensorboard", "wandb"}  # torch: see hatch.toml; loggers are optional, and not installed
+
+
+def read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def bound(requirement: Requirement, operator: str) -> Version:
+    (version,) = (spec.version for spec in requirement.specifier if spec.operator == operator)
+    return Version(version)
+
+
+def test_every_floor_is_tested() -> None:
+    floors: dict[str, Version] = {}
+    for path in ROOT.glob("packages/*/pyproject.toml"):
+        project = read(path)["project"]
+        extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
+        for line in (*project["dependencies"], *extras):
+            requirement = Requirement(line)
+            if requirement.name in UNTESTED or requirement.name.startswith("slices-"):
+                continue
+            floor = bound(requirement, ">=")
+            assert floors.setdefault(requirement.name, floor) == floor, (path, line)
+    pins = map(Requirement, read(ROOT / "hatch.toml")["envs"]["lowest"]["extra-dependencies"])
+    assert {pin.name: bound(pin, "==") for pin in pins} == floors
