@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
-from slices.training.data import DataConfig, StayDataModule, dataset_info
+from ricu_raw import Ricu
+from slices.training.data import DataConfig, SplitConfig, StayDataModule, dataset_info, prepare_dataset
 
 SYNTHETIC = {"name": "synthetic", "n_stays": 60}
 
@@ -100,3 +103,48 @@ def test_kidney_injury_and_death_of_mimic(shared_data: Path, tmp_path: Path) -> 
     aki = ready(given, "aki", per_step=False)
     assert aki.samples.label is not None
     assert 0.02 < aki.samples.label.mean() < 0.6 and len(set(aki.samples.stay.tolist())) > 80
+
+
+@pytest.fixture
+def injured_in_hour_5(ricu: Ricu) -> dict[str, Any]:
+    """The source of one stay of ten hours: creatinine of 1 until the row of hour 5 has 3."""
+    dyn = pl.DataFrame({"stay_id": 1, "time": range(10), "crea": [1.0] * 5 + [3.0] * 5})
+    ricu.write({"dyn": dyn, "sta": pl.DataFrame({"stay_id": [1]})})
+    return ricu.options()
+
+
+AKI = {"kind": "kdigo_aki", "within": 2, "urine": None}
+
+
+def test_what_an_hourly_row_sums_up_is_known_when_its_hour_ends(
+    injured_in_hour_5: dict[str, Any], tmp_path: Path
+) -> None:
+    """The injury of [5, 6) is to come at 4 and 5, which do not see its row, and has begun at 6."""
+    given = config(tmp_path, injured_in_hour_5, aki=AKI)
+    given.splits = SplitConfig(val_fraction=0.0, test_fraction=0.0)
+    data = ready(given, "aki", per_step=False)
+    labels = data.store.labels("aki").select("prediction_time", "value")
+    assert dict(labels.iter_rows()) == {1.0: 0.0, 2.0: 0.0, 3.0: 0.0, 4.0: 1.0, 5.0: 1.0}
+    batch = data.cut(np.arange(len(labels)), normalize=False)
+    creatinine = batch["mask"][..., data.variables.index("crea")]
+    for now, seen in zip(batch["prediction_time"].tolist(), creatinine.tolist(), strict=True):
+        assert [hour for hour, is_seen in enumerate(seen) if is_seen] == list(range(int(now)))
+
+
+def test_a_member_of_a_pool_knows_its_rows_when_it_does_alone(
+    injured_in_hour_5: dict[str, Any], tmp_path: Path
+) -> None:
+    def labels(source: dict[str, Any], name: str) -> pl.DataFrame:
+        given = config(tmp_path, source, aki=AKI)
+        return prepare_dataset(given.build_source(), tmp_path / name).labels("aki")
+
+    rows = [f"1,{hour},crea,{1 if hour < 5 else 3}" for hour in range(10)]
+    (tmp_path / "rows.csv").write_text("\n".join(["stay_id,time,variable,value", *rows]))
+    exact = {"source": {"name": "table", "raw": str(tmp_path / "rows.csv"), "vocabulary": "icu"}}
+    pool = {"name": "pool", "members": {"exact": exact, "hourly": {"source": injured_in_hour_5}}}
+    alone, pooled = labels(injured_in_hour_5, "alone"), labels(pool, "pool")
+    columns = ("prediction_time", "value")
+    of_member = pooled.filter(pl.col("stay_id") > 1)
+    assert of_member.select(columns).rows() == alone.select(columns).rows()
+    begun = pooled.filter(pl.col("stay_id") == 1, pl.col("value") > 0)["prediction_time"].to_list()
+    assert begun == [3.0, 4.0]  # measured at 5, known at 5

@@ -32,7 +32,7 @@ def checking_what_was_asked() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError, ImportError, MisconfigurationException) as error:
-        raise UserError(str(error)) from error
+        raise UserError("\n".join((str(error), *getattr(error, "__notes__", ())))) from error
 
 
 def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:

@@ -141,7 +141,7 @@ def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
         raise ValueError(
             f"the source {source.name!r} labels stay {stray['stay_id'][0]}, which it does not have"
         )
-    labels = pl.concat([labels, _defined(source, Chunk(stays, events, labels, chunk.outcomes), tally)])
+    labels = pl.concat([labels, _defined(source, chunk._replace(stays=stays, events=events), tally)])
     check_labels(labels, source.task_infos())
     return Chunk(
         stays,
@@ -163,8 +163,9 @@ def _defined(source: Source, chunk: Chunk, tally: Tally) -> pl.DataFrame:
     if not source.definitions:
         return LABEL_SCHEMA.to_frame()
     columns = pl.Schema({name: OUTCOME_SCHEMA[name] for name in ("stay_id", *source.outcomes)})
+    known_after = source.known_after if chunk.known_after is None else chunk.known_after
     outcomes = pl.DataFrame(schema=columns) if chunk.outcomes is None else chunk.outcomes
-    events = chunk.events.with_columns(pl.col("time") + source.known_after)
+    events = chunk.events.with_columns(pl.col("time") + known_after)
     outcomes = outcomes.select(columns.names()).cast(columns)
     return define_labels(source.definitions, chunk.stays, events, outcomes, source.variables, tally)
 

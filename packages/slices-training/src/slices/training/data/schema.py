@@ -138,13 +138,15 @@ class Chunk(NamedTuple):
     Events hold the position of their variable in the source's list, and hours since admission.
     Labels hold the class (or the number, for a regression); ``column`` is the class in a multilabel
     task and 0 otherwise. ``outcomes``, of which task definitions make labels, has a row a stay in columns
-    of ``OUTCOME_SCHEMA``, those that the source knows; null is unknown.
+    of ``OUTCOME_SCHEMA``, those that the source knows; null is unknown. ``known_after`` is the source's where
+    it is None: a pool gives that of the member.
     """
 
     stays: pl.DataFrame
     events: pl.DataFrame
     labels: pl.DataFrame
     outcomes: pl.DataFrame | None = None
+    known_after: float | None = None
 
 
 class Tally:

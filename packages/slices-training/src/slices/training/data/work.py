@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,19 +60,34 @@ def _stage(source: Source, shared: Path) -> None:
     source.stage(shared)
 
 
+@contextmanager
+def _naming(job: Job, work: Sequence[Job]) -> Iterator[None]:
+    """Note on an error in which part it is, where there are several."""
+    try:
+        yield
+    except Exception as error:
+        if len(work) > 1:
+            error.add_note(f"(in part {job.part.name} of the source)")
+        raise
+
+
 def _write_all(source: Source, work: Sequence[Job], jobs: int) -> Iterator[tuple[Part, WrittenPart]]:
     if jobs <= 1 or len(work) <= 1:
         for job in work:
-            yield job.part, write_part(source, *job)
+            with _naming(job, work):
+                written = write_part(source, *job)
+            yield job.part, written
         return
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         min(jobs, len(work)), mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
-        running = {pool.submit(write_part, source, *job): job.part for job in work}
+        running = {pool.submit(write_part, source, *job): job for job in work}
         try:
             for future in as_completed(running):
-                yield running[future], future.result()
+                with _naming(running[future], work):
+                    written = future.result()
+                yield running[future].part, written
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -76,6 +76,7 @@ class PoolSource(Source):
     to be the same task in every member that has it.
     """
 
+    version = 2
     config: PoolConfig
 
     @cached_property
@@ -200,7 +201,9 @@ class PoolSource(Source):
                 outcomes = _renumbered(outcomes, first_id, member).with_columns(
                     pl.lit(None).alias(name) for name in self.outcomes if name not in outcomes.columns
                 )
-            yield Chunk(stays, events, _renumbered(chunk.labels, first_id, member), outcomes)
+            labels = _renumbered(chunk.labels, first_id, member)
+            known_after = source.known_after if chunk.known_after is None else chunk.known_after
+            yield Chunk(stays, events, labels, outcomes, known_after)
         for rule, entry in own.rules.items():
             by_set = {f"{member}/{name}": count for name, count in entry["by_set"].items()}
             tally.add(rule, entry["description"], by_set)

@@ -162,8 +162,8 @@ class SyntheticSource(Source):
 
 
 def _first(chunk: Chunk, stop: int) -> Chunk:
-    tables = [table.filter(pl.col("stay_id") <= stop) for table in chunk if table is not None]
-    return Chunk(*tables)
+    tables = (chunk.stays, chunk.events, chunk.labels)
+    return Chunk(*(table.filter(pl.col("stay_id") <= stop) for table in tables))
 
 
 def _chunk(start: int, readmission_rate: float, rng: np.random.Generator) -> Chunk:
