@@ -119,3 +119,11 @@ def shared_data() -> Path:
 def left_behind() -> Any:
     """What a folder holds, but for the locks, which stay."""
     return lambda folder: [path.name for path in folder.iterdir() if path.suffix != ".lock"]
+
+
+@pytest.fixture
+def synthetic_copy(synthetic: StayStore, tmp_path: Path) -> Path:
+    """A copy of that dataset, to be spoilt."""
+    import shutil
+
+    return Path(shutil.copytree(synthetic.directory, tmp_path / "copy"))

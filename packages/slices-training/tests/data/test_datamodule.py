@@ -188,6 +188,13 @@ def test_what_is_known_without_preparing(tmp_path: Path, synthetic_config: Any) 
     assert not (tmp_path / "absent").exists()
 
 
+def test_what_is_known_of_a_dataset_of_other_options_is_not_taken_for_this_ones(
+    synthetic_config: Any,
+) -> None:
+    with pytest.raises(ValueError, match=r"prepared with n_stays=300, asked for n_stays=301.*overwrite=true"):
+        dataset_info(synthetic_config(source={"name": "synthetic", "n_stays": 301}))
+
+
 def test_an_absent_dataset_is_prepared(tmp_path: Path) -> None:
     config = DataConfig(source={"name": "synthetic", "n_stays": 50}, dataset_dir=str(tmp_path / "sub" / "d"))
     assert sum(ready(config).sizes.values()) == 50

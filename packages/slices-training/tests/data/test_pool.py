@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from physionet_raw import stay_text, write_folder
 from slices.training.data import DataConfig, SplitConfig, StayDataModule, Tally, build_source, prepare_dataset
 from slices.training.data.sources.pool import IDS
 from slices.training.data.splits import split_stays
 from slices.training.data.vocabulary import read_vocabulary
+from stored import events
 
 SMALL = {"source": {"name": "synthetic", "n_stays": 30}, "renaming": "synthetic"}
 OTHER = {"source": {"name": "synthetic", "n_stays": 20, "seed": 1}, "renaming": "synthetic"}
@@ -39,6 +41,27 @@ def test_members_keep_their_stays_labels_and_values_in_the_vocabularys_units(tmp
     assert set(dropped) == {"one", "two"} and store.manifest.counts["events"] < len(one.time) + len(two.time)
     labels, own_labels = store.labels("length_of_stay"), two.labels("length_of_stay")
     assert labels.filter(labels["stay_id"] >= IDS)["value"].to_list() == own_labels["value"].to_list()
+
+
+def test_magnesium_is_in_the_vocabularys_unit_whichever_that_is(tmp_path: Path) -> None:
+    write_folder(tmp_path / "raw", "a", {1: stay_text(1, "01:00,Mg,2.0\n")})
+    physionet = {"name": "physionet2012", "raw": str(tmp_path / "raw")}
+    (own,) = (v for v in build_source(physionet).variables if v.name == "Mg")
+    assert own.unit == read_vocabulary("icu")["mg"].unit == "mg/dL"
+
+    def pooled(name: str, renaming: str, **vocabulary: str) -> list[float]:
+        member = {"source": physionet, "renaming": renaming}
+        source = build_source(pool(one=member) | vocabulary)
+        return [value for *_, v, value in events(prepare_dataset(source, tmp_path / name)) if v == "mg"]
+
+    assert pooled("shipped", "physionet2012") == [2.0]
+    molar, factor = tmp_path / "molar.yaml", tmp_path / "factor.yaml"
+    molar.write_text("mg: {unit: mmol/L, low: 0.1, high: 5}\nMg: {unit: mmol/L}")
+    factor.write_text("mg: {name: Mg, factor: 0.4114}")  # 1 mmol is 24.305 mg
+    (value,) = pooled("molar", str(factor), vocabulary=str(molar))
+    assert value == pytest.approx(2.0 * 10 / 24.305, rel=1e-3)
+    with pytest.raises(ValueError, match=r"Mg in mg/dL, not mmol/L.*give a renaming"):
+        build_source(pool(one={"source": physionet}) | {"vocabulary": str(molar)}).options()
 
 
 def test_one_is_left_out_and_transferred_to(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_missing_files_and_options_are_named(ricu: Ricu) -> None:
     for options, message in [
         ({"task_name": " "}, "task_name is blank"),
         ({"prediction_time": 0.0}, "prediction_time=0.0"),
+        ({"prediction_time": 24.5}, r"prediction_time=24\.5: allowed are whole hours"),
         ({"task_type": "multiclass"}, "needs the names of its classes"),
         ({"task_type": "regression", "classes": ["a"]}, "has no classes"),
     ]:

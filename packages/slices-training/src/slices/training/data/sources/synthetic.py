@@ -162,8 +162,11 @@ class SyntheticSource(Source):
 
 
 def _first(chunk: Chunk, stop: int) -> Chunk:
-    tables = (chunk.stays, chunk.events, chunk.labels)
-    return Chunk(*(table.filter(pl.col("stay_id") <= stop) for table in tables))
+    wanted = pl.col("stay_id") <= stop
+    outcomes = None if chunk.outcomes is None else chunk.outcomes.filter(wanted)
+    return Chunk(
+        chunk.stays.filter(wanted), chunk.events.filter(wanted), chunk.labels.filter(wanted), outcomes
+    )
 
 
 def _chunk(start: int, readmission_rate: float, rng: np.random.Generator) -> Chunk:
