@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from .base import BaseTaskHead, TaskHeadConfig
+from .base import BaseTaskHead
+from .config import TaskHeadConfig
 from .heads import LinearHead, MLPHead
 from .registry import Registry, make_config
 
