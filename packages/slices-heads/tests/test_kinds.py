@@ -34,7 +34,7 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param
 
 
-@pytest.fixture(params=[*((name, False) for name in ("linear", "mlp")), ("mlp", True)])
+@pytest.fixture(params=[*((name, False) for name in ("linear", "mlp")), ("mlp", True), ("attention", False)])
 def form(request: pytest.FixtureRequest) -> tuple[str, bool]:
     """A head, and whether it is asked step by step."""
     return request.param
@@ -83,7 +83,7 @@ def labels(task_type: str, steps: tuple[int, ...]) -> Tensor:
 
 
 def test_the_list_of_heads_is_whole():
-    assert list_heads() == ["linear", "mlp"]
+    assert list_heads() == ["attention", "linear", "mlp"]
 
 
 def test_shapes_follow_the_task(kind, form):

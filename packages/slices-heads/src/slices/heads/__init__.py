@@ -1,5 +1,6 @@
 """Task heads and task losses for clinical predictions."""
 
+from .attention import AttentionHead, attention_pool
 from .base import BaseTaskHead
 from .class_weights import balanced_class_weights
 from .classification import binary_cross_entropy_loss, cross_entropy_loss
@@ -17,6 +18,7 @@ from .task_types import TASK_LOSSES, LossName, TaskType
 __all__ = [
     "TASK_HEAD_REGISTRY",
     "TASK_LOSSES",
+    "AttentionHead",
     "BaseTaskHead",
     "LinearHead",
     "LossName",
@@ -24,6 +26,7 @@ __all__ = [
     "TaskHeadConfig",
     "TaskLoss",
     "TaskType",
+    "attention_pool",
     "balanced_class_weights",
     "binary_cross_entropy_loss",
     "binary_focal_loss",

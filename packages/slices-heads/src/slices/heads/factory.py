@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from .attention import AttentionHead
 from .base import BaseTaskHead
 from .config import TaskHeadConfig
 from .heads import LinearHead, MLPHead
@@ -17,6 +18,7 @@ TASK_HEAD_REGISTRY: Registry[type[BaseTaskHead]] = Registry("task head", "slices
 
 TASK_HEAD_REGISTRY["linear"] = LinearHead
 TASK_HEAD_REGISTRY["mlp"] = MLPHead
+TASK_HEAD_REGISTRY["attention"] = AttentionHead
 
 
 def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
