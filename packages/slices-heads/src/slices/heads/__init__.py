@@ -9,6 +9,7 @@ from .factory import TASK_HEAD_REGISTRY, build_task_head, list_heads, register_h
 from .focal import binary_focal_loss, focal_loss
 from .heads import LinearHead, MLPHead
 from .links import predictions
+from .multi_task import MultiTaskHead, MultiTaskLoss, multi_task_loss
 from .ordinal import ordinal_log_probs
 from .regression import gaussian_loss, huber_loss, quantile_loss, squared_error_loss
 from .survival import cumulative_incidence, survival_function, survival_label, survival_loss
@@ -23,6 +24,8 @@ __all__ = [
     "LinearHead",
     "LossName",
     "MLPHead",
+    "MultiTaskHead",
+    "MultiTaskLoss",
     "TaskHeadConfig",
     "TaskLoss",
     "TaskType",
@@ -38,6 +41,7 @@ __all__ = [
     "gaussian_loss",
     "huber_loss",
     "list_heads",
+    "multi_task_loss",
     "ordinal_log_probs",
     "predictions",
     "quantile_loss",
