@@ -48,7 +48,8 @@ import torch
 from slices.heads import build_task_head, list_heads
 for name in list_heads():
     head = build_task_head({"name": name, "task_type": "binary", "input_dim": 8})
-    assert head(torch.randn(3, 8))["probs"].shape == (3, 2), name
+    embedding = torch.randn(3, 5, 8) if head.pools_steps else torch.randn(3, 8)
+    assert head(embedding)["probs"].shape == (3, 2), name
 """,
 }
 OTHERS = ["lightning", "hydra", "omegaconf", "torchmetrics", "numpy", "slices.training"]

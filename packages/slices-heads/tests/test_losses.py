@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from slices.heads import TaskLoss, balanced_class_weights
@@ -227,9 +230,21 @@ def test_balanced_labels_weigh_the_same_yes_and_no(labels):
     assert (weight * yes).item() == pytest.approx(no.item()) if yes and no else weight.item() == 1
 
 
-def test_a_regression_cannot_be_balanced():
+@pytest.mark.parametrize("task_type", ["multiclass", "ordinal"])
+def test_balanced_is_what_sklearn_calls_balanced(task_type):
+    logits, label = torch.randn(40, 3), torch.tensor([0] * 5 + [1] * 30 + [2] * 5)
+    weight = balanced_class_weights(label, None, task_type, 3)
+    known = compute_class_weight("balanced", classes=np.arange(3), y=label.numpy())
+    np.testing.assert_allclose(weight, known, rtol=1e-6)
+    probs = logits.double().softmax(-1).numpy()
+    expected = log_loss(label.numpy(), probs, sample_weight=known[label])
+    assert TaskLoss(task_type, weight)(logits, label).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("task_type", ["regression", "survival"])
+def test_what_has_no_classes_cannot_be_balanced(task_type):
     with pytest.raises(ValueError, match="no classes"):
-        balanced_class_weights(torch.zeros(3), None, "regression", 1)
+        balanced_class_weights(torch.zeros(3), None, task_type, 1)
 
 
 @pytest.mark.parametrize("task_type", ["binary", "multilabel"])

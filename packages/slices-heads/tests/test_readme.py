@@ -14,14 +14,14 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_readme_runs():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     try:
         for block in blocks:
             exec(compile(block, str(README), "exec"), names)
     finally:
         TASK_HEAD_REGISTRY.pop("normed", None)
-    assert names["loss"].isfinite()
+    assert names["loss"].isfinite() and names["total"].isfinite()
     assert names["head"](names["embedding"])["probs"].shape == (8, 4)
 
 

@@ -1,6 +1,6 @@
 """Weights that make rare classes count as much as common ones, from the training labels.
 
-Letters: C classes. Shapes of labels and masks are those of ``slices.heads.losses``.
+Letters: C classes. Shapes of labels and masks are those of ``TaskLoss``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from .base import TaskType
-from .losses import check_classes, labels_present
+from .labels import check_classes, labels_present
+from .task_types import TaskType
 
 
 def balanced_class_weights(
@@ -21,19 +21,21 @@ def balanced_class_weights(
 ) -> Float[Tensor, "C"]:
     """The ``class_weight`` of ``TaskLoss`` under which every class weighs the same in total.
 
-    Binary and multiclass: ``n / (C * n_c)`` per class. Multilabel: ``n_no / n_yes`` per label, on its yes.
+    Binary, multiclass and ordinal: ``n / (C * n_c)`` per class. Multilabel: ``n_no / n_yes`` per label,
+    on its yes.
     What cannot be balanced, a class never seen or a label always the same, gets 1.
     King & Zeng, "Logistic regression in rare events data" (2001), section 4.2.
 
-    Raises ``ValueError`` for a regression, which has no classes, and for a label that is none of them.
+    Raises ``ValueError`` for a regression and for survival, which have no classes, and for a label that is
+    none of them.
 
     >>> balanced_class_weights(torch.tensor([0, 0, 0, 1]), None, "binary", 2)
     tensor([0.6667, 2.0000])
     >>> balanced_class_weights(torch.tensor([[1, 0], [0, 0], [0, 0]]), None, "multilabel", 2)
     tensor([2., 1.])
     """
-    if task_type == "regression":
-        raise ValueError("class_weight: a regression has no classes to balance; leave it out")
+    if task_type in ("regression", "survival"):
+        raise ValueError(f"class_weight: a {task_type} task has no classes to balance; leave it out")
     present = labels_present(label, label_mask)
     check_classes(label, present, 2 if task_type == "multilabel" else n_classes)
     if task_type == "multilabel":

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from .base import BaseTaskHead, TaskHeadConfig
+from .attention import AttentionHead
+from .base import BaseTaskHead
+from .config import TaskHeadConfig
 from .heads import LinearHead, MLPHead
 from .registry import Registry, make_config
 
@@ -16,6 +18,7 @@ TASK_HEAD_REGISTRY: Registry[type[BaseTaskHead]] = Registry("task head", "slices
 
 TASK_HEAD_REGISTRY["linear"] = LinearHead
 TASK_HEAD_REGISTRY["mlp"] = MLPHead
+TASK_HEAD_REGISTRY["attention"] = AttentionHead
 
 
 def register_head(name: str) -> Callable[[HeadClass], HeadClass]:

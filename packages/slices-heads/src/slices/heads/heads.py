@@ -1,4 +1,4 @@
-"""The heads of the box: a linear layer, and a small network."""
+"""A linear layer, and a small network. Letters: H embedding width."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .base import BaseTaskHead, TaskHeadConfig
+from .base import BaseTaskHead
+from .config import TaskHeadConfig
 
 
 class LinearHead(BaseTaskHead):
@@ -22,7 +23,7 @@ class LinearHead(BaseTaskHead):
         self.layers = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(self.input_dim, self.output_dim))
 
     def forward(self, embedding: Float[Tensor, "*batch H"]) -> dict[str, Tensor]:
-        """``{"logits": (..., C), "probs": (..., C)}`` of embeddings ``(..., H)``."""
+        """``{"logits", "probs"}`` of embeddings ``(..., H)``."""
         return self.outputs(self.layers(embedding))
 
 
@@ -39,7 +40,7 @@ class MLPHead(BaseTaskHead):
         self.layers = nn.Sequential(*blocks, nn.Linear(widths[-1], self.output_dim))
 
     def forward(self, embedding: Float[Tensor, "*batch H"]) -> dict[str, Tensor]:
-        """``{"logits": (..., C), "probs": (..., C)}`` of embeddings ``(..., H)``."""
+        """``{"logits", "probs"}`` of embeddings ``(..., H)``."""
         return self.outputs(self.layers(embedding))
 
 
