@@ -106,7 +106,8 @@ def check_task(datamodule: StayDataModule, task: TaskConfig, encoder: BaseEncode
     data = datamodule.task
     if data is None:
         raise UserError(f"the data module gives no labels: build it with task={task.task_name!r}")
-    if data.task_type != task.task_type or data.n_classes not in (None, n_outputs):
+    ordered = task.task_type == "ordinal" and data.task_type == "multiclass"
+    if (data.task_type != task.task_type and not ordered) or data.n_classes not in (None, n_outputs):
         raise UserError(
             f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
             f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"

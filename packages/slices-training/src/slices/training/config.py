@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, EncoderConfig
 from slices.encoders.registry import make_config, unknown
-from slices.heads import TaskHeadConfig, TaskType
+from slices.heads import TASK_HEAD_REGISTRY, LossName, TaskHeadConfig, TaskType
 from slices.ssl import SSLConfig
 from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
 from slices.training.compose import composed
@@ -61,7 +61,9 @@ class TaskConfig:
 
     ``task_type``, ``n_classes`` and ``per_step`` not given are taken from the data. With ``per_step`` the
     encoder gives one embedding a step; without it a task with one label a step is asked at each prediction
-    time of what the stay was until then.
+    time of what the stay was until then. ``ordinal`` takes the classes of a multiclass task as ordered.
+    ``loss`` is one that slices-heads has for the type (null: its first): ``focal_gamma`` goes with ``focal``,
+    ``huber_delta`` with ``huber``, ``quantiles`` with ``quantile``.
     """
 
     task_name: str = "in_hospital_mortality"
@@ -71,12 +73,21 @@ class TaskConfig:
     head_type: str = "mlp"
     hidden_dims: tuple[int, ...] = (64,)
     dropout: float = 0.1
+    loss: LossName | None = None
+    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    focal_gamma: float | None = None
+    huber_delta: float | None = None
     class_weight: Literal["balanced"] | tuple[float, ...] | None = None
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.task_type == "regression" and self.class_weight is not None:
             raise ValueError("class_weight: a regression has no classes; leave it out")
+        if self.per_step and TASK_HEAD_REGISTRY.find(self.head_type).pools_steps:
+            raise ValueError(
+                f"head_type={self.head_type} makes one prediction of all steps of a stay: use "
+                "per_step=false, or head_type=mlp for one prediction a step"
+            )
 
     def head(self, input_dim: int) -> TaskHeadConfig:
         """The head's own config, for embeddings ``input_dim`` wide."""
@@ -89,7 +100,14 @@ class TaskConfig:
             input_dim=input_dim,
             hidden_dims=self.hidden_dims,
             dropout=self.dropout,
+            loss=self.loss,
+            quantiles=self.quantiles,
         )
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Does the head take one embedding a step, (B, T, H), from an encoder that does not pool?"""
+        return bool(self.per_step) or TASK_HEAD_REGISTRY.find(self.head_type).pools_steps
 
 
 @dataclass(kw_only=True)

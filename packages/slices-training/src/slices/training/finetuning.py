@@ -27,6 +27,7 @@ from slices.heads import (
     TaskLoss,
     balanced_class_weights,
     build_task_head,
+    build_task_loss,
 )
 from slices.ssl.encoding import accepted_inputs
 from slices.training.agreement import (
@@ -116,13 +117,14 @@ class FineTuneModule(L.LightningModule):
             encoder = build_encoder(named.name, named.config)
         else:
             name = ENCODER_REGISTRY.name_of(type(loaded.encoder))
-            per_step = bool(self.config.task.per_step)
-            encoder, self._fresh = adapted(loaded, self.config.encoder, name, per_step=per_step)
+            steps = self.config.task.keeps_steps
+            encoder, self._fresh = adapted(loaded, self.config.encoder, name, per_step=steps)
             named = NamedEncoder(name=name, config=encoder.config)
-        if encoder.config.pooling == "none" and not self.config.task.per_step:
+        if encoder.config.pooling == "none" and not self.config.task.keeps_steps:
             raise UserError(
                 f"task {self.config.task.task_name!r} has one label a stay, but encoder.pooling=none gives "
-                "one embedding a step: use encoder.pooling=mean, or task.per_step=true"
+                "one embedding a step: use encoder.pooling=mean, task.head_type=attention, or "
+                "task.per_step=true"
             )
         self.config = dataclasses.replace(self.config, encoder=named)
         return encoder
@@ -130,9 +132,12 @@ class FineTuneModule(L.LightningModule):
     def _make_loss(self, class_weight: object) -> TaskLoss:
         task = self.config.task
         weight = torch.tensor(class_weight) if isinstance(class_weight, tuple) else None
-        if weight is not None and len(weight) != self.head.output_dim:
-            raise UserError(f"task.class_weight has {len(weight)} numbers for {self.head.output_dim} classes")
-        return TaskLoss(self.head.config.task_type, class_weight=weight, label_smoothing=task.label_smoothing)
+        classes = self.head.config.n_outputs
+        if weight is not None and len(weight) != classes:
+            raise UserError(f"task.class_weight has {len(weight)} numbers for {classes} classes")
+        return build_task_loss(
+            self.head.config, weight, task.label_smoothing, task.focal_gamma, task.huber_delta
+        )
 
     def _portable_config(self) -> dict[str, Any]:
         """What rebuilds this module anywhere: plain values, and no file or data to look at."""
@@ -164,7 +169,9 @@ class FineTuneModule(L.LightningModule):
         return embedding
 
     def _predict(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        outputs: dict[str, Tensor] = self.head(self._embed(batch))
+        embedding = self._embed(batch)
+        valid = (batch.get("padding_mask"),) if self.head.pools_steps else ()
+        outputs: dict[str, Tensor] = self.head(embedding, *valid)
         return outputs
 
     def setup(self, stage: str) -> None:
@@ -198,7 +205,7 @@ class FineTuneModule(L.LightningModule):
 
     def check_task(self, datamodule: StayDataModule) -> None:
         """Refuses data whose labels are not of the kind that this module was built for."""
-        check_task(datamodule, self.config.task, self.encoder, self.head.output_dim)
+        check_task(datamodule, self.config.task, self.encoder, self.head.config.n_outputs)
 
     def _prepare_fit(self, datamodule: object) -> None:
         training, task = self.config.training, self.config.task
@@ -213,7 +220,8 @@ class FineTuneModule(L.LightningModule):
                 "task.class_weight=balanced needs our data module: give one number a class instead"
             )
         label, label_mask = map(torch.from_numpy, datamodule.split_labels("train"))
-        weight = balanced_class_weights(label, label_mask, self.head.config.task_type, self.head.output_dim)
+        head = self.head.config
+        weight = balanced_class_weights(label, label_mask, head.task_type, head.n_outputs)
         self.task_loss.class_weight = weight.to(self.device)
         # a checkpoint then holds the numbers, not the word
         self.hparams["config"]["task"]["class_weight"] = weight.tolist()
@@ -321,6 +329,6 @@ class FineTuneModule(L.LightningModule):
 def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:
     """The encoder section with what its data says of it; the default transformer where there is none."""
     named = config.encoder or NamedEncoder.parse({"name": "transformer"})
-    if config.task.per_step:
+    if config.task.keeps_steps:
         named = NamedEncoder(name=named.name, config=dataclasses.replace(named.config, pooling="none"))
     return shaped(named, config.data)

@@ -116,6 +116,11 @@ class TaskInfo:
     def __post_init__(self) -> None:
         if self.task_type == "regression" and self.classes:
             raise ValueError(f"task {self.name!r}: a regression has no classes, got {self.classes}")
+        if self.task_type in ("ordinal", "survival"):
+            raise ValueError(
+                f"task {self.name!r}: task_type={self.task_type} says how a model takes labels; those of a "
+                "dataset are binary, multiclass, multilabel or regression"
+            )
         if self.task_type == "binary" and len(self.classes) != 2:
             raise ValueError(f"task {self.name!r}: a binary task has 2 classes, got {self.classes}")
         if self.task_type in ("multiclass", "multilabel") and not self.classes:

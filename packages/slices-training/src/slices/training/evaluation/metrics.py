@@ -68,7 +68,7 @@ class TaskMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """The metrics by name, each a 0-d tensor; NaN where the labels seen do not define it."""
         probs, label = dim_zero_cat(self.probs), dim_zero_cat(self.label)
-        if self.task_type in ("binary", "multiclass"):
+        if self.task_type in ("binary", "multiclass", "ordinal"):
             label = label[:, 0]
         return task_scores(self.task_type, probs, label, label.isfinite())
 
