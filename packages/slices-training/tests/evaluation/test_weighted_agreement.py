@@ -1,5 +1,7 @@
-"""Every weighted metric agrees with scikit-learn or torchmetrics where they have it, and with a literal one
-where they have not; and obeys what no reference needs to say: order, copies and weights of 0 do not matter."""
+"""Weighted metrics agree with scikit-learn or torchmetrics, where neither has them with a literal version.
+
+Order, copies and rows without weight do not matter to any of them.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ def repeated(reference: Callable[[Array, Array], float]) -> Reference:
 
 
 def literal_net_benefit(y: Array, p: Array, w: Array) -> float:
-    benefit = [(1 if label else -T / (1 - T)) * weight for label, q, weight in zip(y, p, w, strict=True) if q >= T]
-    return sum(benefit) / w.sum()
+    treated = [row for row in zip(y, p, w, strict=True) if row[1] >= T]
+    return sum(weight if label else -weight * T / (1 - T) for label, _, weight in treated) / w.sum()
 
 
 def literal_min_se_ppv(y: Array, p: Array, w: Array) -> float:
@@ -77,9 +79,7 @@ REFERENCES: dict[str, tuple[Callable[..., Array], Reference]] = {
         lambda y, p, w: sk.mean_pinball_loss(y, p, sample_weight=w, alpha=0.3),
     ),
 }
-ROWS = st.lists(
-    st.tuples(st.integers(1, 9), st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=30
-)
+ROWS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=30)
 
 
 def arrays(rows: list[tuple[int, int, int]]) -> tuple[Array, Array, Array]:

@@ -64,9 +64,7 @@ def calibration_error(prob: Array, label: Array, weight: Array, *, n_bins: int =
     array([0.15])
     """
     if label.ndim == 2:
-        return over_columns(
-            lambda p, y, w: calibration_error(p, y, w, n_bins=n_bins), prob, label, weight
-        )
+        return over_columns(lambda p, y, w: calibration_error(p, y, w, n_bins=n_bins), prob, label, weight)
     if prob.ndim == 2:
         prob, label = prob.max(1), prob.argmax(1) == label
     order, starts = _ties(prob)
@@ -142,7 +140,7 @@ def _bins(mass: Array, n_bins: int) -> Array:
     """The bin ``(R, G)`` of each group, by the middle of its share of all mass below and within."""
     middle = np.cumsum(mass, axis=1) - mass / 2
     share = middle / np.maximum(mass.sum(1, keepdims=True), 1e-300)
-    return np.minimum((share * n_bins).astype(int), n_bins - 1)
+    return np.asarray(np.minimum((share * n_bins).astype(int), n_bins - 1))
 
 
 def _logistic(design: Array, offset: Array, label: Array, weight: Array) -> Array:

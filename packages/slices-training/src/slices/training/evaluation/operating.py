@@ -80,7 +80,7 @@ def accuracy_at(score: Array, label: Array, weight: Array, *, threshold: float) 
 
 
 def net_benefit(prob: Array, label: Array, weight: Array, *, threshold: float) -> Array:
-    """TP / n - FP / n * t / (1 - t): true alarms, less the false ones at the price the threshold t puts on them.
+    """TP / n - FP / n * t / (1 - t): true alarms, less the false ones at the price that t puts on them.
 
     Vickers & Elkin, "Decision curve analysis" (2006). Nobody treated is 0; everybody treated is this at a
     probability of 1.

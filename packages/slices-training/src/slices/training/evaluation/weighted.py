@@ -59,7 +59,8 @@ def over_columns(
     ``label`` holds the class ``(N,)``, each set against the rest, or one label a column ``(N, C)``, NaN
     where it is missing.
 
-    >>> over_columns(mae, np.array([[1.0, 1.0], [1.0, 4.0]]), np.array([[2.0, np.nan], [2, 1]]), np.ones((1, 2)))
+    >>> label = np.array([[2.0, np.nan], [2.0, 1.0]])
+    >>> over_columns(mae, np.array([[1.0, 1.0], [1.0, 4.0]]), label, np.ones((1, 2)))
     array([2.])
     """
     if label.ndim == 1:
