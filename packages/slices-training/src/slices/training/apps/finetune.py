@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def finetune(config: DictConfig) -> float:
-    """Trains, tests the best epoch, writes its predictions. Returns the best validation score."""
+    """Trains, tests the best epoch, writes what it predicts of val and test. Returns the best val score."""
     from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
@@ -51,16 +51,27 @@ def finetune(config: DictConfig) -> float:
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     best = checkpoints.best_model_path
     (scores,) = trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
-    batches = trainer.predict(module, datamodule.test_dataloader(), ckpt_path=best, weights_only=True)
-    batches = of_all_ranks(batches)
+    batches = {}
+    for split in ("val", "test"):
+        predicted = trainer.predict(module, datamodule.loader(split), ckpt_path=best, weights_only=True)
+        batches[split] = of_all_ranks(predicted)
     if trainer.is_global_zero:
-        file = write_predictions(run.folder / "predictions.parquet", batches, parsed.task.task_name)
+        file = run.folder / "predictions.parquet"
+        write_predictions(file, batches, module.head.config, model=_name(module))
         log.info("%s", show_predictions(file, datamodule.task))
         log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
-        log.info("predictions of the test stays: %s", file)
+        log.info("predictions of the validation and test stays: %s", file)
         log.info("model: %s, after %s", best, run.cost)
+        log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
     assert checkpoints.best_model_score is not None
     return float(checkpoints.best_model_score)
+
+
+def _name(module: FineTuneModule) -> str:
+    """Encoder and objective, as the benchmark names them."""
+    assert module.config.encoder is not None
+    objective = module.card.objective if module.card else None
+    return f"{module.config.encoder.name}+{objective or 'none'}"
 
 
 def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, StayDataModule]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from slices.heads import TaskHeadConfig
 from slices.training.data.schema import TaskInfo
 
 
@@ -23,15 +24,24 @@ def of_all_ranks(batches: Sequence[Any] | None) -> list[Any]:
     return [batch for part in gathered for batch in part]
 
 
-def write_predictions(path: Path, batches: Sequence[Any], task: str) -> Path:
-    """Parquet with ``stay_id, patient_id, prediction_time, task, step, output, prediction, label``.
+def write_predictions(
+    path: Path, batches_of: Mapping[str, Sequence[Any]], task: TaskHeadConfig, model: str
+) -> Path:
+    """Parquet with ``stay_id, patient_id, prediction_time, step, output, prediction, label``, and more.
 
     ``output`` counts the classes, labels or targets. ``prediction_time`` is in hours since admission; where
     a stay is predicted step by step it is null and ``step`` counts. A label that is not known is null.
-    For binary and multiclass tasks ``label`` is 1 in the row of the true class.
+    For binary and multiclass tasks ``label`` is 1 in the row of the true class. ``split`` is one of the keys
+    of ``batches_of`` (val, test); ``task``, ``task_type`` and ``model`` are the same in all rows.
     """
-    rows = [_rows(batch) for batch in batches]
-    pl.concat(rows).with_columns(task=pl.lit(task)).write_parquet(path)
+    tables = [
+        _rows(batch).with_columns(split=pl.lit(split))
+        for split, batches in batches_of.items()
+        for batch in batches
+    ]
+    about = {"task": task.task_name, "task_type": task.task_type, "model": model}
+    about_all = {name: pl.lit(value) for name, value in about.items()}
+    pl.concat(tables).with_columns(**about_all).write_parquet(path)
     return path
 
 
@@ -67,8 +77,8 @@ def _hours(batch: dict[str, torch.Tensor], n: int) -> np.ndarray[Any, np.dtype[n
 
 
 def show_predictions(path: Path, task: TaskInfo | None, rows: int = 5) -> str:
-    """The highest predictions of the last class, for people."""
-    table = pl.read_parquet(path)
+    """The highest test predictions of the last class, for people."""
+    table = pl.read_parquet(path).filter(pl.col("split") == "test")
     last = table.filter(pl.col("output") == pl.col("output").max(), pl.col("label").is_not_null())
     top = last.sort("prediction", descending=True).head(rows)
     name = task.name if task else str(top["task"][0])

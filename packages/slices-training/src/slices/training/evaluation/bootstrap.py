@@ -10,14 +10,15 @@ Letters: N rows, P patients, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 CHUNK = 250  # resamples at once: a few megabytes of weights, which stay in the cache
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Predictions(NamedTuple):
@@ -99,6 +100,48 @@ def paired_interval(
     return _interval(metric, terms, n_resamples, level, seed)
 
 
+def metric_draws(
+    metrics: Mapping[str, WeightedMetric],
+    runs: Mapping[Key, Predictions],
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[Key, dict[str, NDArray[np.float64]]]:
+    """Each metric of each run, ``(1 + R,)``: first of the rows as they are, then of each resample.
+
+    One draw of patients counts for all runs (models, or groups of rows), and for all calls with the same
+    patients and seed, so that differences of what comes out are paired.
+
+    >>> from slices.training.evaluation.weighted import mae
+    >>> run = Predictions(np.arange(2), np.arange(2), np.array([0.0, 0.0]), np.array([1.0, 3.0]))
+    >>> metric_draws({"mae": mae}, {"mine": run}, n_resamples=3)["mine"]["mae"]
+    array([2., 3., 2., 1.])
+    """
+    patients, of_run = _patients(list(runs.values()))
+    parts: dict[Key, dict[str, list[Array]]] = {key: {name: [] for name in metrics} for key in runs}
+    for counts in _with_the_rows_as_they_are(len(patients), n_resamples, seed):
+        for (key, run), rows in zip(runs.items(), of_run, strict=True):
+            weight = counts[:, rows]
+            for name, metric in metrics.items():
+                parts[key][name].append(metric(run.prediction, run.label, weight))
+    return {
+        key: {name: np.concatenate(values) for name, values in of_key.items()}
+        for key, of_key in parts.items()
+    }
+
+
+def percentile_interval(draws: Array, level: float = 0.95) -> Interval:
+    """From what ``metric_draws`` gives of one metric, resamples that do not define it left out.
+
+    >>> percentile_interval(np.array([2.0, 1.0, 2.0, 3.0, np.nan]), level=0.5)
+    Interval(estimate=2.0, low=1.5, high=2.5)
+    """
+    defined = draws[1:][np.isfinite(draws[1:])]
+    tail = (1 - level) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+    return Interval(float(draws[0]), float(low), float(high))
+
+
 def patient_counts(n_patients: int, n_resamples: int, seed: int = 0) -> Iterator[NDArray[np.float64]]:
     """How often each patient occurs in each resample: arrays ``(some, P)``, ``n_resamples`` rows in all.
 
@@ -128,8 +171,7 @@ def _interval(
     runs, signs = zip(*terms, strict=True)
     if any(np.isnan(run.prediction).any() for run in runs):
         raise ValueError("predictions hold NaN: no metric is defined on them")
-    patients, index = np.unique(np.concatenate([run.patient_id for run in runs]), return_inverse=True)
-    rows = np.split(index, np.cumsum([len(run.patient_id) for run in runs])[:-1])
+    patients, rows = _patients(runs)
     scale = np.asarray(signs) / sum(sign > 0 for sign in signs)
 
     def total(counts: Array) -> Array:
@@ -137,12 +179,20 @@ def _interval(
         values = [metric(run.prediction, run.label, w) for run, w in zip(runs, weights, strict=True)]
         return np.asarray(scale @ np.stack(values))
 
-    estimate = total(np.ones((1, len(patients))))[0]
-    drawn = np.concatenate([total(counts) for counts in patient_counts(len(patients), n_resamples, seed)])
-    defined = drawn[np.isfinite(drawn)]  # a resample may hold one class only
-    tail = (1 - level) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
-    return Interval(float(estimate), float(low), float(high))
+    chunks = _with_the_rows_as_they_are(len(patients), n_resamples, seed)
+    return percentile_interval(np.concatenate([total(counts) for counts in chunks]), level)
+
+
+def _patients(runs: Sequence[Predictions]) -> tuple[Array, list[Array]]:
+    """The patients of all runs, and for each run the position among them of each row's."""
+    patients, index = np.unique(np.concatenate([run.patient_id for run in runs]), return_inverse=True)
+    return patients, np.split(index, np.cumsum([len(run.patient_id) for run in runs])[:-1])
+
+
+def _with_the_rows_as_they_are(n_patients: int, n_resamples: int, seed: int) -> Iterator[Array]:
+    """Every patient once, then the resamples."""
+    yield np.ones((1, n_patients))
+    yield from patient_counts(n_patients, n_resamples, seed)
 
 
 def _listed(runs: Predictions | Sequence[Predictions]) -> list[Predictions]:

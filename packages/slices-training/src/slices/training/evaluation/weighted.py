@@ -29,9 +29,9 @@ def auroc(score: Array, label: Array, weight: Array) -> Array:
     """
     if score.ndim == 2:
         return over_columns(auroc, score, label, weight)
-    positive, negative = _grouped(score, label, weight)
+    positive, negative = tied(score, label, weight)
     below = np.cumsum(negative, axis=1) - negative / 2
-    return _ratio((positive * below).sum(1), positive.sum(1) * negative.sum(1))
+    return ratio((positive * below).sum(1), positive.sum(1) * negative.sum(1))
 
 
 def auprc(score: Array, label: Array, weight: Array) -> Array:
@@ -45,10 +45,10 @@ def auprc(score: Array, label: Array, weight: Array) -> Array:
     """
     if score.ndim == 2:
         return over_columns(auprc, score, label, weight)
-    positive, negative = _grouped(-score, label, weight)
+    positive, negative = tied(-score, label, weight)
     found = np.cumsum(positive, axis=1)
-    precision = _ratio(found, found + np.cumsum(negative, axis=1))
-    return _ratio(np.where(positive > 0, positive * precision, 0).sum(1), positive.sum(1))
+    precision = ratio(found, found + np.cumsum(negative, axis=1))
+    return ratio(np.where(positive > 0, positive * precision, 0).sum(1), positive.sum(1))
 
 
 def over_columns(
@@ -58,39 +58,49 @@ def over_columns(
 
     ``label`` holds the class ``(N,)``, each set against the rest, or one label a column ``(N, C)``, NaN
     where it is missing.
+
+    >>> label = np.array([[2.0, np.nan], [2.0, 1.0]])
+    >>> over_columns(mae, np.array([[1.0, 1.0], [1.0, 4.0]]), label, np.ones((1, 2)))
+    array([2.])
     """
     if label.ndim == 1:
         label = label[:, None] == np.arange(score.shape[1])
     present = np.isfinite(label)
-    columns = [metric(s, y, weight * there) for s, y, there in zip(score.T, label.T, present.T, strict=True)]
+    known = np.where(present, label, 0)
+    columns = [metric(s, y, weight * there) for s, y, there in zip(score.T, known.T, present.T, strict=True)]
     defined = np.isfinite(columns)
-    return _ratio(np.where(defined, columns, 0).sum(0), defined.sum(0))
+    return ratio(np.where(defined, columns, 0).sum(0), defined.sum(0))
 
 
 def accuracy(prob: Array, label: Array, weight: Array) -> Array:
     """Share of right classes: of ``prob`` ``(N, C)``, or of the probability ``(N,)`` of class 1."""
     guess = prob.argmax(1) if prob.ndim == 2 else prob > 0.5
-    return _weighted_mean(guess == label, weight)
+    return weighted_mean(guess == label, weight)
 
 
 def mse(prediction: Array, label: Array, weight: Array) -> Array:
     """Mean squared error of ``(N,)``."""
-    return _weighted_mean((prediction - label) ** 2, weight)
+    return weighted_mean((prediction - label) ** 2, weight)
+
+
+def rmse(prediction: Array, label: Array, weight: Array) -> Array:
+    """Root of the mean squared error of ``(N,)``."""
+    return np.asarray(np.sqrt(mse(prediction, label, weight)))
 
 
 def mae(prediction: Array, label: Array, weight: Array) -> Array:
     """Mean absolute error of ``(N,)``."""
-    return _weighted_mean(np.abs(prediction - label), weight)
+    return weighted_mean(np.abs(prediction - label), weight)
 
 
 def r2(prediction: Array, label: Array, weight: Array) -> Array:
     """1 - squared error / variance of the label, of ``(N,)``."""
-    mean = _weighted_mean(label, weight)
-    variance = _weighted_mean(label**2, weight) - mean**2
-    return 1 - _ratio(mse(prediction, label, weight), variance)
+    mean = weighted_mean(label, weight)
+    variance = weighted_mean(label**2, weight) - mean**2
+    return 1 - ratio(mse(prediction, label, weight), variance)
 
 
-def _grouped(score: Array, label: Array, weight: Array) -> tuple[Array, Array]:
+def tied(score: Array, label: Array, weight: Array) -> tuple[Array, Array]:
     """Weights of the positive and of the negative rows per group of tied scores, ascending: two (R, G).
 
     Neighbouring groups without a positive row are merged: neither area depends on their order.
@@ -110,10 +120,12 @@ def _grouped(score: Array, label: Array, weight: Array) -> tuple[Array, Array]:
     return positive, total - positive
 
 
-def _weighted_mean(values: Array, weight: Array) -> Array:
-    return _ratio(weight @ values.astype(np.float64), weight.sum(1))
+def weighted_mean(values: Array, weight: Array) -> Array:
+    """``values`` ``(N,)`` -> their mean under each weighting, ``(R,)``."""
+    return ratio(weight @ values.astype(np.float64), weight.sum(1))
 
 
-def _ratio(above: Array, below: Array) -> Array:
-    ratio: Array = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
-    return ratio
+def ratio(above: Array, below: Array) -> Array:
+    """``above / below``, NaN where ``below`` is not positive."""
+    quotient: Array = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+    return quotient

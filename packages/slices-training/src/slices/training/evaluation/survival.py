@@ -1,0 +1,125 @@
+"""Survival predictions with censored outcomes, as metrics of weighted rows (see ``weighted``).
+
+A label ``(N, 2)`` holds the time of the event, or of the last look, and whether there was an event (1) or
+the stay was censored (0). Of equal times, events come first. With several kinds of events, make the others
+censored (cause-specific) and give the incidence of one.
+
+Letters: N rows, R weightings, K times of the grid, U different times in the labels, E events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from slices.training.evaluation.weighted import Array, ratio
+
+BLOCK = 512  # events compared with all rows at once
+
+
+def concordance(risk: Array, label: Array, weight: Array) -> Array:
+    """Of pairs whose order is known, the share in which the first to have the event has the higher risk.
+
+    Equal risks count half. A pair is comparable where the earlier time is an event's. ``risk`` is ``(N,)``.
+    Harrell et al., "Evaluating the yield of medical tests" (1982).
+
+    >>> label = np.array([[1.0, 1], [2.0, 0], [3.0, 1]])
+    >>> concordance(np.array([0.9, 0.1, 0.5]), label, np.ones((1, 3)))
+    array([1.])
+    """
+    return _concordance(lambda rows: np.broadcast_to(risk, (len(rows), len(risk))), label, weight)
+
+
+def time_dependent_concordance(incidence: Array, label: Array, weight: Array, *, times: Array) -> Array:
+    """The same with the risk of both by the time at which the first had the event.
+
+    ``incidence`` ``(N, K)`` is the cumulative probability of the event by each of ``times`` ``(K,)``,
+    ascending; it is 0 before the first and constant between them. For proportional hazards it is Harrell's.
+    Antolini, Boracchi & Biganzoli, "A time-dependent discrimination index for survival data" (2005).
+
+    >>> label = np.array([[1.0, 1], [2.0, 1]])
+    >>> incidence = np.array([[0.5, 0.6], [0.1, 0.9]])
+    >>> time_dependent_concordance(incidence, label, np.ones((1, 2)), times=np.array([1.0, 2.0]))
+    array([1.])
+    """
+    by = np.searchsorted(times, label[:, 0], side="right")
+    from_0 = np.concatenate([np.zeros((len(incidence), 1)), incidence], axis=1)
+    return _concordance(lambda rows: from_0[:, by[rows]].T, label, weight)
+
+
+def brier_at(incidence: Array, label: Array, weight: Array, *, time: float) -> Array:
+    """Squared error of the incidence ``(N,)`` by a time, the censored made up for by weight.
+
+    ``mean(S² [T <= t, event] / G(T-) + (1 - S)² [T > t] / G(t))`` with S = 1 - incidence and G the
+    probability of not being censored, by Kaplan and Meier from the same rows.
+    Graf et al., "Assessment and comparison of prognostic classification schemes for survival data" (1999).
+
+    >>> brier_at(np.array([1.0, 0.5]), np.array([[1.0, 1], [3.0, 0]]), np.ones((1, 2)), time=2.0)
+    array([0.125])
+    """
+    moments, before, after = uncensored(label, weight)
+    observed, had_event = label[:, 0], label[:, 1] == 1
+    of_row = np.searchsorted(moments, observed)
+    until = np.searchsorted(moments, time, side="right") - 1
+    past = (observed <= time) & had_event
+    g_past = before[:, of_row[past]]
+    g_now = after[:, until : until + 1] if until >= 0 else np.ones((len(weight), 1))
+    with_event = weight[:, past] * _inverse(g_past) @ (1 - incidence[past]) ** 2
+    without = weight[:, observed > time] * _inverse(g_now) @ incidence[observed > time] ** 2
+    return ratio(with_event + without, weight.sum(1))
+
+
+def integrated_brier(incidence: Array, label: Array, weight: Array, *, times: Array) -> Array:
+    """``brier_at`` of ``incidence`` ``(N, K)``, averaged over ``times`` ``(K,)`` by trapezoids.
+
+    Choose times at which some are still under observation. Graf et al. (1999), section 4.
+
+    Raises:
+        ValueError: fewer than two times.
+    """
+    if len(times) < 2:
+        raise ValueError(f"{len(times)} time: an integral needs two or more")
+    scores = [brier_at(of_time, label, weight, time=t) for of_time, t in zip(incidence.T, times, strict=True)]
+    middles = (np.stack(scores[1:]) + np.stack(scores[:-1])) / 2
+    return np.asarray(np.diff(times) @ middles / (times[-1] - times[0]))
+
+
+def uncensored(label: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """The times ``(U,)`` of the labels; the probability of no censoring before and after each, ``(R, U)``.
+
+    Kaplan & Meier, "Nonparametric estimation from incomplete observations" (1958), with censorings as events.
+
+    >>> uncensored(np.array([[1.0, 0], [2.0, 1]]), np.ones((1, 2)))[1:]
+    (array([[1. , 0.5]]), array([[0.5, 0.5]]))
+    """
+    moments, of_row = np.unique(label[:, 0], return_inverse=True)
+    order = np.argsort(of_row, kind="stable")
+    starts = np.searchsorted(of_row[order], np.arange(len(moments)))
+    leaving = np.add.reduceat(weight[:, order], starts, axis=1)
+    censored = np.add.reduceat((weight * (label[:, 1] != 1))[:, order], starts, axis=1)
+    at_risk = np.cumsum(leaving[:, ::-1], axis=1)[:, ::-1] - (leaving - censored)  # events come first
+    stays = 1 - np.nan_to_num(ratio(censored, at_risk))
+    after = np.cumprod(stays, axis=1)
+    return moments, np.concatenate([np.ones((len(weight), 1)), after[:, :-1]], axis=1), after
+
+
+def _inverse(share: Array) -> Array:
+    """0 where nobody is left, and so nobody to weigh."""
+    return np.nan_to_num(ratio(np.ones_like(share), share))
+
+
+def _concordance(risk_at: Callable[[Array], Array], label: Array, weight: Array) -> Array:
+    """``risk_at`` gives everybody's risk ``(E, N)`` at the event times of some rows."""
+    time, had_event = label[:, 0], label[:, 1] == 1
+    agreeing, comparable = np.zeros(len(weight)), np.zeros(len(weight))
+    events = np.flatnonzero(had_event)
+    for rows in np.array_split(events, max(1, -(-len(events) // BLOCK))):
+        first = time[rows, None]
+        pairs = (first < time) | ((first == time) & ~had_event)
+        risk = risk_at(rows)
+        own = np.take_along_axis(risk, rows[:, None], axis=1)
+        ahead = pairs * ((own > risk) + 0.5 * (own == risk))
+        for total, kind in ((agreeing, ahead), (comparable, pairs)):
+            total += (weight[:, rows] * (weight @ kind.T.astype(np.float64))).sum(1)
+    return ratio(agreeing, comparable)

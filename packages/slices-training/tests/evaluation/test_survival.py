@@ -1,0 +1,138 @@
+"""Survival metrics against the definitions, pair by pair and row by row, ties and weights included."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from slices.training.evaluation import survival
+
+Array = NDArray[Any]
+TIMES = np.array([1.0, 2.5, 4.0])
+ROWS = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(0, 1), *[st.integers(0, 4)] * 3), min_size=3, max_size=15
+)
+
+
+def arrays(rows: list[tuple[int, ...]]) -> tuple[Array, Array]:
+    table = np.array(rows, dtype=float)
+    return np.cumsum(table[:, 2:], axis=1) / 13, table[:, :2]
+
+
+def incidence_by(incidence: Array, time: float) -> float:
+    known = [risk for risk, t in zip(incidence, TIMES, strict=True) if t <= time]
+    return float(known[-1]) if known else 0.0
+
+
+def literal_concordance(incidence: Array, label: Array) -> float:
+    agreeing = comparable = 0.0
+    for risk, (time, event) in zip(incidence, label, strict=True):
+        for other, (later, other_event) in zip(incidence, label, strict=True):
+            if event and (time < later or (time == later and not other_event)):
+                mine, theirs = incidence_by(risk, time), incidence_by(other, time)
+                comparable += 1
+                agreeing += 1.0 if mine > theirs else 0.5 if mine == theirs else 0.0
+    return agreeing / comparable if comparable else np.nan
+
+
+def literal_uncensored(label: Array, until: float, inclusive: bool) -> float:
+    product = 1.0
+    for time in np.unique(label[:, 0]):
+        if time < until or (inclusive and time == until):
+            censored = sum(1 for t, event in label if t == time and not event)
+            at_risk = sum(1 for t, event in label if t > time or (t == time and not event))
+            product *= 1 - censored / at_risk if at_risk else 1.0
+    return product
+
+
+def literal_brier(incidence: Array, label: Array, time: float) -> float:
+    total = 0.0
+    for risk, (observed, event) in zip(incidence, label, strict=True):
+        if observed > time:
+            total += risk**2 / literal_uncensored(label, time, True)
+        elif event:
+            total += (1 - risk) ** 2 / literal_uncensored(label, observed, False)
+    return total / len(label)
+
+
+@given(rows=ROWS)
+@settings(max_examples=80, deadline=None)
+def test_concordance_counts_pairs(rows: list[tuple[int, ...]]) -> None:
+    incidence, label = arrays(rows)
+    found = survival.time_dependent_concordance(incidence, label, np.ones((1, len(rows))), times=TIMES)
+    np.testing.assert_allclose(found, [literal_concordance(incidence, label)])
+
+
+@given(rows=ROWS, time=st.sampled_from([0.5, 1.0, 2.0, 3.0, 6.0]))
+@settings(max_examples=80, deadline=None)
+def test_brier_sums_rows(rows: list[tuple[int, ...]], time: float) -> None:
+    incidence, label = arrays(rows)
+    found = survival.brier_at(incidence[:, 1], label, np.ones((1, len(rows))), time=time)
+    np.testing.assert_allclose(found, [literal_brier(incidence[:, 1], label, time)])
+
+
+METRICS = {
+    "concordance": lambda p, y, w: survival.concordance(p[:, 0], y, w),
+    "time_dependent": partial(survival.time_dependent_concordance, times=TIMES),
+    "integrated_brier": partial(survival.integrated_brier, times=TIMES),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(rows=ROWS, seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_rows_count_as_often_as_they_weigh_in_any_order(
+    name: str, rows: list[tuple[int, ...]], seed: int
+) -> None:
+    incidence, label = arrays(rows)
+    generator = np.random.default_rng(seed)
+    weight = generator.integers(0, 3, size=(3, len(rows)))
+    weight[:, 0] += 1
+    found = METRICS[name](incidence, label, weight.astype(float))
+    for value, copies in zip(found, weight, strict=True):
+        chosen = generator.permutation(np.repeat(np.arange(len(rows)), copies))
+        alone = METRICS[name](incidence[chosen], label[chosen], np.ones((1, len(chosen))))
+        np.testing.assert_allclose(value, alone[0], atol=1e-12)
+
+
+def test_with_a_risk_that_does_not_cross_both_concordances_are_one() -> None:
+    generator = np.random.default_rng(0)
+    risk = generator.random(1500)
+    label = np.stack([generator.exponential(1 / (0.2 + risk)), generator.integers(0, 2, 1500)], axis=1)
+    grid = np.linspace(0, 20, 200)
+    incidence = 1 - np.exp(-(1e-3 + np.minimum(grid, 5.0)) * risk[:, None])
+    harrell = survival.concordance(risk, label, np.ones((1, 1500)))
+    antolini = survival.time_dependent_concordance(incidence, label, np.ones((1, 1500)), times=grid)
+    np.testing.assert_allclose(antolini, harrell)
+    assert harrell[0] > 0.55
+
+
+def test_without_censoring_the_brier_score_is_the_plain_one_and_censoring_keeps_it() -> None:
+    generator = np.random.default_rng(0)
+    n = 20_000
+    risk = generator.random(n)
+    event, look = generator.exponential(1 / (0.2 + risk)), generator.exponential(2.0, size=n)
+    incidence = 1 - np.exp(-(0.2 + risk))
+    plain = np.mean((incidence - (event <= 1)) ** 2)
+    seen = np.stack([event, np.ones(n)], axis=1)
+    ones = np.ones((1, n))
+    np.testing.assert_allclose(survival.brier_at(incidence, seen, ones, time=1.0), [plain])
+    censored = np.stack([np.minimum(event, look), event <= look], axis=1).astype(float)
+    np.testing.assert_allclose(survival.brier_at(incidence, censored, ones, time=1.0), [plain], atol=0.005)
+
+
+def test_a_perfect_and_a_useless_forecast() -> None:
+    times, label = np.arange(1.0, 5.0), np.stack([np.arange(1.0, 5.0), np.ones(4)], axis=1)
+    perfect = (label[:, :1] <= times).astype(float)
+    assert survival.integrated_brier(perfect, label, np.ones((1, 4)), times=times)[0] == 0
+    half = np.full((4, 4), 0.5)
+    assert survival.integrated_brier(half, label, np.ones((1, 4)), times=times)[0] == 0.25
+    assert survival.time_dependent_concordance(half, label, np.ones((1, 4)), times=times)[0] == 0.5
+    with pytest.raises(ValueError, match="two or more"):
+        survival.integrated_brier(half[:, :1], label, np.ones((1, 4)), times=times[:1])
