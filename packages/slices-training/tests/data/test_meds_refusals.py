@@ -50,7 +50,7 @@ def test_a_changed_mapping_is_noticed(meds: Meds) -> None:
     [
         ([mark for i in range(1000) for mark in stay(7, i, i + 0.5)], "subject 7 has more than 999 stays"),
         (stay(2**62, 0, 5), "subject 4611686018427387904: numbers beyond 9223372036854774 leave no room"),
-        ([(7, 1.0, "HR//x", 80.0)], "the source 'meds' holds no stay"),
+        ([(7, 1.0, "HR//x", 80.0)], "the source 'meds' holds no stay: look at raw=/"),
     ],
 )
 def test_stays_that_cannot_be_numbered_are_refused(meds: Meds, marks: Any, message: str) -> None:

@@ -140,7 +140,8 @@ def _assemble(
     """The arrays and tables of all parts one behind the other, and the manifest. Raises ``ValueError``."""
     stays = pl.concat([part.stays for part in parts])
     if stays.is_empty():
-        raise ValueError(f"the source {source.name!r} holds no stay")
+        read = ", ".join(f"{name}={place}" for name, place in source.places().items()) or "its options"
+        raise ValueError(f"the source {source.name!r} holds no stay: look at {read}")
     refuse_repeated(stays, source)
     sizes = np.concatenate([np.fromfile(part.stream("offsets.npy"), ARRAYS["offsets.npy"]) for part in parts])
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(ARRAYS["offsets.npy"])
