@@ -31,6 +31,7 @@ from slices.training.config import (
 )
 from slices.training.data.config import DataConfig
 from slices.training.data.sources.base import SOURCE_CONFIG_REGISTRY
+from slices.training.evaluation.report import EvaluateConfig
 from slices.training.optim import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,7 @@ APPS: dict[str, Any] = {
     "pretrain": PretrainConfig,
     "finetune": FineTuneConfig,
     "benchmark": BenchmarkConfig,
+    "evaluate": EvaluateConfig,
 }
 EMPTY = {"checkpoint", "none"}  # files that stand for "nothing chosen"
 FROM_THE_RUN = {"batch_size", "dataset_dir", "encoder_path", "checkpoint_path"}
@@ -234,12 +236,14 @@ def test_every_option_has_an_effect(
         "data.splits.n_folds=null",
     ]
     once = ["+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"]
+    finetuned, dataset = "finetuned", data[0].removeprefix("data.dataset_dir=")
     for app, typed in (
         ("prepare", data),
         ("describe", data),
         ("pretrain", [*on_tiny, *folds, *windows, "encoder=linear", "encoder.d_model=8"]),
-        ("finetune", [*on_tiny, *folds, "data.label_fraction=0.5"]),
+        ("finetune", [*on_tiny, *folds, "data.label_fraction=0.5", f"hydra.run.dir={finetuned}"]),
         ("benchmark", [*data, *small, *once]),
+        ("evaluate", [f"predictions=[{finetuned}]", f"groups={dataset}", "n_resamples=20"]),
     ):
         done = cli(app, *typed)
         assert done.status == 0, done.err

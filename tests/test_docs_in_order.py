@@ -16,7 +16,7 @@ from cli import CommandLine
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SLICES_SHARED_DATA", ROOT.parent / "shared" / "data"))
-PAGES = [ROOT / "README.md", ROOT / "docs" / "DATA_GUIDE.md", ROOT / "docs" / "PRETRAINING_GUIDE.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*_GUIDE.md"))]
 N_STAYS = 200
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1"]
 SMALL = {  # what keeps it short: the commands are as they stand otherwise
@@ -65,8 +65,9 @@ def link_real_data(data: Path) -> None:
 
 def made_small(app: str, words: list[str]) -> list[str]:
     """The command with what keeps it short, in the last run's folder where it says <time>."""
-    runs = sorted(Path("outputs/pretrain").glob("*"))
-    words = [word.replace("<time>", runs[-1].name) if "<time>" in word else word for word in words]
+    words = [re.sub(r"(outputs/\w+)/<time>", newest, word) for word in words]
+    if app == "evaluate":
+        return [word.replace("synthetic-2000", f"synthetic-{N_STAYS}") for word in words]
     if "--help" in words or any(word.startswith("resume=") for word in words):
         return words
     small = SMALL.get(app, []).copy()
@@ -75,6 +76,11 @@ def made_small(app: str, words: list[str]) -> list[str]:
     if not any(word.startswith("data=") for word in words):
         small.append(f"data.source.n_stays={N_STAYS}")
     return [*words, *small]
+
+
+def newest(folder: re.Match[str]) -> str:
+    """The run that ``<time>`` stands for."""
+    return str(max(path for path in Path(folder[1]).glob("*") if path.is_dir()))
 
 
 @pytest.mark.slow

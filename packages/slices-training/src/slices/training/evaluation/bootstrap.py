@@ -45,7 +45,7 @@ class Interval(NamedTuple):
 class WeightedMetric(Protocol):
     """A metric of weighted rows, such as those in ``slices.training.evaluation.weighted``."""
 
-    def __call__(self, prediction: Array, label: Array, weight: Array) -> Array:
+    def __call__(self, prediction: Array, label: Array, weight: Array, /) -> Array:
         """Predictions and labels ``(N, ...)``, weights ``(R, N)`` -> ``(R,)``."""
 
 
@@ -104,22 +104,24 @@ def metric_draws(
     metrics: Mapping[str, WeightedMetric],
     runs: Mapping[Key, Predictions],
     *,
+    patients: Array | None = None,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> dict[Key, dict[str, NDArray[np.float64]]]:
     """Each metric of each run, ``(1 + R,)``: first of the rows as they are, then of each resample.
 
     One draw of patients counts for all runs (models, or groups of rows), and for all calls with the same
-    patients and seed, so that differences of what comes out are paired.
+    patients and seed, so that differences of what comes out are paired. ``patients``: those that are drawn,
+    where they are more than the runs have (ids, repeated or not).
 
     >>> from slices.training.evaluation.weighted import mae
     >>> run = Predictions(np.arange(2), np.arange(2), np.array([0.0, 0.0]), np.array([1.0, 3.0]))
     >>> metric_draws({"mae": mae}, {"mine": run}, n_resamples=3)["mine"]["mae"]
     array([2., 3., 2., 1.])
     """
-    patients, of_run = _patients(list(runs.values()))
+    everybody, of_run = _patients(list(runs.values()), patients)
     parts: dict[Key, dict[str, list[Array]]] = {key: {name: [] for name in metrics} for key in runs}
-    for counts in _with_the_rows_as_they_are(len(patients), n_resamples, seed):
+    for counts in _with_the_rows_as_they_are(len(everybody), n_resamples, seed):
         for (key, run), rows in zip(runs.items(), of_run, strict=True):
             weight = counts[:, rows]
             for name, metric in metrics.items():
@@ -183,10 +185,12 @@ def _interval(
     return percentile_interval(np.concatenate([total(counts) for counts in chunks]), level)
 
 
-def _patients(runs: Sequence[Predictions]) -> tuple[Array, list[Array]]:
-    """The patients of all runs, and for each run the position among them of each row's."""
-    patients, index = np.unique(np.concatenate([run.patient_id for run in runs]), return_inverse=True)
-    return patients, np.split(index, np.cumsum([len(run.patient_id) for run in runs])[:-1])
+def _patients(runs: Sequence[Predictions], others: Array | None = None) -> tuple[Array, list[Array]]:
+    """The patients of all runs, and others, and for each run the position among them of each row's."""
+    ids = [run.patient_id for run in runs]
+    everybody = np.concatenate(ids if others is None else [*ids, others])
+    patients, index = np.unique(everybody, return_inverse=True)
+    return patients, np.split(index, np.cumsum([len(of_run) for of_run in ids]))[:-1]
 
 
 def _with_the_rows_as_they_are(n_patients: int, n_resamples: int, seed: int) -> Iterator[Array]:

@@ -1,0 +1,38 @@
+"""``slices-evaluate``: models judged by what they predicted."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from slices.training.apps.launch import checking_what_was_asked, launch
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: DictConfig) -> float:
+    """Writes the evaluation of some prediction files. Returns the first model's first metric."""
+    from slices.training.apps.run import Cost
+    from slices.training.evaluation.report import EvaluateConfig, report_text, write_evaluation
+    from slices.training.evaluation.report import evaluate as judge
+
+    cost = Cost()
+    with checking_what_was_asked():
+        parsed = EvaluateConfig.parse(config)
+        folder = Path(parsed.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        evaluation = judge(parsed)
+    write_evaluation(evaluation, folder)
+    log.info("%s", report_text(evaluation))
+    log.info("everything: %s, after %s", folder / "evaluation.md", cost)
+    return evaluation.estimates[0].estimate
+
+
+def main() -> None:
+    launch("evaluate", evaluate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Models judged by what they predicted: files in, tables out."""
+
+from slices.training.evaluation.report.build import Evaluation, evaluate
+from slices.training.evaluation.report.config import EvaluateConfig
+from slices.training.evaluation.report.text import report_markdown, report_text, write_evaluation
+
+__all__ = [
+    "EvaluateConfig",
+    "Evaluation",
+    "evaluate",
+    "report_markdown",
+    "report_text",
+    "write_evaluation",
+]

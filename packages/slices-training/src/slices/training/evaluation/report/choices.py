@@ -1,0 +1,47 @@
+"""What is chosen for each model on its validation rows: this file sees no others."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from slices.heads import TaskType
+from slices.training.evaluation.bootstrap import Array, Predictions
+from slices.training.evaluation.selection import ThresholdRule, choose_threshold, fit_temperature
+
+
+class Choice(NamedTuple):
+    """A temperature for the task and a threshold for each label (one, of a binary task); None: not chosen."""
+
+    temperature: float | None = None
+    thresholds: tuple[float | None, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def choose(validation: Predictions | None, task_type: TaskType, rule: ThresholdRule, n_labels: int) -> Choice:
+    """From the labelled validation rows of one model."""
+    nothing = (None,) * n_labels
+    if task_type == "regression":
+        return Choice(None, nothing)
+    if validation is None or not len(validation.label):
+        return Choice(None, nothing, ("no validation rows, so neither temperature nor threshold",))
+    prob, label = validation.prediction, validation.label
+    known = np.isfinite(label)
+    temperature = fit_temperature(prob[known], label[known])
+    if task_type == "multiclass":
+        return Choice(temperature, ())
+    thresholds: list[float | None] = []
+    notes: list[str] = []
+    for k, (score, truth) in enumerate(zip(_columns(prob), _columns(label), strict=True)):
+        there = np.isfinite(truth)
+        try:
+            thresholds.append(choose_threshold(score[there], truth[there], rule))
+        except ValueError as error:
+            thresholds.append(None)
+            notes.append(f"output {k}: {error}")
+    return Choice(temperature, tuple(thresholds), tuple(notes))
+
+
+def _columns(values: Array) -> list[Array]:
+    return [values] if values.ndim == 1 else list(values.T)

@@ -1,0 +1,185 @@
+"""Prediction files, of our apps or anybody's, as rows of one model each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from slices.heads import TaskType
+from slices.training.evaluation.bootstrap import Array
+
+KEY = ("stay_id", "prediction_time", "step")  # what tells a row from the others
+TYPES: dict[str, Any] = {
+    "stay_id": pl.Int64,
+    "patient_id": pl.Int64,
+    "prediction_time": pl.Float64,
+    "step": pl.Int64,
+    "output": pl.Int64,
+    "prediction": pl.Float64,
+    "label": pl.Float64,
+    "split": pl.String,
+    "task": pl.String,
+    "task_type": pl.String,
+    "model": pl.String,
+}
+NEEDED = ("stay_id", "prediction", "label")
+NO_TIME = -1.0  # a stay that is predicted once, or step by step
+
+
+class Rows(NamedTuple):
+    """The labelled rows of one model in one split, sorted by key.
+
+    ``about`` has the columns of ``KEY`` and ``patient_id``. ``label`` and ``prediction`` are as the weighted
+    metrics take them: binary ``(N,)`` and the probability of class 1; multiclass the class ``(N,)`` and
+    ``(N, C)``; multilabel and several targets ``(N, C)``, NaN where a label is missing.
+    """
+
+    about: pl.DataFrame
+    label: Array
+    prediction: Array
+
+
+class Contents(NamedTuple):
+    """What some files hold: one task, and for each model its rows by split."""
+
+    task: str
+    task_type: TaskType
+    models: dict[str, dict[str, Rows]]
+
+
+def read_predictions(files: Sequence[str] | Mapping[str, str], task_type: TaskType | None = None) -> Contents:
+    """Parquet or CSV with ``stay_id``, ``prediction``, ``label``, and what more ``write_predictions`` writes.
+
+    Without ``patient_id`` each stay is a patient; without ``output`` the prediction is the probability of
+    class 1, or the value; without ``split`` all rows are test rows.
+
+    Args:
+        files: paths of files or of folders with ``predictions.parquet``; a mapping names their models, a
+            list leaves it to the column ``model``, or to the folder where names repeat.
+        task_type: for files without that column.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file, a column or a value that cannot be, different tasks, or no test rows.
+    """
+    if not files:
+        raise ValueError("predictions: none are given: name files, as in predictions=[a/predictions.parquet]")
+    named = files.items() if isinstance(files, Mapping) else [(None, file) for file in files]
+    tables = _by_model([(name, _table(Path(file))) for name, file in named])
+    tasks = {name: sorted(set(table["task"].unique())) for name, table in tables.items()}
+    if len({task for of_model in tasks.values() for task in of_model}) > 1:
+        raise ValueError(f"predictions of different tasks cannot be compared: {tasks}")
+    kind = _task_type(tables, task_type)
+    models = {
+        name: {
+            str(split): _rows(f"model {name!r}, split {split!r}", part, kind)
+            for (split,), part in table.group_by("split", maintain_order=True)
+        }
+        for name, table in tables.items()
+    }
+    for name, splits in models.items():
+        if "test" not in splits:
+            raise ValueError(
+                f"model {name!r} has no rows of split 'test', only of {', '.join(sorted(splits))}"
+            )
+    return Contents(next(iter(tasks.values()))[0], kind, models)
+
+
+def _table(path: Path) -> tuple[Path, pl.DataFrame]:
+    path = path / "predictions.parquet" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no predictions at {path}: give a file that the finetune app wrote, or its folder"
+        )
+    try:
+        table = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path)
+        if lacking := [name for name in NEEDED if name not in table.columns]:
+            raise ValueError(f"{path} has no column {', '.join(lacking)}, only {', '.join(table.columns)}")
+        defaults = {
+            "patient_id": pl.col("stay_id"),
+            "prediction_time": pl.lit(None),
+            "step": pl.lit(0),
+            "output": pl.lit(0),
+            "split": pl.lit("test"),
+            "task": pl.lit("unnamed"),
+            "task_type": pl.lit(None),
+            "model": pl.lit(path.stem),
+        }
+        absent = {name: default for name, default in defaults.items() if name not in table.columns}
+        table = table.with_columns(**absent).select(pl.col(name).cast(kind) for name, kind in TYPES.items())
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} cannot be read as predictions: {error}") from error
+    return path, table.with_columns(pl.col("prediction_time").fill_null(NO_TIME))
+
+
+def _by_model(read: list[tuple[str | None, tuple[Path, pl.DataFrame]]]) -> dict[str, pl.DataFrame]:
+    """Each model under a name of its own."""
+    found: list[tuple[str, str, pl.DataFrame]] = []
+    for name, (path, table) in read:
+        for (model,), part in table.group_by("model", maintain_order=True):
+            found.append((name or str(model), path.parent.name, part))
+    names = [name for name, _, _ in found]
+    tables = {name if names.count(name) == 1 else f"{name} ({folder})": part for name, folder, part in found}
+    if len(tables) < len(found):
+        raise ValueError(
+            f"models share a name: {sorted(names)}; name them, as in predictions={{a: ..., b: ...}}"
+        )
+    return tables
+
+
+def _task_type(tables: Mapping[str, pl.DataFrame], given: TaskType | None) -> TaskType:
+    stated = {kind for table in tables.values() for kind in table["task_type"].unique()}
+    kinds = (stated - {None}) | ({given} if given and stated != {given} else set())
+    if len(kinds) != 1:
+        said = ", ".join(sorted(kinds)) or "none"
+        raise ValueError(f"the files state task types {said}: give one that is right, as in task_type=binary")
+    (kind,) = kinds
+    kind = "multiclass" if kind == "ordinal" else kind  # judged by the probabilities of its classes
+    if kind not in ("binary", "multiclass", "multilabel", "regression"):
+        raise ValueError(f"predictions of task_type {kind!r} cannot be judged yet")
+    return kind
+
+
+def _rows(where: str, table: pl.DataFrame, kind: TaskType) -> Rows:
+    table = table.sort(*KEY, "output")
+    about = table.select(*KEY, "patient_id").unique(KEY, maintain_order=True)
+    width = table["output"].n_unique()
+    if not np.array_equal(table["output"].to_numpy(), np.tile(np.arange(width), len(about))):
+        raise ValueError(
+            f"{where}: each stay, prediction_time and step needs one row for each output, 0 to {width - 1}"
+        )
+    prediction, label = (
+        table[name].to_numpy().reshape(len(about), width) for name in ("prediction", "label")
+    )
+    labelled = np.isfinite(label).any(1)
+    about, prediction, label = about.filter(labelled), prediction[labelled], label[labelled]
+    _check(where, prediction, label, kind)
+    if kind == "multiclass":
+        return Rows(about, label.argmax(1), prediction)
+    if kind == "binary":
+        return Rows(about, label[:, -1], prediction[:, -1])
+    return Rows(about, label[:, 0], prediction[:, 0]) if width == 1 else Rows(about, label, prediction)
+
+
+def _check(where: str, prediction: Array, label: Array, kind: TaskType) -> None:
+    if not np.isfinite(prediction).all():
+        raise ValueError(f"{where}: {int((~np.isfinite(prediction)).sum())} predictions are no numbers")
+    if kind == "regression":
+        return
+    known = label[np.isfinite(label)]
+    if not np.isin(known, (0, 1)).all():
+        raise ValueError(
+            f"{where}: labels of a {kind} task are 0 or 1, got {known[~np.isin(known, (0, 1))][0]:g}"
+        )
+    if prediction.min(initial=0) < -1e-6 or prediction.max(initial=1) > 1 + 1e-6:
+        raise ValueError(
+            f"{where}: predictions from {prediction.min():g} to {prediction.max():g} are no probabilities"
+        )
+    if kind == "binary" and prediction.shape[1] > 2:
+        raise ValueError(f"{where}: a binary task has 1 or 2 outputs, got {prediction.shape[1]}")
+    if kind == "multiclass" and not (label.sum(1) == 1).all():
+        raise ValueError(f"{where}: in a multiclass task one output's label is 1 and the others' 0")

@@ -1,0 +1,167 @@
+"""``slices-evaluate``: from prediction files to tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from cli import CommandLine
+from slices.training.evaluation.report import EvaluateConfig, Evaluation, evaluate, write_evaluation
+
+N = 600
+FEW = {"n_resamples": 50}
+
+
+def table(noise: float, seed: int = 0, **columns: Any) -> pl.DataFrame:
+    """Two stays a patient, a quarter of the patients for validation."""
+    of_stays, of_model = np.random.default_rng(0), np.random.default_rng(seed)
+    died = of_stays.random(N) < 0.3
+    risk = of_stays.normal(size=N) + 1.5 * died + noise * of_model.normal(size=N)
+    patient = np.arange(N) // 2
+    content = {
+        "stay_id": np.arange(N),
+        "patient_id": patient,
+        "split": np.where(patient % 4 == 0, "val", "test"),
+        "prediction": 1 / (1 + np.exp(-risk)),
+        "label": died.astype(float),
+        "task_type": ["binary"] * N,
+    }
+    return pl.DataFrame(content | columns)
+
+
+def judged(folder: Path, tables: dict[str, pl.DataFrame], **options: Any) -> Evaluation:
+    files = {name: str(folder / f"{name}.parquet") for name in tables}
+    for name, rows in tables.items():
+        rows.write_parquet(files[name])
+    return evaluate(EvaluateConfig(predictions=files, **(FEW | options)))
+
+
+def value(evaluation: Evaluation, metric: str, group: str = "all", model: str = "a") -> float:
+    (found,) = [
+        e.estimate for e in evaluation.estimates if (e.metric, e.group, e.model) == (metric, group, model)
+    ]
+    return found
+
+
+def test_metrics_of_test_rows_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    rows = table(0.5)
+    evaluation = judged(tmp_path, {"a": rows})
+    test = rows.filter(split="test")
+    truth, prob = test["label"].to_numpy(), test["prediction"].to_numpy()
+    assert value(evaluation, "auroc") == pytest.approx(roc_auc_score(truth, prob))
+    assert value(evaluation, "auprc") == pytest.approx(average_precision_score(truth, prob))
+    assert value(evaluation, "brier") == pytest.approx(brier_score_loss(truth, prob))
+    assert evaluation.rows == test.height and evaluation.patients == test["patient_id"].n_unique()
+
+
+def test_nothing_is_chosen_on_test_rows(tmp_path: Path) -> None:
+    rows = table(0.5)
+    other = rows.with_columns(
+        label=pl.when(pl.col("split") == "test").then(1 - pl.col("label")).otherwise("label")
+    )
+    first, second = (judged(tmp_path, {"a": one}) for one in (rows, other))
+    assert first.choices == second.choices
+    assert value(first, "sensitivity") != value(second, "sensitivity")
+    unseen = judged(tmp_path, {"a": rows.with_columns(split=pl.lit("test"))})
+    assert unseen.choices["a"].thresholds == (None,) and "no validation rows" in " ".join(unseen.notes)
+
+
+def test_models_are_compared_on_the_same_rows_and_for_all_comparisons(tmp_path: Path) -> None:
+    tables = {"a": table(0.2, 1), "b": table(3.0, 2), "c": table(0.2, 1)}
+    evaluation = judged(tmp_path, tables, n_resamples=200)
+    found = {(c.metric, c.model, c.other): c for c in evaluation.comparisons}
+    assert len(found) == 3 * 4
+    better = found["auroc", "b", "a"]
+    assert better.high < 0 and better.p <= better.p_holm
+    assert found["auroc", "c", "a"].difference == 0 and found["auroc", "c", "a"].p == 1
+    assert all(c.p_holm >= c.p for c in evaluation.comparisons)
+    to_one = judged(tmp_path, tables, reference="b")
+    assert {c.other for c in to_one.comparisons} == {"b"} and len(to_one.comparisons) == 2 * 4
+
+
+def test_groups_their_gaps_and_those_too_small(tmp_path: Path) -> None:
+    rows = table(0.5)
+    sex = np.where(np.arange(N) % 4 < 2, "f", "m")
+    unit = np.where(np.arange(N) < 8, "rare", "common")
+    age = np.linspace(20, 90, N)
+    pl.DataFrame({"stay_id": np.arange(N), "sex": sex, "unit": unit, "age": age}).write_parquet(
+        tmp_path / "groups.parquet"
+    )
+    evaluation = judged(tmp_path, {"a": rows}, groups=str(tmp_path / "groups.parquet"))
+    women = rows.with_columns(sex=pl.Series(sex)).filter(split="test", sex="f")
+    assert value(evaluation, "auroc", "f") == pytest.approx(
+        roc_auc_score(women["label"], women["prediction"])
+    )
+    gaps = {(g.grouping, g.metric): g.estimate for g in evaluation.gaps}
+    expected = abs(value(evaluation, "sensitivity", "f") - value(evaluation, "sensitivity", "m"))
+    assert gaps["sex", "equal_opportunity_gap"] == pytest.approx(expected)
+    assert gaps["sex", "equalised_odds_gap"] >= gaps["sex", "equal_opportunity_gap"]
+    assert {e.group for e in evaluation.estimates if e.grouping == "age"} == {"<45", "45-65", "65-80", ">=80"}
+    assert not [e for e in evaluation.estimates if e.group == "rare"]
+    assert any("unit rare: fewer than 10 patients" in note for note in evaluation.notes)
+
+
+def test_hours_classes_and_labels(tmp_path: Path) -> None:
+    hours = judged(tmp_path, {"a": table(0.5, prediction_time=np.where(np.arange(N) % 2 == 0, 6.0, 30.0))})
+    assert {e.group for e in hours.estimates if e.grouping == "hour"} == {"<12 h", "24-48 h"}
+
+    rng = np.random.default_rng(0)
+    of_class = rng.integers(3, size=N)
+    prob = rng.dirichlet(np.ones(3), N) * 0.5 + 0.5 * np.eye(3)[of_class]
+    ids = np.repeat(np.arange(N), 3)
+    rows = pl.DataFrame(
+        {
+            "stay_id": ids,
+            "output": np.tile(np.arange(3), N),
+            "split": np.where(ids % 4 == 0, "val", "test"),
+            "prediction": prob.ravel(),
+            "label": np.eye(3)[of_class].ravel(),
+        }
+    )
+    classes = judged(tmp_path, {"a": rows}, task_type="multiclass")
+    test = np.arange(N) % 4 != 0
+    expected = roc_auc_score(of_class[test] == 2, prob[test, 2])
+    assert value(classes, "auroc", "2") == pytest.approx(expected)
+    labels = judged(tmp_path, {"a": rows}, task_type="multilabel")
+    assert value(labels, "auroc", "2") == pytest.approx(expected)
+    assert len(labels.choices["a"].thresholds) == 3
+    write_evaluation(classes, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("tables", "options", "message"),
+    [
+        ({"a": table(0.5).drop("label")}, {}, "has no column label"),
+        ({"a": table(0.5)}, {"reference": "b"}, "reference=b: no such model, only a"),
+        ({"a": table(0.5, prediction=np.full(N, 1.5))}, {}, "no probabilities"),
+        ({"a": table(0.5, patient_id=np.zeros(N, int))}, {}, "in both val and test"),
+        ({"a": table(0.5), "b": table(0.5, label=np.zeros(N))}, {}, "different labels"),
+        ({"a": table(0.5), "b": table(0.5).with_columns(stay_id=pl.col("stay_id") + N)}, {}, "same stays"),
+    ],
+)
+def test_what_cannot_be_judged(
+    tables: dict[str, pl.DataFrame], options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        judged(tmp_path, tables, **options)
+
+
+def test_from_fine_tuning_to_tables(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> None:
+    scratch = ["encoder=gru", "encoder.d_model=8", "checkpoint_path=null", "training.freeze_encoder=false"]
+    done = cli("finetune", *on_tiny, *scratch, "hydra.run.dir=tuned")
+    assert done.status == 0, done.err
+    dataset = on_tiny[0].removeprefix("data.dataset_dir=")
+    done = cli("evaluate", "predictions=[tuned]", f"groups={dataset}", "n_resamples=20", "folder=judged")
+    assert done.status == 0, done.err
+    found = {path.name for path in (tmp_path / "judged").iterdir()}
+    assert found >= {"evaluation.json", "evaluation.md", "metrics.csv", "decision_curve.csv"}
+    content = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert content["task"] == "in_hospital_mortality" and content["choices"]["gru+none"]["temperature"] > 0
+    missing = cli("evaluate", "predictions=[nowhere]")
+    assert missing.status == 2 and "no predictions at nowhere" in missing.err
