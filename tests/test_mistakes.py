@@ -54,7 +54,11 @@ TYPED = [
     ("pretrain", ["scheduler.warmup_epochs=-1"], ["warmup_epochs must be at least 0, got -1"]),
     ("pretrain", ["scheduler.max_epochs=0"], ["max_epochs must be at least 1, got 0"]),
     ("pretrain", ["scheduler.eta_min=-1"], ["eta_min must be at least 0, got -1"]),
-    ("pretrain", ["scheduler.eta_min=0.5"], ["scheduler.eta_min=0.5 is above optimizer.lr=0.001"]),
+    (
+        "pretrain",
+        ["scheduler.eta_min=0.5"],
+        ["scheduler.eta_min=0.5 is above the lowest rate, 0.001 (optimizer.lr"],
+    ),
     ("pretrain", ["scheduler=cosine", "scheduler.T_max=0"], ["T_max must be at least 1, got 0"]),
     ("pretrain", ["scheduler=cosine", "scheduler.eta_min=0.5"], ["scheduler.eta_min=0.5 is above"]),
     ("pretrain", ["scheduler=step", "scheduler.step_size=0"], ["step_size must be at least 1, got 0"]),

@@ -90,8 +90,11 @@ def test_the_encoder_is_saved_without_data_too(tmp_path: Path, ending: str) -> N
 def test_optimizers_take_what_they_are_given(given: dict[str, Any], kind: type) -> None:
     optimizer = SSLPretrainModule(MINIMAL | {"optimizer": given}).configure_optimizers()
     assert isinstance(optimizer, kind)
-    (group,) = optimizer.param_groups
-    assert all(group[key] == value for key, value in given.items() if key != "name")
+    assert len(optimizer.param_groups) == 2  # biases and norms do not decay
+    for group in optimizer.param_groups:
+        decays = all(parameter.ndim > 1 for parameter in group["params"])
+        expected = given | ({} if decays else {"weight_decay": 0.0})
+        assert all(group[key] == value for key, value in expected.items() if key != "name")
 
 
 # the specification's schedules, and the rate after each of four epochs that start from 1

@@ -62,6 +62,15 @@ class BaseEncoder(nn.Module, ABC):
         return self.config.d_model
 
     @property
+    def layer_patterns(self) -> tuple[tuple[str, ...], ...]:
+        """The layers from the input up, each as shell patterns of parameter names; () where it has none.
+
+        Fine-tuning may give layers different rates, or unfreeze one after the other. What no pattern
+        names goes with the highest layer.
+        """
+        return ()
+
+    @property
     def causal(self) -> bool:
         """With pooling "none": does changing anything after a step leave that step and all before alone?"""
         return False

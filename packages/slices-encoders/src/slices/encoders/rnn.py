@@ -45,6 +45,11 @@ class RNNEncoder(TokenEncoder):
         self.dropout = nn.Dropout(config.dropout)
 
     @property
+    def layer_patterns(self) -> tuple[tuple[str, ...], ...]:
+        """Layer by layer of the recurrent net."""
+        return tuple((f"rnn.*_l{i}",) for i in range(self.config.n_layers))
+
+    @property
     def causal(self) -> bool:
         """Always."""
         return True

@@ -71,6 +71,11 @@ class TransformerEncoder(SeparableEncoder):
             self.cls = nn.Parameter(torch.randn(width))
 
     @property
+    def layer_patterns(self) -> tuple[tuple[str, ...], ...]:
+        """The embedding of steps, then block by block."""
+        return (("embed*", "cls"), *((f"blocks.{i}.*",) for i in range(self.config.n_layers)))
+
+    @property
     def causal(self) -> bool:
         """As configured."""
         return self.config.causal

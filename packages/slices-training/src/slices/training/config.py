@@ -127,7 +127,9 @@ class FineTuningConfig:
     """How the encoder is adapted.
 
     ``freeze_encoder`` alone is a linear probe; with ``unfreeze_epoch`` the encoder joins at that epoch
-    (0-based); without either everything is trained from the start.
+    (0-based); without either everything is trained from the start. ``head_lr`` is the rate of the head (null:
+    the optimizer's). ``layer_decay`` multiplies the encoder's rate once for each layer further down: its
+    highest layer has the optimizer's (Clark et al. 2020, "ELECTRA", appendix A); 1 is one rate for all.
     """
 
     freeze_encoder: bool = True
@@ -135,12 +137,20 @@ class FineTuningConfig:
     max_epochs: int = 30
     batch_size: int = 64
     patience: int | None = 8
+    head_lr: float | None = None
+    layer_decay: float = 1.0
     refit_normalizer: bool = False
     adapt_variables: bool = False
     allow_other_split: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "max_epochs", "batch_size", "patience")
+        if self.head_lr is not None and not self.head_lr > 0:
+            raise ValueError(f"head_lr={self.head_lr}: allowed is above 0, or null for the optimizer's lr")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"layer_decay={self.layer_decay}: allowed is above 0, up to 1 (one rate for all)"
+            )
         if self.unfreeze_epoch is None:
             return
         if not self.freeze_encoder:

@@ -45,6 +45,7 @@ from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 from slices.training.evaluation.metrics import TaskMetrics, task_metrics
 from slices.training.optim import optimizer_and_schedule
+from slices.training.parameter_groups import Setting, encoder_settings, parameter_groups
 from slices.training.pretrained import adapted, read_pretrained
 from slices.training.seeding import seed_of
 
@@ -306,7 +307,11 @@ class FineTuneModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over all parameters, also those unfrozen later, and the schedule where there is one."""
-        return optimizer_and_schedule(self, self.config.optimizer, self.config.scheduler)
+        training, lr = self.config.training, self.config.optimizer.lr
+        settings = encoder_settings(self.encoder, lr, training.layer_decay)
+        settings += [(parameter, Setting(training.head_lr or lr)) for parameter in self.head.parameters()]
+        groups = parameter_groups(settings)
+        return optimizer_and_schedule(self, self.config.optimizer, self.config.scheduler, groups)
 
     def get_encoder(self) -> BaseEncoder:
         """The encoder."""

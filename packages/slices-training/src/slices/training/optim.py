@@ -26,6 +26,7 @@ from slices.encoders.config import require
 from slices.encoders.registry import Registry, make_config
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
+from slices.training.parameter_groups import Groups, Setting, parameter_groups
 
 
 @dataclass(kw_only=True)
@@ -40,7 +41,7 @@ class OptimizerConfig:
         require(0 < self.lr < math.inf, f"lr must be above 0, got {self.lr}")
         require(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter] | Groups) -> Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its optimizer")
 
 
@@ -57,7 +58,7 @@ class AdamWConfig(OptimizerConfig):
         super().__post_init__()
         _check_betas(self.betas)
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter] | Groups) -> Optimizer:
         return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
 
 
@@ -73,7 +74,7 @@ class AdamConfig(OptimizerConfig):
         super().__post_init__()
         _check_betas(self.betas)
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter] | Groups) -> Optimizer:
         return Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas)
 
 
@@ -89,7 +90,7 @@ class SGDConfig(OptimizerConfig):
         super().__post_init__()
         require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
 
-    def build(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    def build(self, parameters: Iterable[nn.Parameter] | Groups) -> Optimizer:
         return SGD(parameters, lr=self.lr, weight_decay=self.weight_decay, momentum=self.momentum)
 
 
@@ -279,7 +280,10 @@ def _require_at_least(low: float, **values: float | None) -> None:
 def _refuse_high_floor(eta_min: float, optimizer: Optimizer) -> None:
     lr = min(group["lr"] for group in optimizer.param_groups)
     if eta_min > lr:
-        raise UserError(f"scheduler.eta_min={eta_min:g} is above optimizer.lr={lr:g}: the rate would rise")
+        raise UserError(
+            f"scheduler.eta_min={eta_min:g} is above the lowest rate, {lr:g} (optimizer.lr, and in "
+            "fine-tuning training.head_lr and layer_decay): the rate would rise"
+        )
 
 
 OPTIMIZER_REGISTRY: Registry[type[OptimizerConfig]] = Registry("optimizer", "slices.optimizers")
@@ -311,10 +315,18 @@ def scheduler_config(given: Mapping[str, Any] | SchedulerConfig | None) -> Sched
 
 
 def optimizer_and_schedule(
-    module: LightningModule, optimizer: OptimizerConfig, scheduler: SchedulerConfig | None
+    module: LightningModule,
+    optimizer: OptimizerConfig,
+    scheduler: SchedulerConfig | None,
+    groups: Groups | None = None,
 ) -> OptimizerLRScheduler:
-    """Both, in the form that Lightning takes from ``configure_optimizers``."""
-    built = optimizer.build(module.parameters())
+    """Both, in the form that Lightning takes from ``configure_optimizers``.
+
+    ``groups`` are by default all parameters at one rate, those of one dimension without weight decay.
+    """
+    if groups is None:
+        groups = parameter_groups((p, Setting(optimizer.lr)) for p in module.parameters())
+    built = optimizer.build(groups)
     if scheduler is None:
         return built
     schedule: dict[str, Any] = {
