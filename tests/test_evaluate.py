@@ -165,3 +165,23 @@ def test_from_fine_tuning_to_tables(cli: CommandLine, on_tiny: list[str], tmp_pa
     assert content["task"] == "in_hospital_mortality" and content["choices"]["gru+none"]["temperature"] > 0
     missing = cli("evaluate", "predictions=[nowhere]")
     assert missing.status == 2 and "no predictions at nowhere" in missing.err
+
+
+def test_a_task_with_a_label_a_step_is_judged_by_the_hour(
+    cli: CommandLine, on_tiny: list[str], tmp_path: Path
+) -> None:
+    scratch = ["encoder=gru", "encoder.d_model=8", "checkpoint_path=null", "training.freeze_encoder=false"]
+    windows = ["+data.window.length=24", "+data.window.stride=12"]
+    for name, options in (("whole", []), ("windows", windows)):
+        done = cli("finetune", *on_tiny, *scratch, *options, "task=deterioration", f"hydra.run.dir={name}")
+        assert done.status == 0, done.err
+    known = pl.read_parquet(tmp_path / "whole" / "predictions.parquet").drop_nulls("label")
+    assert set(known["prediction_time"]) <= set(np.arange(4.0, 52.0, 4.0))
+    options = ["predictions={whole: whole, windows: windows}", "n_resamples=20", "folder=judged"]
+    done = cli("evaluate", *options)
+    assert done.status == 0, done.err
+    metrics = pl.read_csv(tmp_path / "judged" / "metrics.csv")
+    of_hours = metrics.filter(grouping="hour", model="windows")
+    assert set(of_hours["group"]) == {"<12 h", "12-24 h", "24-48 h", ">=48 h"}
+    whole = metrics.filter(grouping="all", metric="auroc", model="whole")
+    assert whole["rows"][0] == known.filter(split="test", output=1).height

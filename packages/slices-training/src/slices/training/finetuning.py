@@ -275,7 +275,7 @@ class FineTuneModule(L.LightningModule):
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """What each sample is, and its label, beside the predictions."""
         outputs = self._predict(batch)
-        about = ("stay_id", "patient_id", "prediction_time", "label", "label_mask")
+        about = ("stay_id", "patient_id", "prediction_time", "times", "label", "label_mask")
         kept = {key: batch[key] for key in about if key in batch}
         return {"probs": outputs["probs"], **kept}
 

@@ -57,7 +57,8 @@ def finetune(config: DictConfig) -> float:
         batches[split] = of_all_ranks(predicted)
     if trainer.is_global_zero:
         file = run.folder / "predictions.parquet"
-        write_predictions(file, batches, module.head.config, model=_name(module))
+        step_hours = datamodule.view.bin_width if datamodule.labels_a_step else None
+        write_predictions(file, batches, module.head.config, model=_name(module), step_hours=step_hours)
         log.info("%s", show_predictions(file, datamodule.task))
         log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
         log.info("predictions of the validation and test stays: %s", file)

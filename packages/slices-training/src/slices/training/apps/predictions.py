@@ -25,17 +25,22 @@ def of_all_ranks(batches: Sequence[Any] | None) -> list[Any]:
 
 
 def write_predictions(
-    path: Path, batches_of: Mapping[str, Sequence[Any]], task: TaskHeadConfig, model: str
+    path: Path,
+    batches_of: Mapping[str, Sequence[Any]],
+    task: TaskHeadConfig,
+    model: str,
+    step_hours: float | None = None,
 ) -> Path:
     """Parquet with ``stay_id, patient_id, prediction_time, step, output, prediction, label``, and more.
 
-    ``output`` counts the classes, labels or targets. ``prediction_time`` is in hours since admission; where
-    a stay is predicted step by step it is null and ``step`` counts. A label that is not known is null.
+    ``output`` counts the classes, labels or targets. ``prediction_time`` is in hours since admission;
+    where a stay is predicted step by step, ``step`` counts, and it is the end of the step, ``step_hours``
+    after its beginning. It is null where it is not known. A label that is not known is null.
     For binary and multiclass tasks ``label`` is 1 in the row of the true class. ``split`` is one of the keys
     of ``batches_of`` (val, test); ``task``, ``task_type`` and ``model`` are the same in all rows.
     """
     tables = [
-        _rows(batch).with_columns(split=pl.lit(split))
+        _rows(batch, step_hours).with_columns(split=pl.lit(split))
         for split, batches in batches_of.items()
         for batch in batches
     ]
@@ -45,7 +50,7 @@ def write_predictions(
     return path
 
 
-def _rows(batch: dict[str, torch.Tensor]) -> pl.DataFrame:
+def _rows(batch: dict[str, torch.Tensor], step_hours: float | None) -> pl.DataFrame:
     probs, label = batch["probs"].float(), batch["label"]
     known = batch.get("label_mask", torch.ones_like(label, dtype=torch.bool))
     classes = probs.shape[-1]
@@ -63,7 +68,7 @@ def _rows(batch: dict[str, torch.Tensor]) -> pl.DataFrame:
         {
             "stay_id": batch["stay_id"].numpy()[stay],
             "patient_id": batch["patient_id"].numpy()[stay],
-            "prediction_time": _hours(batch, len(label))[stay],
+            "prediction_time": np.broadcast_to(_hours(batch, step_hours), truth.shape[:2])[stay, step],
             "step": step,
             "output": output,
             "prediction": probs.numpy().ravel(),
@@ -72,8 +77,12 @@ def _rows(batch: dict[str, torch.Tensor]) -> pl.DataFrame:
     ).with_columns(pl.col("label", "prediction_time").fill_nan(None))
 
 
-def _hours(batch: dict[str, torch.Tensor], n: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.asarray(batch.get("prediction_time", torch.full((n,), torch.nan)), dtype=np.float32)
+def _hours(batch: dict[str, torch.Tensor], step_hours: float | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(B, 1), or (B, T) where there is a prediction a step; NaN where it is not known."""
+    if step_hours is not None:
+        return np.asarray(batch["times"].float() + step_hours)
+    unknown = torch.full((len(batch["stay_id"]),), torch.nan)
+    return np.asarray(batch.get("prediction_time", unknown), dtype=np.float32)[:, None]
 
 
 def show_predictions(path: Path, task: TaskInfo | None, rows: int = 5) -> str:

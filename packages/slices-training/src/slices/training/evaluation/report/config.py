@@ -28,7 +28,7 @@ class EvaluateConfig:
     ``reference``: the model that all others are compared with; without it each with each.
     """
 
-    predictions: tuple[str, ...] | dict[str, str] = ()
+    predictions: tuple[str, ...] | dict[str, str] | None = None
     task_type: TaskType | None = None
     groups: str | None = None
     bands: dict[str, Any] = field(default_factory=lambda: {"age": [45, 65, 80]})

@@ -12,7 +12,7 @@ import polars as pl
 from slices.heads import TaskType
 from slices.training.evaluation.bootstrap import Array
 
-KEY = ("stay_id", "prediction_time", "step")  # what tells a row from the others
+KEY = ("stay_id", "prediction_time", "step")  # what tells a row from the others; 0 where the time does
 TYPES: dict[str, Any] = {
     "stay_id": pl.Int64,
     "patient_id": pl.Int64,
@@ -51,7 +51,9 @@ class Contents(NamedTuple):
     models: dict[str, dict[str, Rows]]
 
 
-def read_predictions(files: Sequence[str] | Mapping[str, str], task_type: TaskType | None = None) -> Contents:
+def read_predictions(
+    files: Sequence[str] | Mapping[str, str] | None, task_type: TaskType | None = None
+) -> Contents:
     """Parquet or CSV with ``stay_id``, ``prediction``, ``label``, and what more ``write_predictions`` writes.
 
     Without ``patient_id`` each stay is a patient; without ``output`` the prediction is the probability of
@@ -83,9 +85,7 @@ def read_predictions(files: Sequence[str] | Mapping[str, str], task_type: TaskTy
     }
     for name, splits in models.items():
         if "test" not in splits:
-            raise ValueError(
-                f"model {name!r} has no rows of split 'test', only of {', '.join(sorted(splits))}"
-            )
+            raise ValueError(f"model {name!r} has no labelled rows of split 'test', only of {sorted(splits)}")
     return Contents(next(iter(tasks.values()))[0], kind, models)
 
 
@@ -113,7 +113,9 @@ def _table(path: Path) -> tuple[Path, pl.DataFrame]:
         table = table.with_columns(**absent).select(pl.col(name).cast(kind) for name, kind in TYPES.items())
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path} cannot be read as predictions: {error}") from error
-    return path, table.with_columns(pl.col("prediction_time").fill_null(NO_TIME))
+    labelled = table.filter(pl.col("label").fill_nan(None).is_not_null().any().over("model", "split", *KEY))
+    step = pl.when(pl.col("prediction_time").is_null()).then("step").otherwise(0)
+    return path, labelled.with_columns(pl.col("prediction_time").fill_null(NO_TIME), step=step)
 
 
 def _by_model(read: list[tuple[str | None, tuple[Path, pl.DataFrame]]]) -> dict[str, pl.DataFrame]:
@@ -155,8 +157,6 @@ def _rows(where: str, table: pl.DataFrame, kind: TaskType) -> Rows:
     prediction, label = (
         table[name].to_numpy().reshape(len(about), width) for name in ("prediction", "label")
     )
-    labelled = np.isfinite(label).any(1)
-    about, prediction, label = about.filter(labelled), prediction[labelled], label[labelled]
     _check(where, prediction, label, kind)
     if kind == "multiclass":
         return Rows(about, label.argmax(1), prediction)
@@ -179,6 +179,8 @@ def _check(where: str, prediction: Array, label: Array, kind: TaskType) -> None:
         raise ValueError(
             f"{where}: predictions from {prediction.min():g} to {prediction.max():g} are no probabilities"
         )
+    if kind == "binary" and not np.isfinite(label).all():
+        raise ValueError(f"{where}: a row has a label for one of its outputs only")
     if kind == "binary" and prediction.shape[1] > 2:
         raise ValueError(f"{where}: a binary task has 1 or 2 outputs, got {prediction.shape[1]}")
     if kind == "multiclass" and not (label.sum(1) == 1).all():

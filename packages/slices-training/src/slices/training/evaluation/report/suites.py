@@ -24,7 +24,10 @@ COMPARED: dict[TaskType, tuple[str, ...]] = {
 LOWER_IS_BETTER = ("brier", "mae", "rmse")
 # of groups of rows, classes and labels
 IN_GROUPS: dict[TaskType, tuple[str, ...]] = {
-    "binary": ("auroc", "auprc", "brier", "calibration_in_the_large", "sensitivity", "specificity"),
+    "binary": (
+        *("prevalence", "auroc", "auprc", "brier", "calibration_in_the_large"),
+        *("sensitivity", "specificity"),
+    ),
     "multiclass": ("auroc", "auprc", "accuracy", "brier"),
     "multilabel": ("auroc", "auprc", "brier"),
     "regression": ("mae", "rmse", "r2"),
@@ -57,7 +60,13 @@ def suite_of_part(part: Part, task_type: TaskType, whole: Suite, choice: Choice)
         return {name: metric for name, metric in whole.items() if name in IN_GROUPS[task_type]}
     if task_type == "regression":
         return {"mae": weighted.mae, "rmse": weighted.rmse, "r2": weighted.r2}
-    metrics: Suite = {"auroc": weighted.auroc, "auprc": weighted.auprc, "brier": calibration.brier}
+    metrics: Suite = {
+        "prevalence": _prevalence,
+        "auroc": weighted.auroc,
+        "auprc": weighted.auprc,
+        "brier": calibration.brier,
+        "calibration_in_the_large": calibration.calibration_in_the_large,
+    }
     threshold = choice.thresholds[part.output] if choice.thresholds else None
     return metrics if threshold is None else metrics | _at(threshold)
 
@@ -73,6 +82,7 @@ def _probabilities() -> Suite:
 def _binary(config: EvaluateConfig) -> Suite:
     at_specificity = partial(operating.sensitivity_at_specificity, specificity=config.specificity)
     metrics: Suite = {
+        "prevalence": _prevalence,
         "min_se_ppv": operating.min_se_ppv,
         f"sensitivity_at_specificity_{config.specificity:g}": at_specificity,
         "calibration_slope": calibration.calibration_slope,
@@ -92,6 +102,11 @@ def _at(threshold: float) -> Suite:
         "f1": partial(operating.f1, threshold=threshold),
         "accuracy": partial(operating.accuracy_at, threshold=threshold),
     }
+
+
+def _prevalence(prediction: Array, label: Array, weight: Array) -> Array:
+    """The share of positive rows."""
+    return weighted.weighted_mean(label == 1, weight)
 
 
 def _over_targets(metric: WeightedMetric, prediction: Array, label: Array, weight: Array) -> Array:
