@@ -85,6 +85,16 @@ def test_models_are_compared_on_the_same_rows_and_for_all_comparisons(tmp_path: 
     assert {c.other for c in to_one.comparisons} == {"b"} and len(to_one.comparisons) == 2 * 4
 
 
+def test_delong_checks_auroc_where_each_patient_has_one_row(tmp_path: Path) -> None:
+    own = {"patient_id": np.arange(N), "split": np.where(np.arange(N) % 4 == 0, "val", "test")}
+    tables = {"a": table(0.2, 1, **own), "b": table(1.0, 2, **own)}
+    comparisons = {c.metric: c for c in judged(tmp_path, tables, n_resamples=400).comparisons}
+    assert comparisons["auroc"].p_delong == pytest.approx(comparisons["auroc"].p, abs=0.05)
+    assert comparisons["auprc"].p_delong is None
+    two_stays_each = {"a": table(0.2, 1), "b": table(1.0, 2)}
+    assert all(c.p_delong is None for c in judged(tmp_path, two_stays_each).comparisons)
+
+
 def test_groups_their_gaps_and_those_too_small(tmp_path: Path) -> None:
     rows = table(0.5)
     sex = np.where(np.arange(N) % 4 < 2, "f", "m")
@@ -131,7 +141,8 @@ def test_hours_classes_and_labels(tmp_path: Path) -> None:
     labels = judged(tmp_path, {"a": rows}, task_type="multilabel")
     assert value(labels, "auroc", "2") == pytest.approx(expected)
     assert len(labels.choices["a"].thresholds) == 3
-    write_evaluation(classes, tmp_path / "out")
+    folder = write_evaluation(classes, EvaluateConfig(folder=str(tmp_path / "out")))
+    assert not (folder / "decision_curve.csv").exists()
 
 
 @pytest.mark.parametrize(
@@ -162,6 +173,7 @@ def test_from_fine_tuning_to_tables(cli: CommandLine, on_tiny: list[str], tmp_pa
     found = {path.name for path in (tmp_path / "judged").iterdir()}
     assert found >= {"evaluation.json", "evaluation.md", "metrics.csv", "decision_curve.csv"}
     content = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert content["settings"]["threshold"] == "youden" and content["settings"]["n_resamples"] == 20
     assert content["task"] == "in_hospital_mortality" and content["choices"]["gru+none"]["temperature"] > 0
     missing = cli("evaluate", "predictions=[nowhere]")
     assert missing.status == 2 and "no predictions at nowhere" in missing.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -21,10 +20,8 @@ def evaluate(config: DictConfig) -> float:
     cost = Cost()
     with checking_what_was_asked():
         parsed = EvaluateConfig.parse(config)
-        folder = Path(parsed.folder)
-        folder.mkdir(parents=True, exist_ok=True)
         evaluation = judge(parsed)
-    write_evaluation(evaluation, folder)
+        folder = write_evaluation(evaluation, parsed)
     log.info("%s", report_text(evaluation))
     log.info("everything: %s, after %s", folder / "evaluation.md", cost)
     return evaluation.estimates[0].estimate

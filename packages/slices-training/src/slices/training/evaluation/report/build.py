@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import NamedTuple
-
-import numpy as np
-
 from slices.heads import TaskType
 from slices.training.evaluation.bootstrap import Predictions, metric_draws, percentile_interval
-from slices.training.evaluation.comparison import bootstrap_p_value, holm
 from slices.training.evaluation.report.alignment import Aligned, aligned_test_rows, predictions_of
 from slices.training.evaluation.report.choices import Choice, choose
+from slices.training.evaluation.report.comparisons import compared, too_few_resamples
 from slices.training.evaluation.report.config import EvaluateConfig
 from slices.training.evaluation.report.files import Contents, read_predictions
+from slices.training.evaluation.report.gaps import gaps_of
 from slices.training.evaluation.report.parts import OVERALL, Part, parts_of
-from slices.training.evaluation.report.suites import COMPARED, suite, suite_of_part
-from slices.training.evaluation.weighted import Array
-
-ODDS = {"sensitivity": "equal_opportunity_gap", "specificity": "false_alarm_gap"}
-GAPS = ODDS | {"calibration_in_the_large": "calibration_gap", "auroc": "auroc_gap"}
-
-
-class Estimate(NamedTuple):
-    """A metric of one model in one group of test rows (``all``: every row)."""
-
-    model: str
-    grouping: str
-    group: str
-    metric: str
-    estimate: float
-    low: float
-    high: float
-    rows: int
-    patients: int
-
-
-class Comparison(NamedTuple):
-    """A metric of one model less that of another on the same rows; ``p_holm`` counts all comparisons."""
-
-    metric: str
-    model: str
-    other: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
-
-
-class Evaluation(NamedTuple):
-    """What the app found. ``gaps`` are the largest differences between groups of one grouping."""
-
-    task: str
-    task_type: TaskType
-    rows: int
-    patients: int
-    estimates: list[Estimate]
-    comparisons: list[Comparison]
-    gaps: list[Estimate]
-    choices: dict[str, Choice]
-    tested: dict[str, Predictions]
-    notes: list[str]
+from slices.training.evaluation.report.results import Draws, Estimate, Evaluation
+from slices.training.evaluation.report.suites import suite, suite_of_part
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
@@ -90,9 +41,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         draws = _draws(run, parts, contents.task_type, choices[name], config)
         overall[name] = draws[OVERALL]
         estimates += _estimates(name, parts, draws, config)
-        gaps += _gaps(name, parts, draws, config)
+        gaps += gaps_of(name, parts, draws, config.level)
     patients = aligned.about["patient_id"].n_unique()
-    comparisons = _comparisons(overall, contents.task_type, config)
+    comparisons = compared(overall, aligned.models, contents.task_type, config)
+    notes += too_few_resamples(config.n_resamples, len(comparisons))
     return Evaluation(
         contents.task,
         contents.task_type,
@@ -105,9 +57,6 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         aligned.models,
         notes,
     )
-
-
-Draws = dict[tuple[str, str], dict[str, Array]]
 
 
 def _choices(contents: Contents, aligned: Aligned, config: EvaluateConfig) -> dict[str, Choice]:
@@ -147,42 +96,3 @@ def _estimates(model: str, parts: list[Part], draws: Draws, config: EvaluateConf
         for part in parts
         for metric, values in draws[part.key].items()
     ]
-
-
-def _gaps(model: str, parts: list[Part], draws: Draws, config: EvaluateConfig) -> list[Estimate]:
-    """Largest less smallest over the groups of a grouping, and the larger of the two gaps of the odds."""
-    gaps = []
-    for grouping in dict.fromkeys(part.key[0] for part in parts if part.compares):
-        members = [part for part in parts if part.key[0] == grouping and part.compares]
-        if len(members) < 2:
-            continue
-        found = {
-            gap: np.ptp([draws[part.key][metric] for part in members], axis=0)
-            for metric, gap in GAPS.items()
-            if all(metric in draws[part.key] for part in members)
-        }
-        if set(ODDS.values()) <= set(found):
-            found["equalised_odds_gap"] = np.maximum(*(found[gap] for gap in ODDS.values()))
-        size = sum(part.n_rows for part in members), sum(part.n_patients for part in members)
-        gaps += [
-            Estimate(model, grouping, OVERALL[0], gap, *percentile_interval(values, config.level), *size)
-            for gap, values in found.items()
-        ]
-    return gaps
-
-
-def _comparisons(
-    overall: dict[str, dict[str, Array]], task_type: TaskType, config: EvaluateConfig
-) -> list[Comparison]:
-    if config.reference is None:
-        pairs = [(model, other) for other, model in combinations(overall, 2)]
-    else:
-        pairs = [(model, config.reference) for model in overall if model != config.reference]
-    found = []
-    for metric in COMPARED[task_type]:
-        for model, other in pairs:
-            difference = overall[model][metric] - overall[other][metric]
-            interval = percentile_interval(difference, config.level)
-            found.append((metric, model, other, *interval, bootstrap_p_value(difference[1:])))
-    corrected = holm([p for *_, p in found])
-    return [Comparison(*one, p_holm) for one, p_holm in zip(found, corrected, strict=True)]

@@ -1,23 +1,13 @@
-"""An evaluation as tables: for the terminal, as Markdown, and as files with every number."""
+"""An evaluation as tables: for the terminal, and as Markdown."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-import numpy as np
-import polars as pl
-
-from slices.training.evaluation import operating
-from slices.training.evaluation.bootstrap import Array
-from slices.training.evaluation.calibration import calibration_curve
-from slices.training.evaluation.report.build import Comparison, Estimate, Evaluation
 from slices.training.evaluation.report.parts import OVERALL
-from slices.training.evaluation.report.suites import COMPARED
-
-THRESHOLDS = np.arange(1, 100) / 100  # of the decision curve
+from slices.training.evaluation.report.results import Comparison, Estimate, Evaluation
+from slices.training.evaluation.report.suites import COMPARED, LOWER_IS_BETTER
 
 Rows = Sequence[Sequence[str]]
 
@@ -56,27 +46,8 @@ def report_markdown(evaluation: Evaluation) -> str:
     return "\n".join(parts) + "\n"
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """``evaluation.json`` and ``.md``, ``metrics.csv``, ``comparisons.csv``; of a binary task the curves."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.md").write_text(report_markdown(evaluation), encoding="utf-8")
-    metrics = _frame(Estimate, [*evaluation.estimates, *evaluation.gaps])
-    comparisons = _frame(Comparison, evaluation.comparisons)
-    metrics.write_csv(folder / "metrics.csv")
-    comparisons.write_csv(folder / "comparisons.csv")
-    summary: dict[str, Any] = {
-        name: getattr(evaluation, name) for name in ("task", "task_type", "rows", "patients", "notes")
-    }
-    summary["choices"] = {name: choice._asdict() for name, choice in evaluation.choices.items()}
-    summary |= {"metrics": metrics.to_dicts(), "comparisons": comparisons.to_dicts()}
-    (folder / "evaluation.json").write_text(json.dumps(_plain(summary), indent=1), encoding="utf-8")
-    if evaluation.task_type == "binary":
-        _decision_curves(evaluation).write_csv(folder / "decision_curve.csv")
-        _calibration_curves(evaluation).write_csv(folder / "calibration_curve.csv")
-
-
 _GROUPED = ("grouping", "group", "patients", "metric")
-_COMPARED = ("metric", "model", "less", "difference", "p", "p (Holm)")
+_COMPARED = ("metric", "model", "less", "difference", "p", "p (Holm)", "p (DeLong)")
 _GAPS = ("grouping", "gap")
 _CHOSEN = ("model", "temperature", "thresholds")
 
@@ -95,7 +66,15 @@ def _overview(evaluation: Evaluation) -> Rows:
     metrics = list(dict.fromkeys(e.metric for e in shown))
     found = {(e.model, e.metric): _interval(e) for e in shown}
     models = dict.fromkeys(e.model for e in shown)
-    return [("model", *metrics), *((model, *(found[model, m] for m in metrics)) for model in models)]
+    return [
+        ("model", *map(_named, metrics)),
+        *((model, *(found[model, m] for m in metrics)) for model in models),
+    ]
+
+
+def _named(metric: str) -> str:
+    """An arrow where less is better."""
+    return f"{metric} ↓" if metric in LOWER_IS_BETTER else metric
 
 
 def _pivot(estimates: Iterable[Estimate], key: Any, names: Sequence[str]) -> Rows:
@@ -114,7 +93,8 @@ def _interval(of: Estimate) -> str:
 
 def _comparison(of: Comparison) -> tuple[str, ...]:
     difference = f"{of.difference:+.4f} [{of.low:+.3f}, {of.high:+.3f}]"
-    return of.metric, of.model, of.other, difference, f"{of.p:.3g}", f"{of.p_holm:.3g}"
+    delong = "" if of.p_delong is None else f"{of.p_delong:.3g}"
+    return _named(of.metric), of.model, of.other, difference, f"{of.p:.3g}", f"{of.p_holm:.3g}", delong
 
 
 def _chosen(evaluation: Evaluation) -> list[tuple[str, str, str]]:
@@ -131,49 +111,3 @@ def _markdown(rows: Rows) -> str:
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _frame(kind: type[Estimate] | type[Comparison], rows: Sequence[Any]) -> pl.DataFrame:
-    types = {str: pl.String, int: pl.Int64, float: pl.Float64}
-    return pl.DataFrame(
-        rows, {name: types[hint] for name, hint in get_type_hints(kind).items()}, orient="row"
-    )
-
-
-def _plain(value: Any) -> Any:
-    """NaN, which JSON does not know, is null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _decision_curves(evaluation: Evaluation) -> pl.DataFrame:
-    """Net benefit of each model at each threshold, and of treating everybody (nobody is 0)."""
-    curves = []
-    for name, run in evaluation.tested.items():
-        everybody = np.ones_like(run.prediction)
-        curves.append(
-            pl.DataFrame(
-                {
-                    "model": [name] * len(THRESHOLDS),
-                    "threshold": THRESHOLDS,
-                    "net_benefit": _benefits(run.prediction, run.label),
-                    "everybody": _benefits(everybody, run.label),
-                }
-            )
-        )
-    return pl.concat(curves)
-
-
-def _benefits(prob: Array, label: Array) -> list[float]:
-    weight = np.ones((1, len(label)))
-    return [float(operating.net_benefit(prob, label, weight, threshold=t)[0]) for t in THRESHOLDS]
-
-
-def _calibration_curves(evaluation: Evaluation) -> pl.DataFrame:
-    return pl.concat(
-        pl.DataFrame(calibration_curve(run.prediction, run.label)._asdict()).with_columns(model=pl.lit(name))
-        for name, run in evaluation.tested.items()
-    )

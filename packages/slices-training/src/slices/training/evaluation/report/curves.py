@@ -1,0 +1,54 @@
+"""Decision and calibration curves of a binary task, as predicted and at the temperature that was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from slices.training.evaluation.bootstrap import Array
+from slices.training.evaluation.calibration import calibration_curve
+from slices.training.evaluation.operating import net_benefit
+from slices.training.evaluation.report.results import Evaluation
+from slices.training.evaluation.selection import scaled
+
+THRESHOLDS = np.arange(1, 100) / 100  # of the decision curve
+
+
+def decision_curves(evaluation: Evaluation) -> pl.DataFrame:
+    """Net benefit of each model at each threshold, and of treating everybody (nobody is 0).
+
+    Vickers & Elkin, "Decision curve analysis" (2006).
+    """
+    curves = [
+        pl.DataFrame({"threshold": THRESHOLDS, "net_benefit": _benefits(prob, label)}).with_columns(
+            everybody=_benefits(np.ones_like(prob), label), model=pl.lit(name), scaled=pl.lit(is_scaled)
+        )
+        for name, is_scaled, prob, label in _runs(evaluation)
+    ]
+    return pl.concat(curves)
+
+
+def calibration_curves(evaluation: Evaluation) -> pl.DataFrame:
+    """Mean probability, observed rate and rows in each bin of each model."""
+    curves = [
+        pl.DataFrame(calibration_curve(prob, label)._asdict()).with_columns(
+            model=pl.lit(name), scaled=pl.lit(is_scaled)
+        )
+        for name, is_scaled, prob, label in _runs(evaluation)
+    ]
+    return pl.concat(curves)
+
+
+def _runs(evaluation: Evaluation) -> Iterator[tuple[str, bool, Array, Array]]:
+    """Each model's test rows: its name, whether at the temperature, probability and label."""
+    for name, run in evaluation.tested.items():
+        yield name, False, run.prediction, run.label
+        if (temperature := evaluation.choices[name].temperature) is not None:
+            yield name, True, scaled(run.prediction, temperature), run.label
+
+
+def _benefits(prob: Array, label: Array) -> pl.Series:
+    weight = np.ones((1, len(label)))
+    return pl.Series([net_benefit(prob, label, weight, threshold=t)[0] for t in THRESHOLDS])
