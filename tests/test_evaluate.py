@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, mean_pinball_loss, roc_auc_score
 
 from cli import CommandLine
 from slices.training.evaluation.report import EvaluateConfig, Evaluation, evaluate, write_evaluation
@@ -143,6 +143,31 @@ def test_hours_classes_and_labels(tmp_path: Path) -> None:
     assert len(labels.choices["a"].thresholds) == 3
     folder = write_evaluation(classes, EvaluateConfig(folder=str(tmp_path / "out")))
     assert not (folder / "decision_curve.csv").exists()
+
+
+def test_quantiles_are_held_to_what_they_promise(tmp_path: Path) -> None:
+    normal = np.random.default_rng(0).normal(size=N)
+    levels = {"q0.1": np.full(N, -1.2816), "q0.5": np.zeros(N), "q.9": np.full(N, 1.2816)}
+    kind = {"task_type": ["regression"] * N, "prediction": np.zeros(N), "label": normal}
+    evaluation = judged(tmp_path, {"a": table(0.5, **levels, **kind), "b": table(0.5, **kind)})
+    test = normal[table(0.5)["split"].to_numpy() == "test"]
+    assert value(evaluation, "coverage", "0.1") == pytest.approx(np.mean(test <= -1.2816))
+    assert value(evaluation, "coverage", "0.1 to 0.9") == pytest.approx(0.8, abs=0.05)
+    expected = mean_pinball_loss(test, np.full(len(test), 1.2816), alpha=0.9)
+    assert value(evaluation, "pinball_loss", "0.9") == pytest.approx(expected)
+    assert not [e for e in evaluation.estimates if e.grouping == "quantile" and e.model == "b"]
+
+
+def test_fine_tuned_quantiles_reach_the_tables(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> None:
+    scratch = ["encoder=gru", "encoder.d_model=8", "checkpoint_path=null", "training.freeze_encoder=false"]
+    done = cli("finetune", *on_tiny, *scratch, "task=length_of_stay", "task.loss=quantile", "hydra.run.dir=q")
+    assert done.status == 0, done.err
+    rows = pl.read_parquet(tmp_path / "q" / "predictions.parquet")
+    assert (rows["q0.1"] <= rows["q0.5"]).all() and (rows["q0.5"] == rows["prediction"]).all()
+    done = cli("evaluate", "predictions=[q]", "n_resamples=20", "folder=judged")
+    assert done.status == 0, done.err
+    metrics = pl.read_csv(tmp_path / "judged" / "metrics.csv")
+    assert set(metrics.filter(grouping="quantile")["group"]) == {"0.1", "0.5", "0.9", "0.1 to 0.9"}
 
 
 @pytest.mark.parametrize(

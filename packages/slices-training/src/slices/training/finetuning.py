@@ -277,6 +277,8 @@ class FineTuneModule(L.LightningModule):
         outputs = self._predict(batch)
         about = ("stay_id", "patient_id", "prediction_time", "times", "label", "label_mask")
         kept = {key: batch[key] for key in about if key in batch}
+        if self.head.config.loss == "quantile":
+            kept["quantiles"] = outputs["logits"]
         return {"probs": outputs["probs"], **kept}
 
     def _step(self, batch: Mapping[str, Tensor], stage: str) -> Tensor:

@@ -38,9 +38,10 @@ def write_predictions(
     after its beginning. It is null where it is not known. A label that is not known is null.
     For binary and multiclass tasks ``label`` is 1 in the row of the true class. ``split`` is one of the keys
     of ``batches_of`` (val, test); ``task``, ``task_type`` and ``model`` are the same in all rows.
+    Quantiles are in columns named by their level, as ``q0.1``.
     """
     tables = [
-        _rows(batch, step_hours).with_columns(split=pl.lit(split))
+        _rows(batch, step_hours).with_columns(**_quantiles(batch, task), split=pl.lit(split))
         for split, batches in batches_of.items()
         for batch in batches
     ]
@@ -75,6 +76,17 @@ def _rows(batch: dict[str, torch.Tensor], step_hours: float | None) -> pl.DataFr
             "label": truth.numpy().ravel(),
         }
     ).with_columns(pl.col("label", "prediction_time").fill_nan(None))
+
+
+def _quantiles(batch: dict[str, torch.Tensor], task: TaskHeadConfig) -> dict[str, pl.Series]:
+    """(..., C, Q) as columns."""
+    if "quantiles" not in batch:
+        return {}
+    columns = batch["quantiles"].float().flatten(0, -2).unbind(-1)
+    return {
+        f"q{level:g}": pl.Series(of_level.numpy())
+        for level, of_level in zip(task.quantiles, columns, strict=True)
+    }
 
 
 def _hours(batch: dict[str, torch.Tensor], step_hours: float | None) -> np.ndarray[Any, np.dtype[np.float32]]:

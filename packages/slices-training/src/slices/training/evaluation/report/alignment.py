@@ -8,14 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from slices.training.evaluation.bootstrap import Predictions
+from slices.training.evaluation.bootstrap import Array, Predictions
 from slices.training.evaluation.report.files import KEY, Contents, Rows
 
 
 class Aligned(NamedTuple):
-    """The test predictions of each model, what their rows are, and how many other rows each model had."""
+    """The test predictions of each model, what their rows are, and how many other rows each model had.
+
+    ``quantiles`` of a model are by level, in the shape of its predictions.
+    """
 
     models: dict[str, Predictions]
+    quantiles: dict[str, dict[float, Array]]
     about: pl.DataFrame
     left_out: dict[str, int]
 
@@ -33,11 +37,16 @@ def aligned_test_rows(contents: Contents) -> Aligned:
     )
     if not len(shared):
         raise ValueError("no test row that all models predicted: compare models on the same stays")
-    models = {name: _chosen(rows, shared) for name, rows in tests.items()}
+    chosen = {name: _positions(rows, shared) for name, rows in tests.items()}
+    models = {name: _part(predictions_of(rows), chosen[name]) for name, rows in tests.items()}
+    quantiles = {
+        name: {level: values[chosen[name]] for level, values in rows.quantiles.items()}
+        for name, rows in tests.items()
+    }
     _check_agreement(models)
     _check_patients(contents)
     left_out = {name: len(rows.about) - len(shared) for name, rows in tests.items()}
-    return Aligned(models, shared, left_out)
+    return Aligned(models, quantiles, shared, left_out)
 
 
 def predictions_of(rows: Rows) -> Predictions:
@@ -46,11 +55,13 @@ def predictions_of(rows: Rows) -> Predictions:
     return Predictions(np.arange(len(patients)), patients, rows.label, rows.prediction)
 
 
-def _chosen(rows: Rows, shared: pl.DataFrame) -> Predictions:
-    """Both are sorted by key."""
-    position = rows.about.with_row_index("position").join(shared, on=KEY, how="semi")["position"].to_numpy()
-    everything = predictions_of(rows)
-    return Predictions(np.arange(len(position)), *(part[position] for part in everything[1:]))
+def _positions(rows: Rows, shared: pl.DataFrame) -> Array:
+    """Where the shared rows are; both are sorted by key."""
+    return rows.about.with_row_index("at").join(shared, on=KEY, how="semi")["at"].sort().to_numpy()
+
+
+def _part(run: Predictions, positions: Array) -> Predictions:
+    return Predictions(np.arange(len(positions)), *(part[positions] for part in run[1:]))
 
 
 def _check_agreement(models: dict[str, Predictions]) -> None:

@@ -12,6 +12,7 @@ from slices.training.evaluation.report.files import Contents, read_predictions
 from slices.training.evaluation.report.gaps import gaps_of
 from slices.training.evaluation.report.parts import OVERALL, Part, parts_of
 from slices.training.evaluation.report.results import Draws, Estimate, Evaluation
+from slices.training.evaluation.report.spread import spread_of
 from slices.training.evaluation.report.suites import suite, suite_of_part
 
 
@@ -41,6 +42,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         draws = _draws(run, parts, contents.task_type, choices[name], config)
         overall[name] = draws[OVERALL]
         estimates += _estimates(name, parts, draws, config)
+        estimates += _estimates(name, *spread_of(run, aligned.quantiles[name], config), config)
         gaps += gaps_of(name, parts, draws, config.level)
     patients = aligned.about["patient_id"].n_unique()
     comparisons = compared(overall, aligned.models, contents.task_type, config)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +28,7 @@ TYPES: dict[str, Any] = {
     "task_type": pl.String,
     "model": pl.String,
 }
+QUANTILE = re.compile(r"q(0?\.\d+)")
 NEEDED = ("stay_id", "prediction", "label")
 NO_TIME = -1.0  # a stay that is predicted once, or step by step
 
@@ -36,11 +39,13 @@ class Rows(NamedTuple):
     ``about`` has the columns of ``KEY`` and ``patient_id``. ``label`` and ``prediction`` are as the weighted
     metrics take them: binary ``(N,)`` and the probability of class 1; multiclass the class ``(N,)`` and
     ``(N, C)``; multilabel and several targets ``(N, C)``, NaN where a label is missing.
+    ``quantiles``, by level, have the shape of ``prediction``.
     """
 
     about: pl.DataFrame
     label: Array
     prediction: Array
+    quantiles: Mapping[float, Array] = MappingProxyType({})
 
 
 class Contents(NamedTuple):
@@ -57,7 +62,7 @@ def read_predictions(
     """Parquet or CSV with ``stay_id``, ``prediction``, ``label``, and what more ``write_predictions`` writes.
 
     Without ``patient_id`` each stay is a patient; without ``output`` the prediction is the probability of
-    class 1, or the value; without ``split`` all rows are test rows.
+    class 1, or the value; without ``split`` all rows are test rows. Columns ``q0.1``, ``q0.9`` are quantiles.
 
     Args:
         files: paths of files or of folders with ``predictions.parquet``; a mapping names their models, a
@@ -110,7 +115,9 @@ def _table(path: Path) -> tuple[Path, pl.DataFrame]:
             "model": pl.lit(path.stem),
         }
         absent = {name: default for name, default in defaults.items() if name not in table.columns}
-        table = table.with_columns(**absent).select(pl.col(name).cast(kind) for name, kind in TYPES.items())
+        quantiles = {name: pl.Float64 for name in table.columns if QUANTILE.fullmatch(name)}
+        types = (TYPES | quantiles).items()
+        table = table.with_columns(**absent).select(pl.col(name).cast(kind) for name, kind in types)
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path} cannot be read as predictions: {error}") from error
     labelled = table.filter(pl.col("label").fill_nan(None).is_not_null().any().over("model", "split", *KEY))
@@ -162,7 +169,15 @@ def _rows(where: str, table: pl.DataFrame, kind: TaskType) -> Rows:
         return Rows(about, label.argmax(1), prediction)
     if kind == "binary":
         return Rows(about, label[:, -1], prediction[:, -1])
-    return Rows(about, label[:, 0], prediction[:, 0]) if width == 1 else Rows(about, label, prediction)
+    quantiles = {
+        float(found[1]): table[name].to_numpy().reshape(label.shape)
+        for name in table.columns
+        if (found := QUANTILE.fullmatch(name)) and table[name].is_not_null().all()
+    }
+    if width > 1:
+        return Rows(about, label, prediction, quantiles)
+    of_one = {level: values[:, 0] for level, values in quantiles.items()}
+    return Rows(about, label[:, 0], prediction[:, 0], of_one)
 
 
 def _check(where: str, prediction: Array, label: Array, kind: TaskType) -> None:

@@ -72,7 +72,9 @@ def _outputs(task_type: TaskType, run: Predictions, whole: Part) -> list[Part]:
     if run.prediction.ndim == 1:
         return []
     what = {"multiclass": "class", "multilabel": "label"}.get(task_type, "target")
-    return [
-        Part((what, str(k)), whole.n_rows, whole.n_patients, whole.rows, output=k)
-        for k in range(run.prediction.shape[1])
-    ]
+    parts = []
+    for k in range(run.prediction.shape[1]):
+        known = np.isfinite(run.label[:, k]) if run.label.ndim == 2 else np.isfinite(run.label)
+        n_patients = len(np.unique(run.patient_id[known]))
+        parts.append(Part((what, str(k)), int(known.sum()), n_patients, whole.rows, output=k))
+    return parts
