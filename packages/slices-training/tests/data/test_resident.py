@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from slices.training.data import StayDataModule
+from slices.training.data.resident import Resident
 from slices.training.data.samples import WindowConfig
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -81,7 +83,7 @@ def test_what_does_not_fit_is_cut_anew_and_said(
     module = ready(synthetic_config(resident_gb=1e-5))
     with caplog.at_level(logging.INFO):
         assert list(module.train_dataloader())
-    assert module._resident is None and "data.resident_gb=1e-05" in caplog.text
+    assert module._resident is None and "data.resident_gb" in caplog.text
 
 
 def test_memory_is_that_of_what_is_observed(synthetic_config: Any) -> None:
@@ -90,5 +92,31 @@ def test_memory_is_that_of_what_is_observed(synthetic_config: Any) -> None:
     assert module._resident is not None
     rows = np.concatenate([module.splits["train"], module.splits["val"]])
     batch = module.cut(rows)
-    expected = 12 * int(batch["mask"].sum()) + 4 * int(batch["padding_mask"].sum())
+    expected = 12 * int(batch["mask"].sum()) + 4 * int(batch["padding_mask"].sum()) + 2 * 8 * (len(rows) + 1)
     assert module._resident.nbytes == expected
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc"
+)
+def test_the_process_takes_hardly_more(synthetic_config: Any) -> None:
+    module = ready(synthetic_config())
+    samples = module.samples.take(np.tile(module.splits["train"], 150))
+    rows = np.arange(len(samples.stay))
+    options = module.view, module.store, samples, rows, module.normalizer
+    assert Resident.of(*options, most_bytes=1e6) is None
+    before = resident_bytes()
+    kept = Resident.of(*options, most_bytes=1e10)
+    assert kept is not None and kept.nbytes > 1e8
+    assert resident_bytes() - before < 1.2 * kept.nbytes + 3e7
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_several_processes_share_the_file(synthetic_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slices.training.data.datamodule.rank_and_world_size", lambda: (1, 2))
+    module = ready(synthetic_config())
+    module.train_dataloader()
+    assert module._resident is None

@@ -24,8 +24,8 @@ class DataConfig:
     longer stays into pieces. ``aggregate``: of several values in one bin, their mean, the last, least or
     greatest; amounts (variables declared so, like urine) are always summed. ``bucket_by_length`` puts stays
     with about as many measurements into one training batch, so that less of it is padding. ``resident_gb``:
-    memory, in each process, for training and validation samples that are kept as they were first cut; where
-    they need more, each epoch cuts them anew from the file.
+    memory for training and validation samples that are kept as they were first cut, at most a quarter of what
+    the machine has; where they need more, and where several processes train, each epoch cuts them anew.
     ``label_fraction`` of the training labels and of the validation labels (which choose the epoch) are used,
     drawn by ``label_seed`` within the classes, at least one of each; all of the test labels are.
     """

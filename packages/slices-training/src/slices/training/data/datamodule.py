@@ -22,7 +22,7 @@ from slices.training.data.identity import refuse_other
 from slices.training.data.labels import label_subset
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
 from slices.training.data.prepare import open_dataset, prepare_dataset
-from slices.training.data.resident import Resident
+from slices.training.data.resident import Resident, physical_memory
 from slices.training.data.samples import Samples, labelled, unlabelled
 from slices.training.data.schema import TaskInfo
 from slices.training.data.splits import refuse_empty, split_stays, uniform_hash
@@ -278,13 +278,17 @@ class StayDataModule(L.LightningDataModule):
         return np.asarray(self.store.offsets[stay + 1] - self.store.offsets[stay])
 
     def _keep_cut(self) -> None:
-        """Training and validation samples, which every epoch reads, are cut once if they fit into memory."""
+        """Training and validation samples, which every epoch reads, are cut once if they fit into memory.
+
+        Not where several processes train: each would keep them all, and the file they share is one copy.
+        """
         config = self.config
         changing = config.window is not None and config.window.random and self.task is None
-        if self._resident is not None or changing or config.resolution == "observations":
+        alone = rank_and_world_size()[1] == 1
+        if self._resident is not None or changing or not alone or config.resolution == "observations":
             return
         rows = np.concatenate([self.splits["train"], self.splits["val"]])
-        most = config.resident_gb * 1e9
+        most = min(config.resident_gb * 1e9, physical_memory() / 4)
         with torch.no_grad():
             self._resident = Resident.of(
                 self.view, self.store, self.samples, rows, self.normalizer, most_bytes=most
@@ -293,10 +297,10 @@ class StayDataModule(L.LightningDataModule):
             log.info("%s samples are kept cut: %.2g GB", f"{len(rows):,}", self._resident.nbytes / 1e9)
         elif most > 0:
             log.info(
-                "%s samples need more than data.resident_gb=%g: they are cut anew each epoch, at about half "
-                "the rate",
+                "%s samples take more than %.2g GB (data.resident_gb, at most a quarter of the memory): "
+                "each epoch cuts them anew, at about half the rate",
                 f"{len(rows):,}",
-                config.resident_gb,
+                most / 1e9,
             )
 
     def train_dataloader(self) -> StayLoader:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +16,33 @@ from slices.training.data.samples import Samples
 from slices.training.data.store import StayStore
 from slices.training.data.views import Index, View, spread
 
+TRIED = 1024  # samples, drawn by lot, from which the memory is estimated
+MARGIN = 1.1  # room beyond the estimate
+SPARE = 100_000  # elements, for few samples
+CELL, STEP = 12, 4  # bytes: place, value and count; time
 
-class Ragged(NamedTuple):
-    """Rows of several lengths, one behind the other: where each begins, and fields that share it."""
 
-    first: Index
-    fields: tuple[Tensor, ...]
+class Ragged:
+    """Rows of several lengths, one behind the other: where each begins, and fields that share it.
 
-    @classmethod
-    def of(cls, counts: list[Tensor], *fields: list[Tensor]) -> Ragged:
-        """From blocks of rows: the length of every row, and the elements of each field."""
-        first = np.concatenate([[0], torch.cat(counts).cumsum(0).numpy()])
-        return cls(first, tuple(_joined(blocks) for blocks in fields))
+    Room is reserved for ``most`` elements; only what is written takes memory, and nothing is moved.
+    """
+
+    def __init__(self, n_rows: int, most: int, dtypes: Sequence[torch.dtype]) -> None:
+        self.first = np.zeros(n_rows + 1, dtype=np.int64)
+        self.fields = [torch.empty(most, dtype=dtype) for dtype in dtypes]
+        self.n_rows = 0
+
+    def add(self, count: Tensor, *fields: Tensor) -> None:
+        """More rows, as many as ``count`` has numbers. Raises ``MemoryError`` where there is no room."""
+        start = int(self.first[self.n_rows])
+        rows = slice(self.n_rows + 1, self.n_rows + 1 + len(count))
+        self.first[rows] = start + count.cumsum(0).numpy()
+        if (stop := int(self.first[rows.stop - 1])) > len(self.fields[0]):
+            raise MemoryError(f"{stop} elements, reserved are {len(self.fields[0])}")
+        for kept, new in zip(self.fields, fields, strict=True):
+            kept[start:stop] = new
+        self.n_rows += len(count)
 
     def take(self, rows: Index) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Of these rows the lengths, which of them each element belongs to, and the elements."""
@@ -35,11 +51,10 @@ class Ragged(NamedTuple):
         taken = tuple(field.index_select(0, position) for field in self.fields)
         return torch.from_numpy(count), row, taken
 
-
-def _joined(blocks: list[Tensor]) -> Tensor:
-    joined = torch.cat(blocks)
-    blocks.clear()  # so that only one field is there twice at a time
-    return joined
+    @property
+    def nbytes(self) -> int:
+        """Memory that is written to."""
+        return self.first.nbytes + int(self.first[self.n_rows]) * sum(f.element_size() for f in self.fields)
 
 
 @dataclass(frozen=True)
@@ -68,29 +83,38 @@ class Resident:
         most_bytes: float,
         block: int = 64,
     ) -> Resident | None:
-        """Those samples, cut ``block`` at a time; None where they need more memory than they may."""
-        cells: tuple[list[Tensor], ...] = ([], [], [], [])
-        steps: tuple[list[Tensor], ...] = ([], [])
-        taken = 0
-        for start in range(0, len(rows), block):
-            chosen = samples.take(rows[start : start + block])
-            batch = view.cut(store, chosen.stay, chosen.until, chosen.start, normalizer)
-            for kept, what in ((cells, _observed(batch)), (steps, _real(batch))):
-                for blocks, tensor in zip(kept, what, strict=True):
-                    blocks.append(tensor)
-                    taken += tensor.nbytes
-            if taken > most_bytes:
-                return None
+        """Those samples, cut ``block`` at a time; None where they need more memory than they may.
+
+        Whether they do is told from a few of them, before the work.
+        """
+
+        def batches(chosen: Index) -> Iterator[dict[str, Tensor]]:
+            for start in range(0, len(chosen), block):
+                of = samples.take(chosen[start : start + block])
+                yield view.cut(store, of.stay, of.until, of.start, normalizer)
+
+        tried = np.random.default_rng(0).permutation(rows)[:TRIED]
+        sizes = [(int(batch["mask"].sum()), int(batch["padding_mask"].sum())) for batch in batches(tried)]
+        n_cells, n_steps = (sum(size) / len(tried) * len(rows) for size in zip(*sizes, strict=True))
+        if n_cells * CELL + n_steps * STEP > most_bytes:
+            return None
+        cells = Ragged(len(rows), int(MARGIN * n_cells) + SPARE, (torch.int32, torch.float32, torch.float32))
+        steps = Ragged(len(rows), int(MARGIN * n_steps) + SPARE, (torch.float32,))
+        try:
+            for batch in batches(rows):
+                cells.add(*_observed(batch))
+                steps.add(*_real(batch))
+        except MemoryError:
+            return None
         place = np.full(len(samples.stay), -1)
         place[rows] = np.arange(len(rows))
         stays = samples.stay[rows]
-        ids = store.stay_id[stays], store.patient_id[stays]
-        return cls(view, place, Ragged.of(*cells), Ragged.of(*steps), *ids)
+        return cls(view, place, cells, steps, store.stay_id[stays], store.patient_id[stays])
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        return sum(field.nbytes for part in (self.cells, self.steps) for field in part.fields)
+        return self.cells.nbytes + self.steps.nbytes
 
     def holds(self, rows: Index) -> bool:
         """Are all of these samples kept?"""
@@ -128,3 +152,11 @@ def _real(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Of each sample how many steps are real, and their times."""
     real = batch["padding_mask"]
     return real.sum(1), batch["times"][real]
+
+
+def physical_memory() -> float:
+    """Bytes of memory that this machine has; infinity where it does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
