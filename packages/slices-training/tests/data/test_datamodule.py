@@ -223,7 +223,8 @@ def test_the_fingerprint_outlives_json(synthetic_config: Any, same: dict[str, An
 def test_the_order_in_which_sets_are_named_does_not_make_another_split(
     tmp_path: Path, table_source: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = table_source([(i, i, "abc"[i % 3], 48.0) for i in range(1, 91)], [(1, 1.0, 0, 80.0)])
+    stays = [(i, i, "abc"[i % 3], 48.0) for i in range(1, 91)]
+    source = table_source(stays, [(stay, 1.0, 0, 80.0) for stay, *_ in stays])
     prepare_dataset(source, tmp_path / "d")
     monkeypatch.setattr(DataConfig, "build_source", lambda config: source)
     prints = [

@@ -9,6 +9,7 @@ import polars as pl
 
 from slices.training.data.schema import Tally, Variable
 
+LONGEST = 120 * 365.25 * 24  # hours: a life
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 

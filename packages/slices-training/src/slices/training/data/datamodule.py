@@ -26,7 +26,7 @@ from slices.training.data.resident import Resident, physical_memory
 from slices.training.data.samples import Samples, labelled, unlabelled
 from slices.training.data.schema import TaskInfo
 from slices.training.data.splits import refuse_empty, split_stays, uniform_hash
-from slices.training.data.statistics import fit_normalizer
+from slices.training.data.statistics import fit_normalizer, refuse_unseen
 from slices.training.data.store import Manifest
 from slices.training.data.views import Array, Index, View
 from slices.training.seeding import seed_of
@@ -105,6 +105,7 @@ class StayDataModule(L.LightningDataModule):
         refuse_empty(stays, config.splits, "stays")
         self._fitted_on = stays["train"]  # with or without a label
         self._take_columns(match_columns(self.store.variables))
+        refuse_unseen(self.store, self.view, self._fitted_on)
         self.normalizer = self._fitted_normalizer()
         self.samples = self._take_samples()
         self.splits = {split: self._of_stays(chosen) for split, chosen in stays.items()}

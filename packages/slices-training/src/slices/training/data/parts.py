@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from slices.training.data.cleaning import clean_events, row_of
+from slices.training.data.cleaning import LONGEST, clean_events, row_of, sift
 from slices.training.data.definitions import define_labels
 from slices.training.data.labels import check_labels
 from slices.training.data.schema import (
@@ -118,6 +118,17 @@ def refuse_repeated(stays: pl.DataFrame, source: Source) -> None:
         raise ValueError(f"the source {source.name!r} gives stay {repeated[0]} more than once")
 
 
+def _refuse_endless(stays: pl.DataFrame, source: Source) -> None:
+    """Raise ``ValueError`` for a stay that is longer than a life."""
+    endless = stays.filter(pl.col("length_hours") > LONGEST)
+    if len(endless):
+        stay, _, _, hours = endless.row(0)
+        raise ValueError(
+            f"the source {source.name!r}: stay {stay} lasts {hours:g} hours, longer than a life "
+            f"({len(endless)} such stays): times are hours since admission, or timestamps; correct them"
+        )
+
+
 def _entries(path: Path) -> Iterator[tuple[str, int, int]]:
     if path.is_dir():
         for member in sorted(path.rglob("*")):
@@ -133,6 +144,7 @@ def _clean(chunk: Chunk, source: Source, tally: Tally) -> Chunk:
     """What can be used of a chunk: events in the order of stays and of time, labels in that of the tasks."""
     stays = chunk.stays.select(STAY_SCHEMA.keys()).cast(STAY_SCHEMA)
     refuse_repeated(stays, source)
+    _refuse_endless(stays, source)
     events = chunk.events.select(EVENT_SCHEMA.keys()).cast(EVENT_SCHEMA)
     labels = chunk.labels.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA)
     events = clean_events(events, stays, source.variables, tally)
@@ -167,7 +179,11 @@ def _defined(source: Source, chunk: Chunk, tally: Tally) -> pl.DataFrame:
     outcomes = pl.DataFrame(schema=columns) if chunk.outcomes is None else chunk.outcomes
     events = chunk.events.with_columns(pl.col("time") + known_after)
     outcomes = outcomes.select(columns.names()).cast(columns)
-    return define_labels(source.definitions, chunk.stays, events, outcomes, source.variables, tally)
+    labels = define_labels(source.definitions, chunk.stays, events, outcomes, source.variables, tally)
+    known = source.statics_known_after
+    rule = (f"a label asked before the statics are known, {known:g} h", pl.col("prediction_time") < known)
+    of_set = chunk.stays["set"].gather(labels.select(row_of(chunk.stays)).to_series())
+    return sift(labels.with_columns(set=of_set), {"label_too_early": rule}, tally).drop("set")
 
 
 def _append(chunk: Chunk, streams: Mapping[str, IO[bytes]]) -> None:

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from slices.training.data.definitions import check_definitions
 from slices.training.data.identity import describe, refuse_other
+from slices.training.data.losses import warn_of_losses
 from slices.training.data.parts import DONE, WrittenPart, refuse_repeated
 from slices.training.data.raw import contents_of
 from slices.training.data.schema import Tally
@@ -143,6 +144,7 @@ def _assemble(
         read = ", ".join(f"{name}={place}" for name, place in source.places().items()) or "its options"
         raise ValueError(f"the source {source.name!r} holds no stay: look at {read}")
     refuse_repeated(stays, source)
+    drops = _added([part.drops for part in parts])
     sizes = np.concatenate([np.fromfile(part.stream("offsets.npy"), ARRAYS["offsets.npy"]) for part in parts])
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(ARRAYS["offsets.npy"])
     np.save(directory / "offsets.npy", offsets)
@@ -151,6 +153,8 @@ def _assemble(
     stays.write_parquet(directory / "stays.parquet")
     tables = [part.folder / "labels.parquet" for part in parts]
     pl.scan_parquet(tables).sink_parquet(directory / "labels.parquet", maintain_order=True)
+    labelled = set(pl.scan_parquet(tables).select(pl.col("task").unique()).collect()["task"])
+    warn_of_losses(int(offsets[-1]), drops, sorted(source.task_infos().keys() - labelled))
     files = {name: _file_record(directory / name) for name in (*ARRAYS, *TABLES)}
     manifest = Manifest(
         source=describe(source),
@@ -162,7 +166,7 @@ def _assemble(
             "events": int(offsets[-1]),
             "labels": sum(len(part.labels) for part in parts),
         },
-        drops=_added([part.drops for part in parts]),
+        drops=drops,
         files=files,
         fingerprint=_fingerprint(source, files, parts),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

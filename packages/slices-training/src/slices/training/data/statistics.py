@@ -41,6 +41,21 @@ def fit_normalizer(
     return Normalizer(transforms, location, scale, clip=clip)
 
 
+def refuse_unseen(store: StayStore, view: View, stays: npt.NDArray[np.int64]) -> None:
+    """Raise ``ValueError`` where none of these stays has a measurement, statics apart, before the horizon."""
+    for some in np.array_split(stays, max(1, len(stays) // 1000)):
+        position = np.concatenate([np.arange(*store.offsets[[stay, stay + 1]]) for stay in some])
+        column = view.column[store.variable[position]]
+        dynamic = (column >= 0) & ~view.static[np.maximum(column, 0)]
+        if (dynamic & (store.time[position] <= view.horizon)).any():
+            return
+    raise ValueError(
+        f"none of the {len(stays):,} training stays has a measurement in the first {view.horizon:g} hours "
+        f"(data.horizon); stays last {np.median(store.length_hours[stays]):g} hours in the median: "
+        "are times in another unit, or was everything left out? `describe` tells"
+    )
+
+
 def _events(
     store: StayStore, view: View, stays: npt.NDArray[np.int64], most: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

@@ -43,6 +43,8 @@ class Source(ABC):
     version: ClassVar[int] = 1
     known_after: float = 0.0
     """Hours after its time that an event is known: of hourly rows, the hour that they sum up."""
+    statics_known_after: float = 0.0
+    """Hours from admission by which the statics, which lie at 0, are known: nothing is asked before."""
     cut: str | None = None
     """Where its records end although the stay goes on, as in "after 48 hours"; None: where the stay ends."""
     definitions: tuple[Definition, ...] = ()

@@ -136,6 +136,11 @@ class PoolSource(Source):
         ends = (f"{source.cut} (in the member {name})" for name, source in self.members.items() if source.cut)
         return next(ends, None)
 
+    @property
+    def statics_known_after(self) -> float:  # type: ignore[override]
+        """When those of the last member are."""
+        return max(source.statics_known_after for source in self.members.values())
+
     def options(self) -> dict[str, Any]:
         """Each member's source, version and options."""
         described = {

@@ -17,7 +17,7 @@ from slices.training.data.raw import files_under
 from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
 
-from .events import events_of
+from .events import KNOWN_BY, events_of
 from .labels import LabelTable, count_strangers, read_labels
 from .mapping import read_mapping
 from .outcomes import KNOWN, outcomes_of
@@ -66,6 +66,7 @@ class MedsSource(Source):
     """Events, stays and label tables of a MEDS dataset; each of its files is a part."""
 
     outcomes = KNOWN
+    statics_known_after = KNOWN_BY
     config: MedsConfig
 
     def __init__(self, config: MedsConfig) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from slices.training.data.cleaning import row_of, sift
+from slices.training.data.cleaning import LONGEST, row_of, sift
 from slices.training.data.schema import Tally
 from slices.training.data.sources.reading import number, refuse, require, schema_of, text, whole
 from slices.training.data.sources.statics import Static, raw_statics
@@ -125,7 +125,8 @@ def with_length(stays: pl.DataFrame, rows: pl.DataFrame, labels: pl.DataFrame) -
     time = pl.col("time")
     asked = labels.select("stay_id", time=pl.col("prediction_time").cast(pl.Float64))
     seen = pl.concat([rows.select("stay_id", "time"), asked])
-    last = seen.filter(time.is_finite() & (time >= 0) & pl.col("stay_id").is_not_null())
+    # a time beyond a life is none: it is dropped as after the stay's end, and counted
+    last = seen.filter(time.is_between(0, LONGEST) & pl.col("stay_id").is_not_null())
     last = last.group_by("stay_id").agg(time.max())
     length = last["time"].gather(stays.select(row_of(last)).to_series())
     return stays.with_columns(stays["length_hours"].fill_null(length).fill_null(0.0))
