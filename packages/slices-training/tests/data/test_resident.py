@@ -46,6 +46,21 @@ def test_batches_are_those_cut_from_the_file(layout: str, task: str | None, synt
         assert batches and all(same(*pair) for pair in batches)
 
 
+@pytest.mark.parametrize("kept", [6.0, 0.0])
+@pytest.mark.parametrize("layout", [*LAYOUTS, "observations"])
+def test_batches_do_not_follow_the_default_precision(layout: str, kept: float, synthetic_config: Any) -> None:
+    """Which Lightning's ``bf16-true`` sets while a batch is cut."""
+    module = ready(synthetic_config(**LAYOUTS.get(layout, {"resolution": "observations"}), resident_gb=kept))
+    module.train_dataloader()
+    rows = module.splits["train"][:16]
+    expected = module.cut(rows)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert same(module.cut(rows), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_test_samples_and_raw_values_are_cut_from_the_file(synthetic_config: Any) -> None:
     module = ready(synthetic_config())
     module.train_dataloader()

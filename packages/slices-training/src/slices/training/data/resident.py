@@ -127,13 +127,13 @@ class Resident:
         _, of_cell, (cell, value, count) = self.cells.take(place)
         shape = (len(rows), self.view.width(int(n_real.max())), len(self.view.static))
         cell = of_cell.mul_(shape[1] * shape[2]).add_(cell)
-        counts = torch.zeros(math.prod(shape)).scatter_(0, cell, count)
+        counts = torch.zeros(math.prod(shape), dtype=torch.float32).scatter_(0, cell, count)
         padding_mask = torch.arange(shape[1]) < n_real.unsqueeze(1)
         return {
             "timeseries": torch.zeros_like(counts).scatter_(0, cell, value).view(shape),
             "mask": counts.bool().view(shape),
             "counts": counts.view(shape),
-            "times": torch.zeros(shape[:2]).masked_scatter_(padding_mask, time),
+            "times": torch.zeros(shape[:2], dtype=torch.float32).masked_scatter_(padding_mask, time),
             "padding_mask": padding_mask,
             "stay_id": torch.from_numpy(self.stay_id[place]),
             "patient_id": torch.from_numpy(self.patient_id[place]),

@@ -117,7 +117,9 @@ class View:
         limit = torch.full_like(length, torch.inf) if until is None else torch.from_numpy(until)
         first = torch.zeros_like(length) if start is None else torch.from_numpy(start)
         closed = (limit >= length) & (length <= self.horizon)
-        before = torch.where(closed, end.nextafter(torch.tensor(torch.inf)), limit.minimum(end))
+        before = torch.where(
+            closed, end.nextafter(torch.tensor(torch.inf, dtype=end.dtype)), limit.minimum(end)
+        )
         events = self._events(store, stays, first, before)
         if self.resolution == "observations":
             batch = self._observations(events, len(stays), normalizer)
@@ -163,7 +165,7 @@ class View:
         step = since.div_(self.bin_width).long()
         step = step.minimum((n_real - 1).index_select(0, events.row))
         padding_mask = torch.arange(self.n_steps) < n_real.unsqueeze(1)
-        times = start.unsqueeze(1) + torch.arange(self.n_steps) * self.bin_width
+        times = start.unsqueeze(1) + torch.arange(self.n_steps, dtype=torch.float32) * self.bin_width
         return Steps(step, times.float() * padding_mask, padding_mask)
 
     def _timestamps(self, events: Events, n_stays: int) -> Steps:
@@ -180,7 +182,7 @@ class View:
         n_real = (n_real - dropped).clamp(min=1)
         n_steps = self.width(int(n_real.max()))
         first = new & (step >= 0)
-        times = torch.zeros(n_stays * n_steps)
+        times = torch.zeros(n_stays * n_steps, dtype=torch.float32)
         times.scatter_(0, (row * n_steps + step)[first], time[first])
         return Steps(step, times.view(n_stays, n_steps), torch.arange(n_steps) < n_real.unsqueeze(1))
 
@@ -190,7 +192,9 @@ class View:
         if self.bin_width is None and self.max_steps is not None:
             events, step = events.where(step >= 0), step[step >= 0]
         cell = events.row.mul(shape[1]).add_(step).mul_(shape[2]).add_(events.column)
-        counts = torch.zeros(math.prod(shape)).scatter_add_(0, cell, torch.ones_like(events.value))
+        counts = torch.zeros(math.prod(shape), dtype=torch.float32).scatter_add_(
+            0, cell, torch.ones_like(events.value)
+        )
         value = self._aggregated(events, cell, counts)
         if normalizer is not None:
             value = normalizer.at(value, events.column)

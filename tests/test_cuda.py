@@ -1,0 +1,178 @@
+"""On a GPU: the same numbers as on a processor, no waiting for the device, bf16 and compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from quick import choose, data_for, trainer_for
+from slices.encoders import build_encoder, list_encoders, load_encoder
+from slices.ssl import build_ssl_objective, list_objectives
+from slices.training import FineTuneModule, SSLPretrainModule
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+B, T, D, H = 8, 24, 6, 32
+
+
+@pytest.fixture(autouse=True)
+def _full_precision() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+    torch.cuda.set_sync_debug_mode("default")
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Whatever waits for the GPU raises."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def stays() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(B, T, D, generator=generator) < 0.5
+    padding_mask = torch.arange(T) < torch.randint(8, T + 1, (B, 1), generator=generator)
+    mask &= padding_mask.unsqueeze(-1)
+    mask[2] = False
+    times = torch.arange(T, dtype=torch.float32).expand(B, T) * padding_mask
+    x = torch.randn(B, T, D, generator=generator) * mask
+    return {"x": x, "mask": mask, "padding_mask": padding_mask, "times": times, "counts": mask.float()}
+
+
+def on_gpu(tree: Any) -> Any:
+    return tree_map(lambda leaf: leaf.cuda() if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def encoder_of(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return build_encoder(name, {"d_input": D, "d_model": H, "dropout": 0.0})
+
+
+def objective_of(name: str, encoder: nn.Module) -> Any:
+    torch.manual_seed(1)
+    return build_ssl_objective(encoder, {"name": name, "d_input": D})
+
+
+@pytest.mark.parametrize("name", list_encoders())
+def test_an_encoder_gives_what_it_gives_on_a_processor(name: str) -> None:
+    encoder, batch = encoder_of(name), stays()
+    expected = encoder(**batch)
+    expected.square().mean().backward()
+    gradients = {name: p.grad for name, p in encoder.named_parameters()}
+    encoder.zero_grad()
+    found = encoder.cuda()(**on_gpu(batch))
+    found.square().mean().backward()
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-3)
+    for name, p in encoder.named_parameters():
+        assert p.grad is not None and gradients[name] is not None
+        torch.testing.assert_close(p.grad.cpu(), gradients[name], atol=1e-4, rtol=1e-2)
+
+
+@pytest.mark.parametrize("encoder_name", list_encoders())
+@pytest.mark.parametrize("objective_name", list_objectives())
+def test_an_objective_gives_what_it_gives_on_a_processor(objective_name: str, encoder_name: str) -> None:
+    objective, batch = objective_of(objective_name, encoder_of(encoder_name)).eval(), stays()
+    inputs = [batch[name] for name in ("x", "mask", "padding_mask", "times")]
+    draw = objective.draw(*inputs, torch.Generator().manual_seed(2))
+    expected, _ = objective(**batch, draw=draw)
+    found, _ = objective.cuda()(**on_gpu(batch), draw=on_gpu(draw))
+    torch.testing.assert_close(found.cpu(), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("encoder_name", list_encoders())
+@pytest.mark.parametrize("objective_name", list_objectives())
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_training_step_does_not_wait(
+    objective_name: str, encoder_name: str, precision: torch.dtype
+) -> None:
+    objective = objective_of(objective_name, encoder_of(encoder_name)).cuda().train()
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
+    batch, random = on_gpu(stays()), torch.Generator("cuda").manual_seed(2)
+    inputs = [batch[name] for name in ("x", "mask", "padding_mask", "times")]
+    for step in range(2):  # the first step may set things up
+        torch.cuda.synchronize()
+        with no_waiting() if step else torch.enable_grad():
+            draw = objective.draw(*inputs, random)
+            with torch.autocast("cuda", precision, enabled=precision != torch.float32):
+                loss, _ = objective(**batch, draw=draw)
+            loss.backward()
+            optimizer.step()
+            objective.on_optimizer_step(step + 1, 10)
+    assert loss.isfinite()
+
+
+@pytest.mark.parametrize("name", list_encoders())
+def test_compiled_code_gives_the_same(name: str) -> None:
+    encoder, batch = encoder_of(name).cuda().eval(), on_gpu(stays())
+    with torch._dynamo.config.patch(allow_rnn=True), torch.no_grad():
+        found = torch.compile(encoder, fullgraph=True)(**batch)
+        torch.testing.assert_close(found, encoder(**batch), atol=1e-4, rtol=1e-3)
+
+
+WAYS: list[tuple[str, dict[str, Any]]] = [
+    ("in_hospital_mortality", {"class_weight": "balanced"}),
+    ("in_hospital_mortality", {"head_type": "attention", "loss": "focal", "focal_gamma": 2.0}),
+    ("organ_failure", {}),
+    ("length_of_stay_class", {"loss": "focal"}),
+    ("length_of_stay_class", {"task_type": "ordinal"}),
+    ("length_of_stay", {"loss": "quantile"}),
+    ("length_of_stay", {"loss": "gaussian"}),
+]
+
+
+@pytest.mark.parametrize(("task", "options"), WAYS)
+def test_a_step_of_fine_tuning_does_not_wait(
+    task: str, options: dict[str, Any], finetune_config: DictConfig, tiny: dict[str, Any]
+) -> None:
+    config = choose(finetune_config, task=task, encoder="gru")
+    config.encoder, config.task, config.training = {"d_model": 16}, options, {"freeze_encoder": False}
+    module, datamodule = FineTuneModule(config), data_for(tiny, task)
+    datamodule.prepare_data()
+    datamodule.setup()
+    module.follow(datamodule)
+    module._prepare_fit(datamodule)
+    module.cuda().train()
+    batch = on_gpu(next(iter(datamodule.train_dataloader())))
+    for step in range(2):
+        torch.cuda.synchronize()
+        with no_waiting() if step else torch.enable_grad():
+            outputs = module._predict(batch)
+            module.task_loss(outputs["logits"], batch["label"], batch["label_mask"]).backward()
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed", "bf16-true"])
+def test_pretraining_and_fine_tuning_on_the_gpu(
+    precision: Any,
+    pretrain_config: DictConfig,
+    finetune_config: DictConfig,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    module = SSLPretrainModule(pretrain_config)
+    trainer = trainer_for(tmp_path, accelerator="gpu", devices=1, precision=precision)
+    trainer.fit(module, datamodule=data_for(tiny))
+    assert trainer.callback_metrics["train/loss"].isfinite()
+    path = module.save_encoder(tmp_path / "encoder.pt")
+    assert next(load_encoder(path).encoder.parameters()).device.type == "cpu"
+
+    finetune_config.training = {"freeze_encoder": False}
+    tuned = FineTuneModule(finetune_config, checkpoint_path=path)
+    trainer = trainer_for(tmp_path, accelerator="gpu", devices=1, precision=precision)
+    trainer.fit(tuned, datamodule=data_for(tiny, "in_hospital_mortality"))
+    (tested,) = trainer.test(tuned, datamodule=data_for(tiny, "in_hospital_mortality"), verbose=False)
+    assert all(torch.tensor(value).isfinite() for value in tested.values())
