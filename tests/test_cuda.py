@@ -18,18 +18,18 @@ from slices.encoders import build_encoder, list_encoders, load_encoder
 from slices.ssl import build_ssl_objective, list_objectives
 from slices.training import FineTuneModule, SSLPretrainModule
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning"),  # from torch's compiler
+]
 
 B, T, D, H = 8, 24, 6, 32
 
 
 @pytest.fixture(autouse=True)
-def _full_precision() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-    torch.cuda.set_sync_debug_mode("default")
+def _full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # matrix products have it off by default
 
 
 @contextmanager
