@@ -25,7 +25,7 @@ from slices.encoders import (
     save_encoder,
 )
 from slices.training import FineTuneModule, SSLPretrainModule
-from slices.training.agreement import refuse_other_split
+from slices.training.agreement import compare_views, refuse_other_split
 from slices.training.config import plain
 from slices.training.data.splits import SplitConfig, split_stays
 
@@ -377,6 +377,20 @@ def test_another_split_is_refused_where_test_stays_may_have_been_trained_on(
     refuse_other_split(known(then, "d"), known(now, "e"))
     assert ("another split" in caplog.text) is not allowed
     refuse_other_split({}, known(now, "d"))
+
+
+def test_what_a_step_sums_up_is_compared_with_pretraining(caplog: pytest.LogCaptureFixture) -> None:
+    then = {"summed": ["urine", "stool"], "resolution": 1.0, "aggregate": "mean"}
+    compare_views(then, then, ["hr", "urine", "stool"])
+    compare_views({}, then, ["hr"])  # a file of an earlier version does not say
+    compare_views(then, then | {"summed": ["urine"]}, ["hr", "urine"])  # stool is not there
+    assert not caplog.text
+    with pytest.raises(
+        ValueError, match=r"stool: added up within a time step in pretraining or here, not in"
+    ):
+        compare_views(then, then | {"summed": ["urine"]}, ["hr", "urine", "stool"])
+    compare_views(then, then | {"resolution": 4.0, "aggregate": "last"}, ["hr", "urine"])
+    assert "pretrained with resolution=1.0, aggregate=mean, here with resolution=4.0, aggr" in caplog.text
 
 
 def test_a_bare_finetune_config_is_composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 
 from slices.training.data import StayDataModule
 from slices.training.data.loader import StayLoader, StaySampler
+from slices.training.data.samples import WindowConfig
 
 
 def loader(n: int = 25, batch_size: int = 4, **options: Any) -> StayLoader:
@@ -88,11 +89,23 @@ def test_a_state_of_another_epoch_is_forgotten() -> None:
     assert epoch_of(next_one, 1) == epoch_of(loader(), 1)
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 5}, {"seed": 3}, {"n": 26}])
+@pytest.mark.parametrize("change", [{"batch_size": 5}, {"seed": 3}, {"n": 26}, {"sizes": np.arange(25)}])
 def test_resuming_in_another_order_is_refused(change: dict[str, Any]) -> None:
     state = loader().state_dict()
     with pytest.raises(ValueError, match=r"cannot resume in the same order of stays .* then, .* now"):
         loader(**change).load_state_dict(state)
+
+
+def test_resuming_with_other_windows_is_refused(synthetic_config: Any) -> None:
+    def training(**window: Any) -> StayLoader:
+        data = StayDataModule(synthetic_config(window=WindowConfig(length=12.0, **window)))
+        data.setup()
+        return data.train_dataloader()
+
+    state = training().state_dict()
+    training().load_state_dict(state)
+    with pytest.raises(ValueError, match=r"window: .*'random': False.* then, .*'random': True.* now"):
+        training(random=True).load_state_dict(state)
 
 
 class Recorder(L.LightningModule):

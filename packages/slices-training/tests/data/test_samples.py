@@ -179,13 +179,54 @@ def test_random_windows_begin_elsewhere_in_each_epoch_and_the_same_in_the_same_o
     rows = data.splits["train"][:200]
     first, again, second = (data.cut(rows, epoch=epoch)["times"][:, 0] for epoch in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, second)
-    late = first - torch.from_numpy(data.samples.start[rows])
-    assert (late >= 0).all() and (late < 12).all() and (late % 2 == 0).all() and len(set(late.tolist())) == 6
-    assert (first < 48).all()
+    moved = first - torch.from_numpy(data.samples.start[rows])
+    assert (moved.abs() <= 12).all() and (moved % 2 == 0).all() and len(set(moved.tolist())) == 12
+    assert (first >= 0).all() and (first <= 36).all()
     unmoved = data.cut(rows)["times"][:, 0]
     assert torch.equal(unmoved, torch.from_numpy(data.samples.start[rows]))
     some = data.cut(rows[:5], epoch=1)["times"][:, 0]
     assert torch.equal(some, second[:5])  # whatever batch it is in
+
+
+def test_random_windows_show_every_hour_and_a_short_stay_whole(
+    tmp_path: Path, table_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays = [(i, i, "a", 9.5 if i % 2 else 60.0) for i in range(1, 81)]
+    readings = [(stay, hour + 0.5, 0, 80.0) for stay, _, _, length in stays for hour in range(int(length))]
+    source = table_source(stays, readings)
+    prepare_dataset(source, tmp_path / "d")
+    monkeypatch.setattr(DataConfig, "build_source", lambda config: source)
+    window = WindowConfig(length=12, stride=12, random=True)
+    data = StayDataModule(DataConfig(source={}, dataset_dir=str(tmp_path / "d"), horizon=60.0, window=window))
+    data.setup()
+    rows = data.splits["train"]
+    long = data.store.length_hours[data.samples.stay[rows]] == 60.0
+    shown = np.zeros(60)
+    for epoch in range(40):
+        batch = data.cut(rows, epoch=epoch)
+        assert (batch["mask"][~long, :, 0].sum(1) == 9).all()
+        hour, seen = batch["times"][long].long(), batch["mask"][long, :, 0]
+        shown += np.bincount(hour[seen].numpy(), minlength=60)
+    share = shown / (40 * len(np.unique(data.samples.stay[rows[long]])))
+    assert share.min() > 0.4 and share.max() < 1.6
+    assert share[12:48] == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("resolution", ["timestamps", "observations", 1.0])
+def test_a_window_without_a_measurement_begins_where_it_begins(
+    resolution: Any, tmp_path: Path, table_source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays = [(i, i, "a", 36.0) for i in range(1, 21)]
+    source = table_source(stays, [(i, t, v, 70.0) for i in range(1, 21) for t, v in ((1.0, 0), (0.0, 3))])
+    prepare_dataset(source, tmp_path / "d")
+    monkeypatch.setattr(DataConfig, "build_source", lambda config: source)
+    window = WindowConfig(length=12)
+    data = StayDataModule(
+        DataConfig(source={}, dataset_dir=str(tmp_path / "d"), window=window, resolution=resolution)
+    )
+    data.setup()
+    batch = data.cut(data.splits["train"][:3], normalize=False)  # the three windows of one stay
+    assert batch["time" if resolution == "observations" else "times"][1:, 0].tolist() == [12.0, 24.0]
 
 
 def test_observations_are_the_events_themselves(synthetic_config: Any) -> None:

@@ -382,3 +382,12 @@ def test_several_processes_make_the_same_dataset(tmp_path: Path, monkeypatch: py
     alone = prepare_dataset(source, tmp_path / "alone").manifest
     together = prepare_dataset(source, tmp_path / "together", jobs=2).manifest
     assert alone.fingerprint == together.fingerprint and alone.drops == together.drops
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_no_dataset(tmp_path: Path, table_source: Any, overwrite: bool) -> None:
+    (tmp_path / "d").write_text("mine")
+    source = table_source([(1, 1, "a", 48.0)], [(1, 1.0, 0, 80.0)])
+    with pytest.raises(ValueError, match=r"d is a file.*data\.dataset_dir"):
+        prepare_dataset(source, tmp_path / "d", overwrite=overwrite)
+    assert (tmp_path / "d").read_text() == "mine"

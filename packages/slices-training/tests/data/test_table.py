@@ -155,6 +155,21 @@ def test_copies_of_csv_files_are_gone_in_the_end(
     assert sorted(left_behind(table.folder)) == ["dataset", "raw"]
 
 
+def test_a_pattern_at_another_place_is_another_dataset(table: Table) -> None:
+    table.rows()
+    options = {"name": "table", "raw": f"{table.raw}/*.parquet"}
+    prepare_dataset(build_source(options), table.folder / "d")
+    elsewhere = table.folder / "elsewhere"
+    elsewhere.mkdir()
+    other = build_source(options | {"raw": f"{elsewhere}/*.parquet"})
+    assert len(prepare_dataset(other, table.folder / "d")) == 2  # nothing lies there: it was moved
+    table.write(elsewhere / "rows.parquet", pl.DataFrame(ROWS))
+    with pytest.raises(
+        ValueError, match=r"was prepared from .*raw/\*\.parquet, asked for is raw=.*elsewhere"
+    ):
+        prepare_dataset(other, table.folder / "d")
+
+
 def test_files_that_come_or_change_later_make_another_dataset(table: Table) -> None:
     table.rows()
     stays = table.file("stays.csv", {"stay_id": [1, 2]})

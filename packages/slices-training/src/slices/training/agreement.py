@@ -17,6 +17,7 @@ from slices.training.data.datamodule import StayDataModule, dataset_info
 from slices.training.errors import UserError
 
 log = logging.getLogger(__name__)
+VIEW = ("resolution", "aggregate")
 UNEVEN = 1e-3  # hours by which the gaps of a grid may differ
 
 
@@ -153,6 +154,34 @@ def refuse_other_split(pretrained: Mapping[str, Any], now: Mapping[str, Any]) ->
     log.warning(
         "%s, if the dataset of then (%s) has the same patients", found, str(pretrained.get("dataset"))[:12]
     )
+
+
+def compare_views(pretrained: Mapping[str, Any], now: Mapping[str, Any], variables: Sequence[str]) -> None:
+    """Refuses variables whose values mean something else than they did in pretraining; warns of another view.
+
+    Args:
+        pretrained, now: fingerprints of the data of pretraining and of this run; of files written by earlier
+            versions, what they do not say is not compared.
+        variables: those that the encoder is fed with.
+
+    Raises:
+        UserError: a variable that was added up within a time step and is not, or the other way round.
+    """
+    if (summed := pretrained.get("summed")) is not None:
+        differing = sorted((set(summed) ^ set(now["summed"])) & set(variables))
+        if differing:
+            raise UserError(
+                f"{', '.join(differing)}: added up within a time step in pretraining or here, not in both. "
+                "Set `aggregate` of these variables in the source's vocabulary to what it was then"
+            )
+    keys = [key for key in VIEW if key in pretrained and pretrained[key] != now[key]]
+    if keys:
+        was = ", ".join(f"{key}={pretrained[key]}" for key in keys)
+        log.warning(
+            "the encoder was pretrained with %s, here with %s: what a step sums up differs",
+            was,
+            ", ".join(f"{key}={now[key]}" for key in keys),
+        )
 
 
 def _none_was_trained_on(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

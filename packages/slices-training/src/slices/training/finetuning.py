@@ -33,6 +33,7 @@ from slices.ssl.encoding import accepted_inputs
 from slices.training.agreement import (
     check_shape,
     check_task,
+    compare_views,
     refuse_other_split,
     refuse_unseen_times,
     shaped,
@@ -200,8 +201,12 @@ class FineTuneModule(L.LightningModule):
         if self.card is None or not self.card.variables:
             objective = self.card.objective if self.card else None
             self.card = data_card(datamodule, objective)
-        elif not training.allow_other_split:
-            refuse_other_split(self.card.data, datamodule.fingerprint())
+        else:
+            now = datamodule.fingerprint()
+            fed = set(range(len(datamodule.variables))) - set(datamodule.absent_columns)
+            compare_views(self.card.data, now, [datamodule.variables[column] for column in fed])
+            if not training.allow_other_split:
+                refuse_other_split(self.card.data, now)
         self._normalizer = datamodule.normalizer.to_dict()
 
     def check_task(self, datamodule: StayDataModule) -> None:

@@ -23,7 +23,7 @@ from slices.training.data.labels import label_subset
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
 from slices.training.data.prepare import open_dataset, prepare_dataset
 from slices.training.data.resident import Resident, physical_memory
-from slices.training.data.samples import Samples, labelled, unlabelled
+from slices.training.data.samples import Samples, labelled, last_hours, unlabelled
 from slices.training.data.schema import TaskInfo
 from slices.training.data.splits import refuse_empty, split_stays, uniform_hash
 from slices.training.data.statistics import fit_normalizer, refuse_unseen
@@ -222,6 +222,7 @@ class StayDataModule(L.LightningDataModule):
             "window": None if config.window is None else dataclasses.asdict(config.window),
             "max_steps": config.max_steps,
             "aggregate": config.aggregate,
+            "summed": sorted(self.variables[column] for column in np.flatnonzero(self.view.summed)),
         }
 
     def cut(self, rows: Index, *, epoch: int | None = None, normalize: bool = True) -> dict[str, Tensor]:
@@ -234,8 +235,8 @@ class StayDataModule(L.LightningDataModule):
             if normalize and self._resident is not None and self._resident.holds(rows):
                 batch = self._resident.cut(rows)
             else:
-                late = np.float32(0) if epoch is None else self._lateness(rows, epoch)
-                until, start = samples.until + late, samples.start + late
+                moved = np.float32(0) if epoch is None else self._moved(rows, epoch)
+                until, start = samples.until + moved, samples.start + moved
                 normalizer = self.normalizer if normalize else None
                 batch = self.view.cut(self.store, samples.stay, until, start, normalizer)
         if samples.label is not None and samples.label_mask is not None:
@@ -245,15 +246,15 @@ class StayDataModule(L.LightningDataModule):
                 batch["prediction_time"] = torch.from_numpy(samples.until)
         return batch
 
-    def _lateness(self, rows: Index, epoch: int) -> Array:
-        """Hours by which each window begins late: under a stride, within the stay, on an edge of the grid."""
+    def _moved(self, rows: Index, epoch: int) -> Array:
+        """Hours by which each window begins later or earlier: up to a stride, within the stay, on an edge."""
         window, samples = self.config.window, self.samples.take(rows)
         if window is None or not window.random or samples.label is not None:
             return np.zeros(len(rows), dtype=np.float32)
-        room = np.minimum(self.store.length_hours[samples.stay], self.config.horizon) - samples.start
-        room = np.clip(room - (self.view.bin_width or 0.0), 0, window.step)
-        late = uniform_hash(rows, seed_of(self.seed, "window", epoch)) * room
-        return self.view.on_edge(late)
+        end = np.minimum(self.store.length_hours[samples.stay], self.config.horizon)
+        later = window.step * (2 * uniform_hash(rows, seed_of(self.seed, "window", epoch)) - 1)
+        start = self.view.on_edge((samples.start + later).clip(0))
+        return start.clip(max=last_hours(end, self.view, window)) - samples.start
 
     def loader(self, split: str, *, shuffle: bool = False) -> StayLoader:
         """Batches of one split."""
@@ -270,7 +271,8 @@ class StayDataModule(L.LightningDataModule):
             world_size=world_size,
         )
         if shuffle:
-            return StayLoader(lambda chosen, epoch: self.cut(chosen, epoch=epoch), sampler)
+            window = None if self.config.window is None else dataclasses.asdict(self.config.window)
+            return StayLoader(lambda chosen, epoch: self.cut(chosen, epoch=epoch), sampler, window=window)
         return StayLoader(lambda chosen, epoch: self.cut(chosen), sampler)
 
     def _sizes(self, rows: Index) -> Index:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -67,8 +68,13 @@ def _refuse_other_place(places: Mapping[str, str], manifest: Manifest, directory
             raise DatasetError(f"{directory} was prepared with {name}={then}, asked for is {now}: {REMEDY}")
     for name, now in places.items():
         then = manifest.raw.get(name, now)
-        if then != now and Path(then).exists() and Path(now).exists():
+        if then != now and _lies(then) and _lies(now):
             raise DatasetError(f"{directory} was prepared from {then}, asked for is {name}={now}: {REMEDY}")
+
+
+def _lies(place: str) -> bool:
+    """Is there a file or folder at this place, or for a pattern at least one?"""
+    return Path(place).exists() or next(glob.iglob(place), None) is not None
 
 
 def _refuse_changed(files: Mapping[str, Iterable[Path]], manifest: Manifest, directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -87,13 +87,21 @@ def _pieces(array: Index, length: int) -> list[Index]:
 class StayLoader:
     """An iterable of batches that Lightning can stop and resume anywhere.
 
-    ``cut`` makes a batch from the positions of its stays, and the epoch. The state is (epoch, batches
-    handed out); loaded, it holds for the epoch it was saved in and is forgotten in any other.
+    ``cut`` makes a batch from the positions of its stays, and the epoch; ``window`` says which pieces of
+    stays these are, where they are. The state is (epoch, batches handed out); loaded, it holds for the epoch
+    it was saved in and is forgotten in any other.
     """
 
-    def __init__(self, cut: Callable[[Index, int], dict[str, Tensor]], sampler: StaySampler) -> None:
+    def __init__(
+        self,
+        cut: Callable[[Index, int], dict[str, Tensor]],
+        sampler: StaySampler,
+        *,
+        window: Mapping[str, Any] | None = None,
+    ) -> None:
         self.cut = cut
         self.sampler = sampler
+        self.window = window
         self.batch_sampler = None  # Lightning asks a loader with a sampler for it
         self._done = (0, 0)
         self._resume: tuple[int, int] | None = None
@@ -133,7 +141,7 @@ class StayLoader:
             )
         self._resume = self._done = (state_dict["epoch"], state_dict["done"])
 
-    def _order(self) -> dict[str, int]:
+    def _order(self) -> dict[str, Any]:
         sampler = self.sampler
         return {
             "stays": zlib.crc32(sampler.stays.tobytes()),
@@ -141,6 +149,8 @@ class StayLoader:
             "batch_size": sampler.batch_size,
             "seed": sampler.seed,
             "world_size": sampler.world_size,
+            "bucket_by_length": None if sampler.sizes is None else zlib.crc32(sampler.sizes.tobytes()),
+            "window": None if self.window is None else dict(self.window),
         }
 
 

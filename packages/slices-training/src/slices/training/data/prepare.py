@@ -57,6 +57,8 @@ def prepare_dataset(
     directory = Path(directory)
     if directory.exists() and not overwrite:
         return open_dataset(source, directory)
+    if directory.is_file():
+        raise DatasetError(f"{directory} is a file: not overwritten. Name another data.dataset_dir")
     if directory.exists():
         _check_ours(directory)
     with _alone(directory):

@@ -57,6 +57,8 @@ class Manifest:
         Raises ``FileNotFoundError`` where the directory is absent and ``DatasetError`` where it holds
         something else, only part of a dataset, or one of another version.
         """
+        if directory.is_file():
+            raise DatasetError(f"{directory} is a file, no dataset: name another data.dataset_dir")
         if not directory.is_dir():
             raise FileNotFoundError(f"no dataset at {directory}: prepare it first (slices-prepare)")
         path = directory / MANIFEST

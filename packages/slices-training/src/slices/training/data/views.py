@@ -122,9 +122,9 @@ class View:
         )
         events = self._events(store, stays, first, before)
         if self.resolution == "observations":
-            batch = self._observations(events, len(stays), normalizer)
+            batch = self._observations(events, first, normalizer)
         elif self.resolution == "timestamps":
-            batch = self._cells(events, self._timestamps(events, len(stays)), normalizer)
+            batch = self._cells(events, self._timestamps(events, first), normalizer)
         else:
             batch = self._cells(events, self._grid(events, first, end.minimum(limit)), normalizer)
         batch["stay_id"] = torch.from_numpy(store.stay_id[stays])
@@ -168,8 +168,8 @@ class View:
         times = start.unsqueeze(1) + torch.arange(self.n_steps, dtype=torch.float32) * self.bin_width
         return Steps(step, times.float() * padding_mask, padding_mask)
 
-    def _timestamps(self, events: Events, n_stays: int) -> Steps:
-        row, time = events.row, events.time
+    def _timestamps(self, events: Events, start: Tensor) -> Steps:
+        row, time, n_stays = events.row, events.time, len(start)
         static = self._of_static(events)
         new = torch.ones_like(static)
         new[1:] = (row[1:] != row[:-1]) | (time[1:] != time[:-1]) | static[:-1]
@@ -183,6 +183,7 @@ class View:
         n_steps = self.width(int(n_real.max()))
         first = new & (step >= 0)
         times = torch.zeros(n_stays * n_steps, dtype=torch.float32)
+        times[::n_steps] = start  # of what has no time of its own
         times.scatter_(0, (row * n_steps + step)[first], time[first])
         return Steps(step, times.view(n_stays, n_steps), torch.arange(n_steps) < n_real.unsqueeze(1))
 
@@ -236,8 +237,11 @@ class View:
     def _total(value: Tensor, cell: Tensor, counts: Tensor) -> Tensor:
         return torch.zeros_like(counts).scatter_add_(0, cell, value).index_select(0, cell)
 
-    def _observations(self, events: Events, n_stays: int, normalizer: Normalizer | None) -> dict[str, Tensor]:
+    def _observations(
+        self, events: Events, start: Tensor, normalizer: Normalizer | None
+    ) -> dict[str, Tensor]:
         """``value``, ``time``, ``variable`` (its column) and ``valid``, each (B, N), in the order of time."""
+        n_stays = len(start)
         if self.max_steps is not None:
             events = self._most_recent(events, n_stays, self.max_steps)
         count = events.row.bincount(minlength=n_stays)
@@ -252,7 +256,7 @@ class View:
 
         return {
             "value": placed(value),
-            "time": placed(events.time),
+            "time": placed(events.time.maximum(start.index_select(0, events.row))),  # statics lie at 0
             "variable": placed(events.column),
             "valid": torch.arange(width) < count.unsqueeze(1),
         }
