@@ -13,6 +13,7 @@ from unittest import mock
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,8 @@ Row = tuple[str | None, str | None, str | None, str | None]
 VOCABULARY = "hr: {low: 0, high: 300}\nlact:\nage: {static: true}\n"
 COLUMNS = ("stay_id", "time", "variable", "value")
 ROW_RULES = {
-    *("no_stay", "blank_variable", "unknown_variable", "not_a_number", "sentinel", "late_static"),
+    *("no_stay", "blank_variable", "unknown_variable", "unreadable_time", "not_a_number", "sentinel"),
+    "late_static",
     *("repeated_row", "repeated_static", "unknown_stay", "not_finite", "bad_time", "out_of_range"),
 }
 
@@ -74,9 +76,8 @@ def raws(draw: st.DrawFn) -> Raw:
 def prepared(raw: Raw, folder: Path) -> StayStore:
     """The dataset that the source makes of the raw rows."""
     (folder / "raw").mkdir()
-    size = -(-len(raw.rows) // raw.pieces) or 1
-    for i in range(raw.pieces):
-        write(raw.rows[i * size : (i + 1) * size], COLUMNS, folder / "raw" / f"{i}{raw.suffix}")
+    for i, rows in enumerate(pieces(raw)):
+        write(rows, COLUMNS, folder / "raw" / f"{i}{raw.suffix}")
     options: dict[str, Any] = {"name": "table", "raw": str(folder / "raw"), "sentinels": raw.sentinels}
     if raw.stays is not None:
         columns = ("stay_id", "patient_id", "set", "admission_time", "length_hours")
@@ -87,6 +88,16 @@ def prepared(raw: Raw, folder: Path) -> StayStore:
         options["vocabulary"] = str(folder / "vocabulary.yaml")
     with mock.patch.object(table_files, "ROWS", raw.bucket):
         return prepare_dataset(build_source(options), folder / "dataset")
+
+
+def pieces(raw: Raw) -> list[list[Row]]:
+    """The rows of each file."""
+    size = -(-len(raw.rows) // raw.pieces) or 1
+    return [raw.rows[i * size : (i + 1) * size] for i in range(raw.pieces)]
+
+
+def unreadable(row: Row) -> bool:
+    return bool(plain(row[1])) and number(row[1]) is None and microseconds(row[1]) is None
 
 
 def write(rows: list[Any], columns: tuple[str, ...], path: Path) -> None:
@@ -161,6 +172,32 @@ class Reference:
         moment = microseconds(row[1])
         return None if moment is None or admission is None else (moment - admission) / 3.6e9
 
+    def is_refused(self) -> bool:
+        """A stay of two patients, with hours and timestamps from no common moment, or a file of no times."""
+        by_stay: dict[int, set[str]] = {}
+        for stay_id, patient, *_ in self.raw.stays or []:
+            if patient is not None and (i := whole(stay_id)) is not None:
+                by_stay.setdefault(i, set()).add(patient)
+        admitted = {whole(row[0]) for row in self.first_stays() if row[3] is not None}
+        in_hours, stamped = (
+            {whole(row[0]) for row in self.raw.rows if read(row[1]) is not None}
+            for read in (number, microseconds)
+        )
+        of_no_times = [
+            piece
+            for piece in pieces(self.raw)
+            if any(plain(row[1]) for row in piece) and all(unreadable(row) for row in piece if plain(row[1]))
+        ]
+        mixed = (in_hours & stamped & set(self.stays)) - admitted
+        return any(len(patients) > 1 for patients in by_stay.values()) or bool(mixed) or bool(of_no_times)
+
+    def first_stays(self) -> list[tuple[str | None, ...]]:
+        """The rows of the stays file that count."""
+        rows: dict[int | None, tuple[str | None, ...]] = {}
+        for row in self.raw.stays or []:
+            rows.setdefault(whole(row[0]), row)
+        return list(rows.values())
+
     def add(self, row: Row) -> str | None:
         """Keep a row as an event, or say by which rule it is left out."""
         stay, name, value = whole(row[0]), plain(row[2]), number(row[3])
@@ -172,6 +209,8 @@ class Reference:
             return "blank_variable"
         if name not in self.known:
             return "unknown_variable"
+        if unreadable(row):
+            return "unreadable_time"
         if value is None and plain(row[3]):
             return "not_a_number"
         if value in self.raw.sentinels:
@@ -207,6 +246,10 @@ def test_what_is_stored_and_cut_is_what_the_reference_keeps(raw: Raw) -> None:
     if not wanted.stays or (raw.has_vocabulary and names and not names & {"hr", "lact", "age"}):
         return  # refused: see test_table_refusals.py
     with tempfile.TemporaryDirectory() as folder:
+        if wanted.is_refused():
+            with pytest.raises(ValueError):
+                prepared(raw, Path(folder))
+            return
         store = prepared(raw, Path(folder))
         events = stored.events(store)
         assert Counter(events) == wanted.events

@@ -32,7 +32,7 @@ class Ricu:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.raw = folder, folder / "raw"
-        self.raw.mkdir()
+        self.raw.mkdir(parents=True)
 
     def write(self, tables: Tables) -> None:
         for name, table in tables.items():

@@ -96,6 +96,9 @@ class RicuReference(Reference):
             self.add_stay(row, patients)
         seen = set()
         for stay_id, time, *values in raw.dyn:
+            if stay_id is None:
+                self.counts["row_without_id"] += 1
+                continue
             if time is not None and (stay_id, time) in seen:
                 self.counts["repeated_hour"] += 1
                 continue
@@ -134,7 +137,9 @@ class RicuReference(Reference):
             self.last[stay_id] = max(time, self.last.get(stay_id, 0))
 
     def add_label(self, stay_id: int | None, time: int | None, label: bool | None) -> None:
-        if stay_id not in self.stays:
+        if stay_id is None:
+            self.counts["label_without_id"] += 1
+        elif stay_id not in self.stays:
             self.counts["label_without_stay"] += 1
         elif label is None:
             self.counts["no_label"] += 1

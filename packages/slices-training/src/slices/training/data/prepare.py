@@ -120,7 +120,11 @@ def _prepare(source: Source, directory: Path, jobs: int) -> Manifest:
     whole = workshop / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir()
-    manifest = _assemble(source, written, contents, whole)
+    try:
+        manifest = _assemble(source, written, contents, whole)
+    except ValueError:  # the parts are whole, yet no dataset: to be read again
+        shutil.rmtree(workshop)
+        raise
     if directory.exists():
         os.rename(directory, workshop / "replaced")
     os.rename(whole, directory)

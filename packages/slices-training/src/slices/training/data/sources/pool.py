@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,6 +61,9 @@ class PoolConfig:
                 raise ValueError(f"members: {name!r}: a name may not have a slash")
 
 
+UNNAMED = "label"  # what the labels of hourly tables are called where nothing else is said
+
+
 class Columns(NamedTuple):
     """For each variable of a member: its position in the pool, or -1, and the way to the pool's unit."""
 
@@ -87,7 +91,16 @@ class PoolSource(Source):
                 "the source 'pool' has no members: give data.source.members, as in "
                 "{mimic: {source: {name: meds, raw: data/mimic}}}"
             )
-        return {name: build_source(config.source) for name, config in self._configs.items()}
+        members = {name: build_source(config.source) for name, config in self._configs.items()}
+        for (one, source), (other, again) in itertools.combinations(members.items(), 2):
+            hospital = self._configs[one].hospital
+            same = set(source.places().values()) & set(again.places().values())
+            if same and (hospital is None or hospital != self._configs[other].hospital):
+                raise ValueError(
+                    f"the members {one} and {other} are both read from {min(same)}: leave one out, or "
+                    "give both the same `hospital`, so that their patients are the same"
+                )
+        return members
 
     @cached_property
     def _configs(self) -> dict[str, MemberConfig]:
@@ -117,6 +130,11 @@ class PoolSource(Source):
         for member, source in self.members.items():
             for task in source.tasks:
                 first, known = found.setdefault(task.name, (member, task))
+                if first != member and task.name == UNNAMED:
+                    raise ValueError(
+                        f"the members {first} and {member} both have a task {UNNAMED!r}, which may be two "
+                        "different things: set task_name of each to what its labels mean"
+                    )
                 if known != task:
                     raise ValueError(
                         f"task {task.name!r} is not the same in the members {first} ({known}) and {member} "

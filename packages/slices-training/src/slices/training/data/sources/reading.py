@@ -6,6 +6,8 @@ text are no part of it.
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,16 +33,52 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({str(error).strip().splitlines()[0]}): it is truncated, damaged or not "
-            "what its name says. Write it again from its origin"
-        ) from error
+        what = str(error).strip().splitlines()[0]
+        found = None if path.suffix == ".parquet" else fault_of_csv(path)
+        remedy = found or "it is truncated, damaged or not what its name says. Write it again from its origin"
+        raise ValueError(f"{path} cannot be read ({what}): {remedy}") from error
+
+
+def fault_of_csv(path: Path) -> str | None:
+    """What is wrong with a CSV file that could not be read, with its row (that of the header is 1)."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            width = len(next(rows, []))
+            for row in rows:
+                if len(row) > width:
+                    return (
+                        f"line {rows.line_num} has {len(row)} fields, the header {width}. Correct that line"
+                    )
+    except UnicodeDecodeError:
+        return "its text is not UTF-8. Save it again with this encoding"
+    except csv.Error as error:
+        return f"line {rows.line_num}: {error}. Correct the quotes there"
+    return None
 
 
 def schema_of(path: Path) -> pl.Schema:
-    """Columns and types. Raises as ``reading`` does."""
+    """Columns and types.
+
+    Raises as ``reading`` does, and ``ValueError`` for the header of a CSV file whose columns are separated by
+    something else than commas, or that names one twice.
+    """
     with reading(path):
-        return scan(path).collect_schema()
+        schema = scan(path).collect_schema()
+    if path.suffix != ".parquet":
+        _check_header(path, schema.names())
+    return schema
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    for separator, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(names) == 1 and separator in names[0]:
+            raise ValueError(f"{path}: its columns are separated by {what}: write it again with commas")
+    if any("\N{REPLACEMENT CHARACTER}" in name for name in names):
+        raise ValueError(f"{path}: its text is not UTF-8. Save it again with this encoding")
+    for name in names:  # polars gives the second of two equal names such an ending
+        if (twice := re.fullmatch(r"(.*)_duplicated_\d+", name)) and twice[1] in names:
+            raise ValueError(f"{path}: the header names the column {twice[1]!r} twice: rename one of them")
 
 
 def collect(path: Path, rows: pl.LazyFrame) -> pl.DataFrame:

@@ -38,9 +38,10 @@ def find_statics(
 ) -> tuple[Static, ...]:
     """What each column gives; the categories of a text are looked up in the file.
 
-    A text is taken as numbers where the vocabulary has a variable of the column's name, or where all of it
-    reads as numbers. Raises ``ValueError`` for a text of more than ``MOST_CATEGORIES`` values, and for a
-    column that is neither text nor numbers.
+    A text is taken as numbers where the vocabulary has a variable of the column's name, or where at least
+    half of its different values read as numbers ("> 89" among ages is then left out, and counted). Raises
+    ``ValueError`` for a text of more than ``MOST_CATEGORIES`` values, and for a column that is neither text
+    nor numbers.
     """
     found = []
     for column in columns:
@@ -53,7 +54,7 @@ def find_statics(
 def _categories(path: Path, column: str) -> tuple[str, ...]:
     values = collect(path, scan(path).select(text(column).unique())).to_series()
     values = values.drop_nulls().sort()
-    if values.cast(pl.Float64, strict=False).null_count() == 0:
+    if 2 * values.cast(pl.Float64, strict=False).null_count() <= len(values):
         return ()
     if len(values) > MOST_CATEGORIES:
         raise ValueError(

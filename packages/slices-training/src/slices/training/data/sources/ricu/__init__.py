@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from slices.training.data.labels import check_labels
 from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
 from slices.training.data.sources.statics import static_events
@@ -148,10 +149,15 @@ class RicuSource(Source):
     def _labels(self, labelled: pl.DataFrame) -> pl.DataFrame:
         (task,) = self.tasks
         time = pl.col("hour") + 1 if task.per_step else pl.lit(self.config.prediction_time)
-        return labelled.select(
+        labels = labelled.select(
             pl.lit(task.name).alias("task"),
             "stay_id",
             time.alias("prediction_time"),
             pl.lit(0).alias("column"),
             "value",
         ).cast(LABEL_SCHEMA)
+        try:
+            check_labels(labels, {task.name: task})
+        except ValueError as error:
+            raise ValueError(f"{self.layout.path('outc')}: {error}") from error
+        return labels

@@ -102,8 +102,11 @@ def read_events(
     path = layout.path("dyn")
     cells = [number(path, layout.dyn, name).fill_nan(None).alias(CELL + name) for name in layout.dynamic]
     again = ~pl.struct("stay_id", "hour").is_first_distinct() & pl.col("hour").is_not_null()
-    rule = {"repeated_hour": ("a further row of dyn for one stay and hour; the first counts", again)}
-    rows = sift(_hourly(path, layout.dyn, within, cells), rule, tally)
+    rules = {
+        "row_without_id": ("a row of dyn without a whole number as stay_id", pl.col("stay_id").is_null()),
+        "repeated_hour": ("a further row of dyn for one stay and hour; the first counts", again),
+    }
+    rows = sift(_hourly(path, layout.dyn, within, cells), rules, tally)
     tables = [EVENT_SCHEMA.to_frame()]
     for name in layout.dynamic:
         observed = rows.select("stay_id", pl.col("hour").alias("time"), pl.col(CELL + name).alias("value"))
@@ -118,6 +121,7 @@ def read_labels(layout: Layout, within: StayRange, stays: pl.DataFrame, tally: T
     table = _hourly(path, schema, within, [number(path, schema, "label").fill_nan(None).alias("value")])
     missing = ~(pl.col("hour") >= 0).fill_null(False) if "time" in schema else pl.lit(False)
     rules = {
+        "label_without_id": ("a label without a whole number as stay_id", pl.col("stay_id").is_null()),
         "label_without_stay": ("a label of a stay that sta does not have", row_of(stays).is_null()),
         "no_label": ("a label that is missing", pl.col("value").is_null()),
         "label_without_hour": ("a label whose time is missing or before admission", missing),

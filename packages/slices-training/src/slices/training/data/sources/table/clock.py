@@ -21,10 +21,13 @@ NO_TIME = (
 WANTED = "hours as a number, a Duration, or a timestamp"
 
 
-def clock(path: Path, schema: pl.Schema, column: str) -> list[pl.Expr]:
+IN_HOURS = {"hours": 1.0, "minutes": 1 / 60, "seconds": 1 / 3600, "days": 24.0}
+
+
+def clock(path: Path, schema: pl.Schema, column: str, unit: str = "hours") -> list[pl.Expr]:
     """``hours`` or else ``stamp`` (microseconds since 1970, in UTC where ``zoned``), null where unreadable.
 
-    A text is read row by row: a number is hours, ``2024-03-01 14:30[:15[.5]][Z|+01:00]`` a timestamp.
+    A number counts ``unit``. A text is read row by row: a number, or ``2024-03-01 14:30[:15[.5]][Z|+01:00]``.
     Raises ``ValueError`` for a column of another type.
     """
     dtype = schema[column]
@@ -35,11 +38,20 @@ def clock(path: Path, schema: pl.Schema, column: str) -> list[pl.Expr]:
             moment = moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         stamp, zoned = moment.dt.timestamp("us"), pl.lit(dtype.time_zone is not None)
     elif is_text(dtype):
-        in_hours = text(column).cast(pl.Float64, strict=False)
+        in_hours = text(column).cast(pl.Float64, strict=False) * IN_HOURS[unit]
         stamp, zoned = _stamp(text(column))
     else:
         in_hours = hours(path, schema, column, WANTED)
+        in_hours = in_hours if isinstance(dtype, pl.Duration) else in_hours * IN_HOURS[unit]
     return [in_hours.alias("hours"), stamp.alias("stamp"), zoned.alias("zoned")]
+
+
+def no_time(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
+    """Whether there is a text that ``clock`` cannot read."""
+    if not is_text(schema[column]):
+        return pl.lit(False)
+    in_hours, stamp, _ = clock(path, schema, column)
+    return text(column).is_not_null() & in_hours.is_null() & stamp.is_null()
 
 
 def _stamp(words: pl.Expr) -> tuple[pl.Expr, pl.Expr]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from slices.encoders.registry import make_config
 from slices.training.data.schema import TaskInfo
 
+TimeUnit = Literal["hours", "minutes", "seconds", "days"]
+
 
 @dataclass(kw_only=True)
 class TableColumns:
-    """What the columns are called: four of the table, then those that a stays file may have."""
+    """What the columns are called: four of the table, then those that a stays file may have.
+
+    ``time_unit``: what times and lengths that are numbers count, in all files.
+    """
 
     stay: str = "stay_id"
     time: str = "time"
@@ -22,6 +27,7 @@ class TableColumns:
     set: str = "set"
     admission: str = "admission_time"
     length: str = "length_hours"
+    time_unit: TimeUnit = "hours"
 
 
 @dataclass(kw_only=True)

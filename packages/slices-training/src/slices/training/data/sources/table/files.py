@@ -24,10 +24,12 @@ from slices.training.data.sources.reading import (
     whole,
 )
 
-from .clock import clock
+from .clock import clock, no_time
 from .config import TableColumns
 
 ROWS = 2_000_000  # in one bucket, about, which bounds memory
+MOST_NAMES = 2**15 - 1  # the place of a variable is kept in two bytes
+TRIED = 1000  # rows in which a time that can be read is looked for
 ROW = "row of the file"  # a name that no column has
 SPREAD = 0x9E3779B97F4A7C15  # an odd number that spreads neighbouring ids
 
@@ -74,6 +76,11 @@ def survey(raw: str, apart: Iterable[str | None], columns: TableColumns) -> Surv
         names = scan(path).select(name=text(columns.variable)).group_by("name").len()
         for name, count in collect(path, names).iter_rows():
             rows_of[name] = rows_of.get(name, 0) + count
+        if len(rows_of) > MOST_NAMES:
+            raise ValueError(
+                f"{path}: more than {MOST_NAMES:,} different names in the column {columns.variable!r}, as "
+                f"{name!r}: set data.source.columns.variable to that of the names of variables"
+            )
     return Survey(tuple(files), rows_of)
 
 
@@ -100,10 +107,24 @@ def _check(path: Path, schema: pl.Schema, columns: TableColumns) -> None:
         require(path, schema, [getattr(columns, key)], f"Set data.source.columns.{key} to its name")
     whole(path, schema, columns.stay)
     clock(path, schema, columns.time)
+    _check_times(path, schema, columns.time)
     number(path, schema, columns.value)
     name = schema[columns.variable]
     if not (is_text(name) or name.is_integer() or name == pl.Null):
         raise ValueError(f"{path}: column {columns.variable!r} holds {name}, not names: convert it")
+
+
+def _check_times(path: Path, schema: pl.Schema, column: str) -> None:
+    """Raise ``ValueError`` where none of the first times can be read: they are in another format."""
+    if not is_text(schema[column]):
+        return
+    given = scan(path).select(text(column).alias("given"), no_time(path, schema, column).alias("bad"))
+    first = collect(path, given.filter(pl.col("given").is_not_null()).head(TRIED))
+    if len(first) and first["bad"].all():
+        raise ValueError(
+            f"{path}: the times in the column {column!r} cannot be read, as {first['given'][0]!r}: give "
+            "numbers (of data.source.columns.time_unit), Durations, or timestamps as 2024-03-01 14:30 is"
+        )
 
 
 def read_bucket(path: Path, bucket: Bucket, stay: str, columns: Iterable[pl.Expr]) -> pl.DataFrame:

@@ -52,6 +52,10 @@ def read_labels(
     rules = {
         "label_without_stay": ("a label of a stay that there is not", pl.col("set").is_null()),
         "no_label": ("a label that is missing", value.is_null() | value.is_nan()),
+        "label_without_admission": (
+            "a label with a timestamp, of a stay whose admission is not known",
+            pl.col("stamp").is_not_null() & time.is_null(),
+        ),
         "label_without_time": (
             "a label whose prediction time is missing or unreadable",
             ~time.is_finite().fill_null(False),
@@ -85,6 +89,6 @@ def _wanted(path: Path, columns: TableColumns, tasks: Mapping[str, TaskInfo]) ->
         text("value").alias("given value"),
         pl.when(given_column.is_null()).then(0).otherwise(position).alias("column"),
         given_column.alias("given column"),
-        *clock(path, schema, "prediction_time"),
+        *clock(path, schema, "prediction_time", columns.time_unit),
         pl.lit(0).alias("file"),
     ]

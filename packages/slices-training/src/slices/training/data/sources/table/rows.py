@@ -11,20 +11,22 @@ from slices.training.data.cleaning import row_of, sift
 from slices.training.data.schema import EVENT_SCHEMA, Tally
 from slices.training.data.sources.reading import number, schema_of, text
 
-from .clock import clock
+from .clock import clock, no_time
 from .config import TableColumns
 from .files import Bucket, read_bucket
 
 
 def read_rows(files: Sequence[Path], bucket: Bucket, columns: TableColumns) -> pl.DataFrame:
     """The rows of a bucket, in the order of the files: ``file`` (its position), ``row``, ``stay_id``,
-    ``hours``, ``stamp`` and ``zoned`` of its time, ``variable``, ``value`` and whether that ``is_text``."""
+    ``hours``, ``stamp`` and ``zoned`` of its time, ``variable``, ``value``, and whether that ``is_text`` and
+    the time a text that ``is_no_time``."""
     tables = []
     for position, path in enumerate(files):
         schema = schema_of(path)
         value = number(path, schema, columns.value)
         wanted = (
-            *clock(path, schema, columns.time),
+            *clock(path, schema, columns.time, columns.time_unit),
+            no_time(path, schema, columns.time).alias("is_no_time"),
             text(columns.variable).alias("variable"),
             value.alias("value"),
             (value.is_null() & text(columns.value).is_not_null()).alias("is_text"),
@@ -50,6 +52,7 @@ def events_of(
         "time",
         "value",
         "is_text",
+        "is_no_time",
         name="variable",
         variable=variable.replace_strict(position, default=None, return_dtype=pl.Int16),
         set=stays["set"].gather(rows.select(row_of(stays)).to_series()),
@@ -61,6 +64,10 @@ def events_of(
         "no_stay": ("a row without a stay", pl.col("stay_id").is_null()),
         "blank_variable": ("a row without the name of a variable", pl.col("name").is_null()),
         "unknown_variable": ("a row of a variable that the vocabulary lacks", variable.is_null()),
+        "unreadable_time": (
+            "a time that is neither a number nor a timestamp as 2024-03-01 14:30 is",
+            pl.col("is_no_time"),
+        ),
         "not_a_number": ("a value that is text", pl.col("is_text")),
         "sentinel": ("a value that stands for unknown", value.is_in(list(sentinels))),
         "late_static": ("a value of a static variable that is not at time 0", is_static & (time != 0)),

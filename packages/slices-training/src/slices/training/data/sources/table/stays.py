@@ -12,7 +12,7 @@ from slices.training.data.schema import Tally
 from slices.training.data.sources.reading import number, refuse, require, schema_of, text, whole
 from slices.training.data.sources.statics import Static, raw_statics
 
-from .clock import MICROSECONDS, NO_TIME, clock
+from .clock import IN_HOURS, MICROSECONDS, NO_TIME, clock
 from .config import TableColumns
 from .files import Bucket, read_bucket
 
@@ -39,16 +39,15 @@ def read_stays(
     """``stay_id``, ``patient_id``, ``set``, ``length_hours``, ``stamp`` and ``zoned`` of the admission, and
     the columns of the statics, one row a stay; a length or an admission that is missing is null.
 
-    Raises ``ValueError`` naming the row of a patient, an admission time or a length that cannot be one.
+    Raises ``ValueError`` naming the row of a patient, an admission time or a length that cannot be one, and a
+    stay of two patients.
     """
     schema = check_stays(path, columns, [static.column for static in statics])
     patient, length, admission = columns.patient, columns.length, columns.admission
     none = pl.lit(None, pl.String)
     wanted = (
         (whole(path, schema, patient) if patient in schema else pl.lit(None, pl.Int64)).alias("patient_id"),
-        (number(path, schema, length) if length in schema else pl.lit(None, pl.Float64)).alias(
-            "length_hours"
-        ),
+        _length(path, schema, columns).alias("length_hours"),
         *(clock(path, schema, admission) if admission in schema else NO_TIME),
         (text(columns.set) if columns.set in schema else none).alias("set"),
         *(
@@ -60,13 +59,30 @@ def read_stays(
     in_range = pl.col("length_hours").is_finite() & (pl.col("length_hours") >= 0)
     for column, good, what in (
         (patient, pl.col("patient_id").is_not_null(), "is no whole number: number the patients"),
-        (length, in_range, "is no length in hours"),
+        (length, in_range, f"is no length in {columns.time_unit}"),
         (admission, pl.col("stamp").is_not_null(), "is no timestamp, as 2024-03-01 14:30 is"),
     ):
         given = pl.col(f"given {column}")
         rows = table.with_columns(given=given).filter(given.is_not_null())
         refuse(rows, ~good.fill_null(False), path, column, what)
+    _refuse_two_patients(path, table)
     return _one_a_stay(table.with_columns(pl.col("length_hours").fill_nan(None)), schema, columns, tally)
+
+
+def _length(path: Path, schema: pl.Schema, columns: TableColumns) -> pl.Expr:
+    if columns.length not in schema:
+        return pl.lit(None, pl.Float64)
+    return number(path, schema, columns.length) * IN_HOURS[columns.time_unit]
+
+
+def _refuse_two_patients(path: Path, stays: pl.DataFrame) -> None:
+    patients = stays.select("stay_id", "patient_id").drop_nulls().unique(maintain_order=True)
+    two = patients.filter(pl.col("stay_id").is_duplicated())
+    if len(two):
+        one, other = two.filter(pl.col("stay_id") == two["stay_id"][0])["patient_id"][:2]
+        raise ValueError(
+            f"{path}: stay {two['stay_id'][0]} is of the patients {one} and {other}: leave one of them out"
+        )
 
 
 def _one_a_stay(table: pl.DataFrame, schema: pl.Schema, columns: TableColumns, tally: Tally) -> pl.DataFrame:
@@ -107,12 +123,23 @@ def stays_of(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_admission(stays: pl.DataFrame, rows: pl.DataFrame, tally: Tally) -> pl.DataFrame:
-    """The stays, admitted with their first row that has a timestamp where nothing else is known."""
+    """The stays, admitted with their first row that has a timestamp where nothing else is known.
+
+    Raises ``ValueError`` for such a stay that has rows with hours too: they count from an unknown moment.
+    """
     stamped = rows.filter(pl.col("stamp").is_not_null() & pl.col("stay_id").is_not_null())
     first = stamped.group_by("stay_id").agg(pl.col("stamp").min(), pl.col("zoned").sort_by("stamp").first())
     at = stays.select(row_of(first)).to_series()
     stamp, zoned = first["stamp"].gather(at), first["zoned"].gather(at)
     assumed = stays["stamp"].is_null() & stamp.is_not_null()
+    in_hours = rows.filter(pl.col("hours").is_not_null())["stay_id"].unique()
+    both = stays.filter(assumed & stays["stay_id"].is_in(in_hours.to_list()))
+    if len(both):
+        raise ValueError(
+            f"stay {both['stay_id'][0]} has rows with timestamps and rows with hours ({len(both)} such "
+            "stays), and no time of admission from which both could count: give one kind, or the admission "
+            "in the stays file"
+        )
     what = "a stay without a time of admission; it begins with its first row"
     tally.add("no_admission", what, by_set(stays.filter(assumed)))
     zoned = stays["zoned"].zip_with(~assumed, zoned)
