@@ -124,10 +124,12 @@ def _by_prediction_time(
     sample[order] = np.cumsum(first) - 1
     of_stay, until = stay[order][first], time[order][first]
     label, mask = _laid_out(task, rows, (len(of_stay),), (sample,))
-    return Samples(of_stay, _starts(until, store.length_hours[of_stay], view, window), until, label, mask)
+    return Samples(
+        of_stay, window_starts(until, store.length_hours[of_stay], view, window), until, label, mask
+    )
 
 
-def _starts(until: Array, length_hours: Array, view: View, window: WindowConfig | None) -> Array:
+def window_starts(until: Array, length_hours: Array, view: View, window: WindowConfig | None) -> Array:
     """Where the most recent hours begin: with a grid, on an edge of its bins."""
     if window is None:
         return np.zeros_like(until)
