@@ -20,6 +20,7 @@ from slices.ssl.encoding import INPUTS, accepted_inputs
 from slices.training.batch import keywords
 from slices.training.serving.info import ModelInfo
 
+ROUNDING = 1e-5  # a threshold is some validation stay's own probability, computed in another batch
 WITH_TEMPERATURE = ("binary", "multiclass", "multilabel", "ordinal")
 
 
@@ -99,7 +100,8 @@ class TrainedModel(nn.Module):
         }
         self.train(was_training)
         if self.task.task_type in WITH_TEMPERATURE:
-            outputs["predicted"] = decide(outputs["probs"], self.task.task_type, self.thresholds)
+            plain = predictions(outputs["logits"], self.task.task_type)  # no temperature can move a decision
+            outputs["predicted"] = decide(plain, self.task.task_type, self.info.thresholds)
         return outputs
 
     @property
@@ -121,7 +123,8 @@ def decide(
 ) -> Float[Tensor, "*batch C"]:
     """1 where a class or label is decided for, 0 elsewhere, NaN where there is no threshold for it.
 
-    Binary and multilabel by threshold (at and above it), of several classes the likeliest.
+    Binary and multilabel by threshold (at and above it, whatever the rounding), of several classes the
+    likeliest.
 
     >>> decide(torch.tensor([[0.6, 0.4]]), "binary", (0.3,))
     tensor([[0., 1.]])
@@ -134,7 +137,7 @@ def decide(
     score = probs[..., -1:] if task_type == "binary" else probs
     if not len(edges):
         edges = torch.full((score.shape[-1],), math.nan)
-    alarm = torch.where(edges.isnan(), edges, (score >= edges).float())
+    alarm = torch.where(edges.isnan(), edges, (score >= edges * (1 - ROUNDING)).float())
     return torch.cat([1 - alarm, alarm], dim=-1) if task_type == "binary" else alarm
 
 
