@@ -103,7 +103,8 @@ print("alike", len(cases))
 """
 
 
-@pytest.mark.parametrize("kind", ["binary", pytest.param("attention", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["binary", "attention"])
 def test_the_exported_graph_runs_without_slices(
     kind: str, cli: CommandLine, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
