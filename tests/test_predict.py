@@ -17,6 +17,7 @@ from models import KINDS, made
 from slices.training.data.store import StayStore
 from slices.training.errors import UserError
 from slices.training.evaluation.report.files import read_predictions
+from slices.training.evaluation.selection import scaled
 from slices.training.serving import Ensemble, load_model, save_model
 from slices.training.serving.predicting import Predictor
 from slices.training.serving.streaming import write_stream
@@ -63,7 +64,9 @@ def test_a_table_in_raw_units_gives_the_test_predictions_of_fine_tuning(
     np.testing.assert_allclose(real["prediction_new"], real["prediction"], atol=1e-5)
     assert ours["stay_id"].n_unique() == len(StayStore(dataset_dir))  # also those without a label
     calibrated = predicted(cli, "model=tuned/model.safetensors", *table)
-    assert not np.allclose(calibrated["prediction"], ours["prediction"])
+    temperature = load_model("tuned/model.safetensors").info.temperature or 1.0
+    expected = scaled(ours["prediction"].to_numpy().astype(float), temperature)  # of each class or label
+    np.testing.assert_allclose(calibrated["prediction"], expected, atol=1e-4)
     assert calibrated["predicted"].equals(ours["predicted"])
 
 
@@ -273,7 +276,7 @@ def test_meds_predictions_are_in_the_schema_of_meds(cli: CommandLine, meds: list
     task = ["task=from_data", "task.task_name=died", "training.max_epochs=1", "data.splits.val_fraction=0.3"]
     done = cli("finetune", *meds, *scratch, *task, "hydra.run.dir=tuned")
     assert done.status == 0, done.err
-    found = predicted(cli, "model=tuned", *meds, "format=meds")
+    found = predicted(cli, "model=tuned", *meds, "format=meds", "at=labels")
     assert dict(found.schema) == {
         "subject_id": pl.Int64,
         "prediction_time": pl.Datetime("us"),
@@ -292,6 +295,8 @@ def test_meds_predictions_are_in_the_schema_of_meds(cli: CommandLine, meds: list
         from meds_evaluation.schema import PredictionSchema
 
         PredictionSchema.validate(found.to_arrow())
+    unlabelled = predicted(cli, "model=tuned", *meds, "format=meds").sort("subject_id")
+    assert unlabelled.equals(found.drop("boolean_value"))  # which MEDS wants whole or not at all
 
 
 def test_meds_predictions_are_of_binary_tasks(tiny: dict[str, Any], cli: CommandLine, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ from slices.encoders import load_encoder, save_encoder
 from slices.training.evaluation.report import EvaluateConfig, evaluate
 from slices.training.evaluation.selection import scaled
 from slices.training.serving import TrainedModel, load_model, save_model
+from slices.training.serving.build import trained_model
+from slices.training.serving.model import decide
 
 
 @pytest.fixture
@@ -53,26 +56,48 @@ def test_raw_units_give_what_the_module_gives_of_normalised_ones(
     assert torch.equal(found["logits"], expected["logits"]) and torch.equal(found["probs"], expected["probs"])
 
 
-@pytest.mark.parametrize("kind", ["prefixes", "multiclass", "multilabel", "ordinal", "a step"])
-def test_temperature_and_thresholds_are_those_of_the_evaluation(
-    kind: str, tiny: dict[str, Any], tmp_path: Path
-) -> None:
-    """And the probabilities are scaled as it scales them."""
-    model, _, data, file = made(tiny, tmp_path, kind)
+def informative(file: Path) -> None:
+    """Gives a binary prediction file labels that are drawn from its predictions, made more extreme."""
+    table = pl.read_parquet(file)
+    prob = table.filter(pl.col("output") == 1)["prediction"].to_numpy().astype(float)
+    prob = np.random.default_rng(0).permuted(np.linspace(0.2, 0.8, len(prob)))
+    truth = np.random.default_rng(1).random(len(prob)) < scaled(prob, 0.4)
+    both = {
+        "prediction": np.stack([1 - prob, prob], 1).ravel(),
+        "label": np.stack([~truth, truth], 1).ravel(),
+    }
+    table.with_columns(**{name: pl.Series(of).cast(pl.Float32) for name, of in both.items()}).write_parquet(
+        file
+    )
+
+
+def test_temperature_and_threshold_are_those_of_the_evaluation(tiny: dict[str, Any], tmp_path: Path) -> None:
+    _, module, data, file = made(tiny, tmp_path, "prefixes")
+    informative(file)
+    info = trained_model(module, data, file, "prefixes").info
     evaluation = evaluate(EvaluateConfig(predictions=(str(file),), n_resamples=2))
     (choice,) = evaluation.choices.values()
-    assert model.info.temperature == choice.temperature
-    if kind not in ("multiclass", "ordinal"):
-        assert model.info.thresholds == choice.thresholds
+    assert info.temperature == choice.temperature == pytest.approx(0.4, abs=0.15)
+    assert info.thresholds == choice.thresholds != (None,)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "ordinal", "a step"])
+def test_probabilities_are_scaled_as_in_the_evaluation(
+    kind: str, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    model, _, data, _ = made(tiny, tmp_path, kind)
     batch = data.cut(data.splits["test"], normalize=False)
-    plain, calibrated = model.uncalibrated().predict(batch)["probs"], model.predict(batch)["probs"]
-    assert choice.temperature is not None
+    plain, calibrated = (at(model, heat).predict(batch)["probs"] for heat in (None, 0.3))
     flat = plain.reshape(-1, plain.shape[-1]).double().numpy()
-    if kind == "multilabel":
-        expected = scaled(flat.ravel(), choice.temperature).reshape(flat.shape)
-    else:
-        expected = scaled(flat, choice.temperature)
-    np.testing.assert_allclose(calibrated.reshape(flat.shape).numpy(), expected, atol=1e-4)
+    expected = scaled(flat.ravel(), 0.3).reshape(flat.shape) if kind == "multilabel" else scaled(flat, 0.3)
+    np.testing.assert_allclose(calibrated.reshape(flat.shape).numpy(), expected, atol=1e-5)
+    assert not torch.allclose(plain, calibrated)
+
+
+def at(model: TrainedModel, temperature: float | None) -> TrainedModel:
+    """The same model at another temperature."""
+    info = dataclasses.replace(model.info, temperature=temperature)
+    return TrainedModel(model.encoder, model.head, model.normalizer, info)
 
 
 def test_the_decision_is_the_same_at_the_temperature_and_without(
@@ -81,10 +106,22 @@ def test_the_decision_is_the_same_at_the_temperature_and_without(
     """A temperature keeps the order, so the threshold goes with it."""
     model, _, data, _ = made(tiny, tmp_path, "prefixes")
     batch = data.cut(data.splits["test"], normalize=False)
-    with_it, without = model.predict(batch), model.uncalibrated().predict(batch)
+    with_it, without = at(model, 0.3).predict(batch), model.uncalibrated().predict(batch)
+    calibrated = decide(with_it["probs"], "binary", at(model, 0.3).thresholds)
     assert 0 < with_it["predicted"][:, 1].mean() < 1
     assert torch.equal(with_it["predicted"], without["predicted"])
-    assert not torch.equal(with_it["probs"], without["probs"])
+    assert (calibrated != without["predicted"]).sum() <= 2  # but for the stay that is the threshold
+
+
+def test_a_temperature_that_validation_rows_do_not_determine_is_not_used(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """Rows of one class are best served by probabilities of 0 and 1, or of a half: no use for new stays."""
+    model, module, data, file = made(tiny, tmp_path)
+    pl.read_parquet(file).with_columns(label=(pl.col("output") == 0).cast(pl.Float32)).write_parquet(file)
+    model = trained_model(module, data, file, "one class")
+    assert model.info.temperature is None and model.info.thresholds == (None,)
+    assert "0 positive" in model.info.notes[0] and "end of the range" in model.info.notes[1]
 
 
 def test_the_file_says_what_is_needed_elsewhere(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def predict(config: DictConfig) -> None:
     from slices.training.apps.run import Cost
     from slices.training.serving.config import PredictConfig
     from slices.training.serving.dataset import refuse_view_options
-    from slices.training.serving.meds import SCHEMA, admissions_of, meds_tables
+    from slices.training.serving.meds import admissions_of, meds_schema, meds_tables
     from slices.training.serving.predicting import Predictor
     from slices.training.serving.streaming import write_stream
 
@@ -48,7 +48,8 @@ def predict(config: DictConfig) -> None:
             _announce(predictor)
             tables, schema = predictor.tables(parsed.data.batch_size), predictor.schema
             if parsed.format == "meds":
-                tables, schema = meds_tables(tables, admissions_of(source, ensemble.first)), SCHEMA
+                tables = meds_tables(tables, admissions_of(source, ensemble.first))
+                schema = meds_schema(labelled=parsed.at == "labels")
             file = folder / "predictions.parquet"
             rows = write_stream(file, tables, schema)
     log.info("%s rows of %s predictions: %s, after %s", f"{rows:,}", f"{len(predictor.stays):,}", file, cost)

@@ -1,7 +1,8 @@
 """Predictions as MEDS files: the label schema of MEDS 0.4, and what ``meds-evaluation`` adds to it.
 
 ``subject_id, prediction_time, boolean_value, predicted_boolean_value, predicted_boolean_probability``, see
-https://github.com/kamilest/meds-evaluation, ``PredictionSchema``.
+https://github.com/kamilest/meds-evaluation, ``PredictionSchema``. ``boolean_value``, the label, may be left
+out but not be null: it is there where every prediction has one.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ def admissions_of(source: Source, model: TrainedModel) -> pl.DataFrame:
             "since admission: use format=slices, or data=meds"
         )
     return admissions
+
+
+def meds_schema(labelled: bool) -> pl.Schema:
+    """The columns, with those of labels where all predictions have one."""
+    return pl.Schema({name: kind for name, kind in SCHEMA.items() if labelled or name != "boolean_value"})
 
 
 def meds_tables(tables: Iterable[pl.DataFrame], admissions: pl.DataFrame) -> Iterator[pl.DataFrame]:
