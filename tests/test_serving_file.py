@@ -196,6 +196,13 @@ def test_what_does_not_fit_is_said_with_the_file(
     assert str(path) in str(refused.value)
 
 
+def test_a_model_that_could_not_be_loaded_is_not_written(model: TrainedModel, tmp_path: Path) -> None:
+    model.encoder.added = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"m.pt is not written.*unexpected added\.weight"):
+        save_model(tmp_path / "m.pt", model)
+    assert not (tmp_path / "m.pt").exists()
+
+
 def test_weights_too_many_or_too_few_are_listed(model: TrainedModel, tmp_path: Path) -> None:
     path = save_model(tmp_path / "model.pt", model)
     content = torch.load(path, weights_only=True)

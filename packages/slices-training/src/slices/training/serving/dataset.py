@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from slices.training.compose import command
 from slices.training.data.config import DataConfig
 from slices.training.data.definitions import build_definitions
 from slices.training.data.prepare import open_dataset, prepare_dataset
@@ -48,7 +49,8 @@ def new_stays(
             store = open_dataset(source, data.dataset_dir)
             log.info("stays: the prepared dataset %s", data.dataset_dir)
         except (DatasetError, FileNotFoundError) as error:
-            log.info("stays: prepared for this run alone (%s)", str(error).splitlines()[0])
+            why = str(error).splitlines()[0]
+            log.info("stays: prepared for this run alone; %s keeps them (%s)", command("prepare"), why)
             store = prepare_dataset(source, Path(beside) / "stays", jobs=jobs)
         for rule in store.manifest.drops.values():
             log.info("%9s  %s", f"{rule['count']:,}", rule["description"])

@@ -30,18 +30,24 @@ def save_model(path: str | os.PathLike[str], model: TrainedModel) -> Path:
     """Write a model to ``.pt`` or ``.safetensors``, by the path's ending; whole or not at all.
 
     Raises:
-        ValueError: another ending, or an encoder whose class is not registered.
+        ValueError: another ending, an encoder whose class is not registered, or a model that could not be
+            loaded from it, such as one with layers added to a registered encoder.
         TypeError: a config with something in it that is not a plain value.
     """
     path = checked_path(path)
-    header = {
+    header: Header = {
         "format": MODEL.format,
         "format_version": FORMAT_VERSION,
         "encoder": encoder_header(model.encoder, model.normalizer, model.card),
         "head": asdict(model.head.config),
         "model": asdict(model.info),
     }
-    write_file(path, plain_header(header), _weights(model))
+    header, weights = plain_header(header), _weights(model)
+    try:
+        _model_of(header, weights)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is not written, since it could not be loaded: {error}") from error
+    write_file(path, header, weights)
     return path
 
 
@@ -57,18 +63,22 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     header, weights = read_file(path, MODEL)
     try:
         _check_header(header)
-        of_part = {part: _below(weights, f"{part}.") for part in PARTS}
-        if foreign := weights.keys() - {f"{part}.{name}" for part in PARTS for name in of_part[part]}:
-            raise ValueError(f"unexpected {', '.join(sorted(foreign))}")
-        loaded = encoder_of(header["encoder"], of_part["encoder"])
-        if loaded.normalizer is None:
-            raise ValueError("it has no normaliser")
-        head = build_task_head(make_config(TaskHeadConfig, header["head"], "head"))
-        put_weights(head, of_part["head"])
-        info = make_config(ModelInfo, header["model"], "model")
-        return TrainedModel(loaded.encoder, head, loaded.normalizer, info, loaded.card)
+        return _model_of(header, weights)
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
+
+
+def _model_of(header: Header, weights: dict[str, Tensor]) -> TrainedModel:
+    of_part = {part: _below(weights, f"{part}.") for part in PARTS}
+    if foreign := weights.keys() - {f"{part}.{name}" for part in PARTS for name in of_part[part]}:
+        raise ValueError(f"unexpected {', '.join(sorted(foreign))}")
+    loaded = encoder_of(header["encoder"], of_part["encoder"])
+    if loaded.normalizer is None:
+        raise ValueError("it has no normaliser")
+    head = build_task_head(make_config(TaskHeadConfig, header["head"], "head"))
+    put_weights(head, of_part["head"])
+    info = make_config(ModelInfo, header["model"], "model")
+    return TrainedModel(loaded.encoder, head, loaded.normalizer, info, loaded.card)
 
 
 def _weights(model: TrainedModel) -> dict[str, Tensor]:
