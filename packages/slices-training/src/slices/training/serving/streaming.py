@@ -19,18 +19,27 @@ def write_stream(path: Path, tables: Iterator[pl.DataFrame], schema: pl.Schema) 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     rows = 0
+    failed: list[Exception] = []
 
     def source(
         columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch: int | None
     ) -> Iterator[pl.DataFrame]:
         nonlocal rows
-        for table in tables:
-            rows += len(table)
-            yield table.select(schema.keys()).cast(schema)
+        try:
+            for table in tables:
+                rows += len(table)
+                yield table.select(schema.keys()).cast(schema)
+        except Exception as error:
+            failed.append(error)
+            raise
 
     try:
         register_io_source(source, schema=schema).sink_parquet(partial, row_group_size=ROW_GROUP)
         partial.replace(path)
+    except pl.exceptions.PolarsError:  # older releases of polars wrap what is raised in a source
+        if failed:
+            raise failed[0] from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
     return rows
