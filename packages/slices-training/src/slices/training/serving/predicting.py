@@ -87,7 +87,8 @@ class Predictor:
 
         ``prediction`` is the calibrated probability, or the value; ``predicted`` is 1 where the class or
         label is decided for, null without a threshold; ``label`` is null where it is not known. ``split`` is
-        that of the model's own training where the dataset is the one it was trained on, else "test".
+        that of the model's own training ("unused": none of them) where the dataset is the one it was trained
+        on, else "test".
         """
         about = {"task": self.model.task.task_name, "task_type": self.model.task.task_type}
         constant = {name: pl.lit(value) for name, value in (about | {"model": self.ensemble.name}).items()}
