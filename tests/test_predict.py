@@ -304,3 +304,14 @@ def test_meds_predictions_are_of_binary_tasks(tiny: dict[str, Any], cli: Command
     words = [f"data.dataset_dir={tiny['dataset_dir']}", "data.source.n_stays=120"]
     done = cli("predict", f"model={file}", "format=meds", *words)
     assert done.status == 2 and "of binary tasks" in done.err
+
+
+def test_a_window_is_the_hours_before_the_prediction(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """As in training, where a sample is what was known at a label's time."""
+    section = tiny | {"window": {"length": 16.0, "stride": 16.0}}
+    model, _, data, file = made(section, tmp_path, "prefixes")
+    expected = pl.read_parquet(file)
+    hours = tuple(sorted(set(expected["prediction_time"])))
+    found = pl.concat(Predictor(Ensemble({"one": model.uncalibrated()}), data.store, at=hours).tables(500))
+    both = expected.join(found, on=list(SAME), how="left", suffix="_new")
+    np.testing.assert_allclose(both["prediction_new"], both["prediction"], atol=1e-5)

@@ -124,16 +124,14 @@ def _by_prediction_time(
     sample[order] = np.cumsum(first) - 1
     of_stay, until = stay[order][first], time[order][first]
     label, mask = _laid_out(task, rows, (len(of_stay),), (sample,))
-    return Samples(
-        of_stay, window_starts(until, store.length_hours[of_stay], view, window), until, label, mask
-    )
+    end = np.minimum(until, np.minimum(store.length_hours[of_stay], view.horizon))
+    start = np.zeros_like(until) if window is None else last_hours(end, view, window)
+    return Samples(of_stay, start, until, label, mask)
 
 
-def window_starts(until: Array, length_hours: Array, view: View, window: WindowConfig | None) -> Array:
-    """Where the most recent hours begin: with a grid, on an edge of its bins."""
-    if window is None:
-        return np.zeros_like(until)
-    start = np.maximum(np.minimum(until, np.minimum(length_hours, view.horizon)) - window.length, 0)
+def last_hours(end: Array, view: View, window: WindowConfig) -> Array:
+    """Where the last window before ``end`` begins: with a grid, on an edge of its bins."""
+    start = np.maximum(end - window.length, 0)
     if view.bin_width is not None:
         start = np.ceil((start - EDGE) / view.bin_width) * view.bin_width
     return np.maximum(start, 0).astype(np.float32)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slices.training.data.columns import Columns, match_columns
 from slices.training.data.loader import StayLoader, StaySampler
-from slices.training.data.samples import Samples, unlabelled, window_starts
+from slices.training.data.samples import Samples, last_hours, unlabelled
 from slices.training.data.schema import Variable
 from slices.training.data.store import StayStore
 from slices.training.data.views import Array, Index, View
@@ -51,7 +51,8 @@ class NewStays:
 
     def ask(self, stay: Index, until: Array) -> None:
         """From here on the samples are these stays (their positions), each seen up to its hour."""
-        start = window_starts(until, self.store.length_hours[stay], self.view, self.window)
+        end = np.minimum(until, np.minimum(self.store.length_hours[stay], self.view.horizon))
+        start = np.zeros_like(until) if self.window is None else last_hours(end, self.view, self.window)
         self.samples = Samples(stay, start, until)
 
     def ask_at(self, hours: Sequence[float]) -> None:
