@@ -134,7 +134,7 @@ def last_hours(end: Array, view: View, window: WindowConfig) -> Array:
     start = np.maximum(end - window.length, 0)
     if view.bin_width is not None:
         start = np.ceil((start - EDGE) / view.bin_width) * view.bin_width
-    return np.maximum(start, 0).astype(np.float32)
+    return np.asarray(np.maximum(start, 0), dtype=np.float32)
 
 
 def _by_step(
