@@ -33,6 +33,7 @@ from slices.training.data.config import DataConfig
 from slices.training.data.sources.base import SOURCE_CONFIG_REGISTRY
 from slices.training.evaluation.report import EvaluateConfig
 from slices.training.optim import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
+from slices.training.serving.config import EmbedConfig, ExportConfig, PredictConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -43,6 +44,9 @@ APPS: dict[str, Any] = {
     "finetune": FineTuneConfig,
     "benchmark": BenchmarkConfig,
     "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "embed": EmbedConfig,
+    "export": ExportConfig,
 }
 EMPTY = {"checkpoint", "none"}  # files that stand for "nothing chosen"
 FROM_THE_RUN = {"batch_size", "dataset_dir", "encoder_path", "checkpoint_path"}
@@ -236,6 +240,7 @@ def test_every_option_has_an_effect(
         "data.splits.n_folds=null",
     ]
     once = ["+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"]
+    stays = [word for word in data if word.startswith(("data.dataset_dir", "data.source"))]
     finetuned, dataset = "finetuned", data[0].removeprefix("data.dataset_dir=")
     for app, typed in (
         ("prepare", data),
@@ -244,6 +249,9 @@ def test_every_option_has_an_effect(
         ("finetune", [*on_tiny, *folds, "data.label_fraction=0.5", f"hydra.run.dir={finetuned}"]),
         ("benchmark", [*data, *small, *once]),
         ("evaluate", [f"predictions=[{finetuned}]", f"groups={dataset}", "n_resamples=20"]),
+        ("predict", [f"model={finetuned}", *stays]),
+        ("embed", [f"model={finetuned}", *stays]),
+        ("export", [f"model={finetuned}"]),
     ):
         done = cli(app, *typed)
         assert done.status == 0, done.err

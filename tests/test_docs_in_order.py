@@ -45,6 +45,13 @@ def write_table(data: Path) -> None:
         (data / f"{name}.csv").write_text("\n".join(lines))
 
 
+def write_examples(folder: Path) -> None:
+    """The files that pages show: a name in the text, then their lines."""
+    for page in PAGES:
+        for name, lines in re.findall(r"`(data/\w+\.csv)`[^`]*```csv\n(.*?)```", page.read_text(), re.DOTALL):
+            (folder / name).write_text(lines)
+
+
 def link_real_data(data: Path) -> None:
     """Where the commands look for it: the first stays of PhysioNet 2012, the demos of MIMIC."""
     target = data / "physionet2012"
@@ -68,7 +75,7 @@ def made_small(app: str, words: list[str]) -> list[str]:
     words = [re.sub(r"(outputs/\w+)/<time>", newest, word) for word in words]
     if app == "evaluate":
         return [word.replace("synthetic-2000", f"synthetic-{N_STAYS}") for word in words]
-    if "--help" in words or any(word.startswith("resume=") for word in words):
+    if app == "export" or "--help" in words or any(word.startswith("resume=") for word in words):
         return words
     small = SMALL.get(app, []).copy()
     if app != "pretrain" and any(word.startswith("encoder=") for word in words):
@@ -87,6 +94,7 @@ def newest(folder: re.Match[str]) -> str:
 def test_all_commands_run_in_their_order(cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_table(tmp_path / "data")
+    write_examples(tmp_path)
     if SHARED.is_dir():
         link_real_data(tmp_path / "data")
     left_out = 0

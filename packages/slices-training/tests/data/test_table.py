@@ -180,3 +180,16 @@ def test_files_that_come_or_change_later_make_another_dataset(table: Table) -> N
     table.rows(name="more.parquet")
     with pytest.raises(ValueError, match=r"data\.source\.raw was 1 file .* is 2 files .*overwrite=true"):
         prepare_dataset(build_source(source), table.folder / "dataset")
+
+
+def test_a_text_static_has_the_categories_of_the_vocabulary(table: Table) -> None:
+    """Those that a file lacks are 0 in it, not unobserved."""
+    vocabulary = table.folder / "words.yaml"
+    vocabulary.write_text("hr: {}\nlact: {}\nunit_icu: {static: true}\nunit_ward: {static: true}\n")
+    table.rows()
+    options: dict[str, Any] = {"statics": ["unit"], "vocabulary": str(vocabulary)}
+    store = table.prepare(
+        stays=table.file("stays.csv", {"stay_id": [1, 2], "unit": ["icu", None]}), **options
+    )
+    static = [event for event in events(store) if event[2].startswith("unit")]
+    assert static == [(1, 0.0, "unit_icu", 1.0), (1, 0.0, "unit_ward", 0.0)]

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import ENCODER_REGISTRY, BaseEncoder
 from .config import require
 from .factory import build_encoder
-from .files import FORMAT, Header, Weights, checked_path, read_file, write_file
+from .files import ENCODER, Header, Weights, checked_path, read_file, write_file
 from .normalizer import Normalizer
 from .registry import make_config
 
@@ -82,24 +82,8 @@ def save_encoder(
         TypeError: a config or card with something in it that is not a plain value.
     """
     path = checked_path(path)
-    card = card or EncoderCard()
-    _check_widths(encoder, normalizer, card)
-    header = _plain(
-        {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "name": ENCODER_REGISTRY.name_of(type(encoder)),
-            "config": asdict(encoder.config),
-            "normalizer": normalizer and normalizer.to_dict(),
-            "card": asdict(card) | {"versions": _versions() | card.versions},
-        }
-    )
-    # Copies, so that tied weights and views are written whole.
-    weights = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in encoder.state_dict().items()
-    }
-    write_file(path, header, weights)
+    header = {"format": ENCODER.format, "format_version": FORMAT_VERSION}
+    write_file(path, header | encoder_header(encoder, normalizer, card), weights_of(encoder))
     return path
 
 
@@ -120,15 +104,47 @@ def load_encoder(path: str | os.PathLike[str]) -> LoadedEncoder:
     path = checked_path(path)
     header, weights = _read(path)
     try:
-        encoder = build_encoder(header["name"], header["config"])
-        normalizer = header["normalizer"] and Normalizer.from_dict(header["normalizer"])
-        card = make_config(EncoderCard, header["card"], "card")
-        _check_widths(encoder, normalizer, card)
-        _check_weights(encoder, weights)
-        encoder.load_state_dict(weights)
+        return encoder_of(header, weights)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
+
+
+def encoder_header(
+    encoder: BaseEncoder, normalizer: Normalizer | None = None, card: EncoderCard | None = None
+) -> Header:
+    """All of an encoder but its weights, as plain values; raises as ``save_encoder`` does."""
+    card = card or EncoderCard()
+    _check_widths(encoder, normalizer, card)
+    return plain_header(
+        {
+            "name": ENCODER_REGISTRY.name_of(type(encoder)),
+            "config": asdict(encoder.config),
+            "normalizer": normalizer and normalizer.to_dict(),
+            "card": asdict(card) | {"versions": _versions() | card.versions},
+        }
+    )
+
+
+def encoder_of(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> LoadedEncoder:
+    """The encoder of these plain values and weights, in eval mode.
+
+    Raises:
+        TypeError, ValueError: what does not fit, all of it listed.
+    """
+    encoder = build_encoder(header["name"], header["config"])
+    normalizer = header["normalizer"] and Normalizer.from_dict(header["normalizer"])
+    card = make_config(EncoderCard, header["card"], "card")
+    _check_widths(encoder, normalizer, card)
+    put_weights(encoder, weights)
     return LoadedEncoder(encoder.eval(), normalizer, card)
+
+
+def weights_of(module: nn.Module) -> Weights:
+    """Its named tensors as copies on the CPU, so that tied weights and views are written whole."""
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
 
 
 def read_card(path: str | os.PathLike[str]) -> EncoderCard:
@@ -146,12 +162,12 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("slices-encoders", "torch")}
 
 
-def _plain(header: dict[str, Any]) -> dict[str, Any]:
+def plain_header(header: dict[str, Any]) -> Header:
     """The same in JSON's types, so that both kinds of file hold the same. ``TypeError`` if it cannot."""
     try:
         plain: dict[str, Any] = json.loads(json.dumps(header))
     except TypeError as error:
-        raise TypeError(f"an encoder's config and card must hold plain values only: {error}") from error
+        raise TypeError(f"configs and cards in a file must hold plain values only: {error}") from error
     return plain
 
 
@@ -178,9 +194,13 @@ def _check_widths(encoder: BaseEncoder, normalizer: Normalizer | None, card: Enc
         require(width in (None, d_input), f"{what} {width} variables, the encoder {d_input}")
 
 
-def _check_weights(encoder: BaseEncoder, weights: Mapping[str, Tensor]) -> None:
-    """Names, shapes and kinds (floating, integer, boolean) must be the same; all that differs is listed."""
-    expected = encoder.state_dict()
+def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Weights of the same names, shapes and kinds (floating, integer, boolean), put into a module.
+
+    Raises:
+        ValueError: others; all that differs is listed.
+    """
+    expected = module.state_dict()
     wrong = [f"missing {name}" for name in expected.keys() - weights.keys()]
     wrong += [f"unexpected {name}" for name in weights.keys() - expected.keys()]
     for name in expected.keys() & weights.keys():
@@ -190,6 +210,7 @@ def _check_weights(encoder: BaseEncoder, weights: Mapping[str, Tensor]) -> None:
         if _kind(here) != _kind(there):
             wrong.append(f"{name} is {there.dtype}, not {here.dtype}")
     require(not wrong, "its weights do not fit its config: " + "; ".join(sorted(wrong)))
+    module.load_state_dict(dict(weights))
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:

@@ -9,7 +9,7 @@ import ctypes
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -20,7 +20,16 @@ from .config import require
 Header = dict[str, Any]
 Weights = dict[str, Tensor]
 
-FORMAT = "slices-encoder"
+
+class FileKind(NamedTuple):
+    """What a file holds: the name of its format, what that is called, and what writes it."""
+
+    format: str
+    content: str
+    writer: str
+
+
+ENCODER = FileKind("slices-encoder", "encoder", "save_encoder")
 _SAFETENSORS_DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -43,7 +52,7 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: Path, header: Header, weights: Weights) -> None:
-    """Write beside ``path`` first, then put it in its place."""
+    """Write beside ``path`` first, then put it in its place. ``header["format"]`` names its kind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -56,16 +65,17 @@ def write_file(path: Path, header: Header, weights: Weights) -> None:
         part.unlink(missing_ok=True)
 
 
-def read_file(path: Path) -> tuple[Header, Weights]:
+def read_file(path: Path, kind: FileKind = ENCODER) -> tuple[Header, Weights]:
     """Header and weights as written. ``ValueError`` for a damaged or foreign file, naming it."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no encoder at {path}")
+        raise FileNotFoundError(f"there is no {kind.content} at {path}")
     try:
-        header, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path)
-        require(isinstance(header, dict) and header.get("format") == FORMAT, f"its format is not {FORMAT!r}")
+        header, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path, kind)
+        known = isinstance(header, dict) and header.get("format") == kind.format
+        require(known, f"its format is not {kind.format!r}")
     except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
         raise ValueError(
-            f"cannot read {path}: it is damaged, cut short or was not written by save_encoder; "
+            f"cannot read {path}: it is damaged, cut short or was not written by {kind.writer}; "
             f"save or download it again ({type(error).__name__}: {error})"
         ) from error
     return header, weights
@@ -81,15 +91,17 @@ def _read_pt(path: Path) -> tuple[Header, Weights]:
     return header, dict(weights)
 
 
-def _read_safetensors(path: Path) -> tuple[Header, Weights]:
+def _read_safetensors(path: Path, kind: FileKind) -> tuple[Header, Weights]:
     with safe_open(path, framework="pt", device="cpu") as file:
-        header = json.loads((file.metadata() or {})[FORMAT])
+        metadata = file.metadata() or {}
+        require(kind.format in metadata, f"its format is not {kind.format!r}")
+        header = json.loads(metadata[kind.format])
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _write_safetensors(path: Path, header: Header, weights: Weights) -> None:
     """The format is short, and the library's own writer needs numpy, which torch does not bring along."""
-    entries: dict[str, Any] = {"__metadata__": {FORMAT: json.dumps(header)}}
+    entries: dict[str, Any] = {"__metadata__": {header["format"]: json.dumps(header)}}
     end = 0
     for name, tensor in weights.items():
         dtype = _SAFETENSORS_DTYPES.get(tensor.dtype)

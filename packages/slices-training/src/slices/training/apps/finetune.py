@@ -27,6 +27,9 @@ def finetune(config: DictConfig) -> float:
     from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
     from slices.training.apps.run import Run, announce, make_trainer
     from slices.training.config import FineTuneConfig
+    from slices.training.serving import save_model
+    from slices.training.serving.build import trained_model
+    from slices.training.serving.ensemble import MODEL_FILE
 
     with checking_what_was_asked():
         run = Run.start(config)
@@ -62,8 +65,11 @@ def finetune(config: DictConfig) -> float:
         log.info("%s", show_predictions(file, datamodule.task))
         log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
         log.info("predictions of the validation and test stays: %s", file)
-        log.info("model: %s, after %s", best, run.cost)
+        model = trained_model(module, datamodule, file, name=_name(module))
+        saved = save_model(run.folder / MODEL_FILE, model)
+        log.info("model: %s, for new stays %s, after %s", best, saved, run.cost)
         log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
+        log.info("or, for new stays: %s", command("predict") + f" model={run.folder} data=...")
     assert checkpoints.best_model_score is not None
     return float(checkpoints.best_model_score)
 

@@ -44,12 +44,14 @@ def match_columns(
     units: Sequence[str] = (),
     *,
     adapt: bool = False,
+    option: str = "training.adapt_variables",
 ) -> Columns:
     """Columns for the wanted names, in their order; by default the dataset's own.
 
     Raises ``ValueError`` listing what the dataset lacks and what it has besides, unless ``adapt``: then
     the former is unobserved, the latter dropped, and both are logged. With ``units``, those of ``wanted``,
-    it also raises ``ValueError`` listing the variables that the dataset has in another unit.
+    it also raises ``ValueError`` listing the variables that the dataset has in another unit. ``option`` is
+    what the user sets for ``adapt``.
 
     >>> match_columns([Variable(name="hr"), Variable(name="age", static=True)], ["age", "hr"]).static
     (0,)
@@ -62,7 +64,7 @@ def match_columns(
         if not adapt:
             raise ValueError(
                 f"the variables of the dataset are not those expected (missing: {missing}; extra: {extra}): "
-                "use theirs, or training.adapt_variables=true (missing ones unobserved, extra ones dropped)"
+                f"use theirs, or {option}=true (missing ones unobserved, extra ones dropped)"
             )
         log.warning("variables unobserved in this dataset: %s; dropped from it: %s", missing, extra)
     other = [

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import polars as pl
+
 from slices.encoders.registry import Registry, make_config
 from slices.training.data.definitions.base import Definition
 from slices.training.data.raw import files_under
@@ -98,6 +100,10 @@ class Source(ABC):
     @abstractmethod
     def read(self, part: Part, tally: Tally) -> Iterator[Chunk]:
         """The stays of a part, in chunks that fit into memory; what is dropped or repaired is tallied."""
+
+    def admissions(self) -> pl.DataFrame | None:
+        """``stay_id`` and ``admission``, the timestamp its hours count from; None: it knows only hours."""
+        return None
 
     def places(self) -> dict[str, str]:
         """Where the raw data lies, as absolute paths: the text options that do not decide the content."""

@@ -64,6 +64,20 @@ def _categories(path: Path, column: str) -> tuple[str, ...]:
     return tuple(values)
 
 
+def with_known(static: Static, vocabulary: Mapping[str, Variable]) -> Static:
+    """The same with the categories that a vocabulary has besides, as statics named ``<column>_<category>``.
+
+    So that a file in which one is absent says so: 0, not unobserved.
+    """
+    prefix = f"{static.column}_"
+    known = {name for name, variable in vocabulary.items() if variable.static and name.startswith(prefix)}
+    if not static.categories:
+        return static
+    return Static(
+        static.column, tuple(sorted({*static.categories, *(n.removeprefix(prefix) for n in known)}))
+    )
+
+
 def raw_statics(statics: Sequence[Static]) -> list[pl.Expr]:
     """Their columns, under names that clash with no other."""
     return [pl.col(static.column).alias(PREFIX + static.column) for static in statics]

@@ -129,6 +129,15 @@ class MedsSource(Source):
                 outcomes_of(theirs, ends),
             )
 
+    def admissions(self) -> pl.DataFrame:
+        """When each stay starts, read from the files again: a dataset keeps hours only."""
+        splits, tables = read_splits(self.raw), []
+        for path in find_shards(self.raw):
+            shard, tally = Shard(path, self.codes, self.config.stays), Tally()
+            tables.append(shard.stays(shard.subjects(splits, tally), tally))
+        stays = pl.concat([table.select("stay_id", admission="start") for table in tables])
+        return stays.cast({"admission": pl.Datetime("us")})
+
     def _label_files(self) -> dict[str, list[Path]]:
         return {name: table.files(self.raw) for name, table in self.config.labels.items()}
 

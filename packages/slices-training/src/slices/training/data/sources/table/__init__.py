@@ -15,7 +15,7 @@ import polars as pl
 from slices.encoders.registry import unknown
 from slices.training.data.schema import LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
-from slices.training.data.sources.statics import Static, find_statics, static_events
+from slices.training.data.sources.statics import Static, find_statics, static_events, with_known
 from slices.training.data.vocabulary import read_vocabulary, stamped
 
 from .config import TableColumns, TableConfig
@@ -38,7 +38,7 @@ class TableSource(Source):
     has a row is one. A stay ends after the length in the stays file, else with its last row or label.
     """
 
-    version = 2
+    version = 3  # 3: all categories of a static that the vocabulary has, also where the file has some
     config: TableConfig
 
     def __init__(self, config: TableConfig) -> None:
@@ -80,7 +80,8 @@ class TableSource(Source):
         path = Path(config.stays)
         schema = check_stays(path, config.columns, config.statics)
         known = self.vocabulary if config.vocabulary is not None else {}
-        return find_statics(path, schema, config.statics, known)
+        found = find_statics(path, schema, config.statics, known)
+        return tuple(with_known(static, known) for static in found)
 
     @cached_property
     def variables(self) -> tuple[Variable, ...]:  # known once the files are seen

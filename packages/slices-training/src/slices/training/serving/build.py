@@ -1,0 +1,92 @@
+"""The model that a fine-tuning run leaves: its parts, and what is chosen on its validation rows."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from slices.encoders.registry import make_config
+from slices.training.card import PACKAGES
+from slices.training.data.datamodule import StayDataModule
+from slices.training.data.schema import Variable
+from slices.training.evaluation.report.alignment import predictions_of
+from slices.training.evaluation.report.choices import Choice, choose
+from slices.training.evaluation.report.files import read_predictions
+from slices.training.evaluation.selection import HOTTEST, ThresholdRule
+from slices.training.finetuning import FineTuneModule
+from slices.training.serving.info import ModelInfo, ModelTask, ViewConfig
+from slices.training.serving.model import WITH_TEMPERATURE, TrainedModel
+
+RULE: ThresholdRule = "youden"
+VIEW = ("resolution", "horizon", "window", "max_steps", "aggregate")
+EDGE = 1e-3  # hours by which equal prediction times may differ
+
+
+def trained_model(
+    module: FineTuneModule, datamodule: StayDataModule, predictions: Path, name: str
+) -> TrainedModel:
+    """The module as it is now, with temperature and thresholds from the validation rows of its predictions.
+
+    Args:
+        module: with the weights to keep.
+        datamodule: what it was trained on.
+        predictions: the file that the run wrote of its validation and test stays.
+        name: encoder and objective.
+    """
+    assert module.normalizer is not None and module.card is not None and datamodule.task is not None
+    choice = _choice(module, predictions)
+    config = datamodule.config
+    info = ModelInfo(
+        name=name,
+        task=ModelTask(
+            classes=datamodule.task.classes,
+            per_step=datamodule.labels_a_step,
+            predict_at=None if datamodule.labels_a_step else _only_time(datamodule),
+        ),
+        variables=tuple(variable.to_dict() for variable in _variables(module, datamodule)),
+        view=make_config(ViewConfig, {key: getattr(config, key) for key in VIEW}, "data"),
+        temperature=choice.temperature,
+        thresholds=choice.thresholds,
+        threshold_rule=RULE,
+        notes=choice.notes,
+        data=datamodule.fingerprint(),
+        versions={package: version(package) for package in PACKAGES},
+    )
+    return TrainedModel(module.encoder, module.head, module.normalizer, info, module.card)
+
+
+def _choice(module: FineTuneModule, predictions: Path) -> Choice:
+    """As ``slices-evaluate`` chooses, but for a temperature that runs off, as with rows of one class."""
+    head = module.head.config
+    if head.task_type not in WITH_TEMPERATURE:
+        return Choice()
+    contents = read_predictions([str(predictions)])
+    ((_, splits),) = contents.models.items()
+    validation = predictions_of(splits["val"]) if "val" in splits else None
+    n_labels = {"binary": 1, "multilabel": head.n_outputs}.get(head.task_type, 0)
+    choice = choose(validation, contents.task_type, RULE, n_labels)
+    if choice.temperature is None or 1 / HOTTEST < choice.temperature < HOTTEST:
+        return choice
+    note = f"temperature {choice.temperature:g} is an end of the range: validation rows do not determine it"
+    return choice._replace(temperature=None, notes=(*choice.notes, note))
+
+
+def _only_time(datamodule: StayDataModule) -> float | None:
+    """The prediction time of all training labels, where there is only one."""
+    times = datamodule.samples.until[datamodule.splits["train"]]
+    return float(times[0]) if np.ptp(times) < EDGE else None
+
+
+def _variables(module: FineTuneModule, datamodule: StayDataModule) -> list[Variable]:
+    """The columns; those that the data lacks as far as the encoder's file describes them."""
+    known = {variable.name: variable for variable in datamodule.store.variables}
+    assert module.card is not None
+    names = module.card.variables
+    units = module.card.units or ("",) * len(names)
+    static = set(module.encoder.config.static_columns)
+    return [
+        known.get(name) or Variable(name=name, unit=unit, static=i in static)
+        for i, (name, unit) in enumerate(zip(names, units, strict=True))
+    ]
