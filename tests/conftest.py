@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ torch.set_num_threads(1)
 def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the tests' synthetic stays are prepared, once."""
     return tmp_path_factory.mktemp("datasets") / "synthetic"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data, where there is one."""
+    path = Path(os.environ.get("SLICES_SHARED_DATA", CONFIGS.parents[1] / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no real data at {path} (set SLICES_SHARED_DATA)")
+    return path
 
 
 @pytest.fixture

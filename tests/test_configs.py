@@ -139,6 +139,7 @@ ELSEWHERE = {
     FineTuningConfig: {"max_epochs", "batch_size"},
     PretrainConfig: {"resume"},
     FineTuneConfig: {"resume"},
+    TaskConfig: {"interval_ends"},  # of survival tasks: test_survival_task.py
     LinearConfig: {"n_layers"},  # shared with all encoders; only checked to be 1
 }
 # who reads options without doing anything by them: checks, copies, comparisons

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -366,17 +367,32 @@ def test_another_split_is_refused_where_test_stays_may_have_been_trained_on(
     """And only there: the answer is held against the splits themselves."""
 
     def known(splits: SplitConfig, dataset: str) -> dict[str, Any]:
-        return {"source": "s", "dataset": dataset, "splits": plain(splits)}
+        return {"source": "s", "dataset": dataset, "patients": dataset, "splits": plain(splits)}
 
     patients = np.arange(600)
     sets = np.array(["a", "b", "c"])[patients % 3].tolist()
+    stays = pl.DataFrame({"patient_id": patients, "set": sets})
     trained, tested = (split_stays(patients, sets, s)[k] for s, k in ((then, "train"), (now, "test")))
-    assert bool(set(trained) & set(tested)) is not allowed
-    with nullcontext() if allowed else pytest.raises(ValueError, match="another split"):
-        refuse_other_split(known(then, "d"), known(now, "d"))
-    refuse_other_split(known(then, "d"), known(now, "e"))
+    both = sorted(set(trained.tolist()) & set(tested.tolist()))
+    assert bool(both) is not allowed
+    named = rf"held {len(both)} of the patients.*\({', '.join(map(str, both[:5]))}, \.\.\."
+    with nullcontext() if allowed else pytest.raises(ValueError, match=named):
+        refuse_other_split(known(then, "d"), known(now, "d"), stays)
+    refuse_other_split(known(then, "d"), known(now, "e"), stays)
     assert ("another split" in caplog.text) is not allowed
-    refuse_other_split({}, known(now, "d"))
+    refuse_other_split({}, known(now, "d"), stays)
+    with nullcontext() if allowed else pytest.raises(ValueError, match=named):  # tasks were added
+        refuse_other_split(known(then, "d"), known(now, "d") | {"dataset": "e"}, stays)
+
+
+def test_sets_of_pretraining_that_are_not_here_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    stays = pl.DataFrame({"patient_id": np.arange(60), "set": ["a"] * 60})
+    then, now = (
+        {"source": "s", "dataset": name, "patients": name, "splits": plain(splits)}
+        for name, splits in (("d", A_TO_B), ("e", FRACTION))
+    )
+    refuse_other_split(then, now, stays)
+    assert "held patients to be tested on, if the dataset of then (d)" in caplog.text
 
 
 def test_what_a_step_sums_up_is_compared_with_pretraining(caplog: pytest.LogCaptureFixture) -> None:

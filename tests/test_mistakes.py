@@ -13,10 +13,12 @@ import polars as pl
 import pytest
 
 from cli import CommandLine
-from slices.encoders import EncoderCard, Normalizer, build_encoder, save_encoder
+from slices.encoders import EncoderCard, Normalizer, build_encoder, load_encoder, save_encoder
 from slices.training.compose import config_dir
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import dataset_info
+from slices.training.data.splits import SplitConfig, digest_of, split_stays
+from slices.training.data.store import StayStore
 
 # app, what is typed, what the answer must hold
 SCRATCH = ["checkpoint_path=null", "training.freeze_encoder=false"]
@@ -283,13 +285,36 @@ def test_a_checkpoint_that_is_none(ending: str, cli: CommandLine, on_tiny: list[
     assert str(path) in done.err
 
 
-def test_an_encoder_pretrained_on_the_stays_to_be_tested_on(cli: CommandLine, on_tiny: list[str]) -> None:
-    gru = ["encoder=gru", "encoder.d_model=8"]
-    assert cli("pretrain", *on_tiny, *gru, "data.splits.n_folds=3", "data.splits.fold=0").status == 0
-    other = [*on_tiny, "data.splits.n_folds=3", "data.splits.fold=1"]
-    done = cli("finetune", *other)
-    assert done.status == 2 and "another split" in done.err, done.err
-    assert cli("finetune", *other, "training.allow_other_split=true").status == 0
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        ({"n_folds": 3, "fold": 0}, {"n_folds": 3, "fold": 1}),
+        ({"seed": 0}, {"seed": 1}),
+    ],
+    ids=["fold", "seed"],
+)
+def test_an_encoder_pretrained_on_patients_to_be_tested_on(
+    then: dict[str, int], now: dict[str, int], cli: CommandLine, on_tiny: list[str], dataset_dir: Path
+) -> None:
+    """The planted leak is found, and its patients are named; the encoder file names none."""
+
+    def typed(splits: dict[str, int]) -> list[str]:
+        return [*on_tiny, *(f"data.splits.{name}={value}" for name, value in splits.items())]
+
+    assert cli("pretrain", *typed(then), "encoder=gru", "encoder.d_model=8").status == 0
+    done = cli("finetune", *typed(now))
+    stays = StayStore(dataset_dir).stays
+    patients, sets = stays["patient_id"].to_numpy(), stays["set"].to_list()
+    trained = split_stays(patients, sets, SplitConfig(**then))["train"]
+    tested = split_stays(patients, sets, SplitConfig(**now))["test"]
+    leaked = sorted(set(patients[trained].tolist()) & set(patients[tested].tolist()))
+    named = f"held {len(leaked)} of the patients to be tested on ({', '.join(map(str, leaked[:5]))}"
+    assert len(leaked) > 5 and done.status == 2 and named in done.err, done.err
+    assert "training.allow_other_split=true" in done.err
+    assert cli("finetune", *typed(now), "training.allow_other_split=true").status == 0
+    assert cli("finetune", *typed(then)).status == 0
+    card = load_encoder("outputs/encoder.pt").card
+    assert card is not None and card.data["patients"] == digest_of(patients)  # 16 digits, not their ids
 
 
 def test_a_checkpoint_of_other_units(own_dataset: tuple[Path, list[str]], cli: CommandLine) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 READY = sorted(path.stem for path in (ROOT / "configs" / "data" / "definitions").glob("*.yaml"))
 SHARED = Path(os.environ.get("SLICES_SHARED_DATA", ROOT.parent / "shared" / "data"))
 ON_TABLE = ["kdigo_aki", "length_of_stay_24h", "remaining_length_of_stay"]
-ON_SYNTHETIC = ["hospital_length_of_stay_24h", "hospital_mortality_24h"]
+ON_SYNTHETIC = ["hospital_length_of_stay_24h", "hospital_mortality_24h", "time_to_death"]
 
 
 def defined(app: str, *typed: str) -> dict[str, Any]:

@@ -136,3 +136,49 @@ def test_a_perfect_and_a_useless_forecast() -> None:
     assert survival.time_dependent_concordance(half, label, np.ones((1, 4)), times=times)[0] == 0.5
     with pytest.raises(ValueError, match="two or more"):
         survival.integrated_brier(half[:, :1], label, np.ones((1, 4)), times=times[:1])
+
+
+def literal_competing_brier(risk: Array, label: Array, time: float) -> float:
+    """Schoop et al. 2011, row by row; a competing event leaves as an event does."""
+    total = 0.0
+    for own, (observed, code) in zip(risk, label, strict=True):
+        if observed > time:
+            total += own**2 / literal_uncensored(label, time, True)
+        elif code:
+            target = 1.0 if code == 1 else 0.0
+            total += (target - own) ** 2 / literal_uncensored(label, observed, False)
+    return total / len(label)
+
+
+COMPETING = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(0, 2), *[st.integers(0, 4)] * 3), min_size=3, max_size=15
+)
+
+
+@given(COMPETING)
+@settings(deadline=None)
+def test_competing_events_are_known_not_to_be_the_event(rows: list[tuple[int, ...]]) -> None:
+    incidence, label = arrays(rows)
+    ones = np.ones((1, len(label)))
+    for column, time in enumerate(TIMES):
+        at_risk = literal_uncensored(label, time, True)
+        if at_risk > 0:
+            ours = survival.brier_at(incidence[:, column], label, ones, time=time)
+            np.testing.assert_allclose(ours, [literal_competing_brier(incidence[:, column], label, time)])
+    pairs = [
+        (mine, theirs)
+        for mine, (first, code) in zip(incidence[:, 0], label, strict=True)
+        for theirs, (time, other) in zip(incidence[:, 0], label, strict=True)
+        if code == 1 and (other == 2 or first < time or (first == time and other == 0))
+    ]
+    wanted = np.mean([(a > b) + 0.5 * (a == b) for a, b in pairs]) if pairs else np.nan
+    np.testing.assert_allclose(survival.concordance(incidence[:, 0], label, ones), [wanted])
+
+
+def test_without_censoring_the_brier_score_is_the_mean_squared_error_of_having_had_the_event() -> None:
+    rng = np.random.default_rng(0)
+    label = np.stack([rng.uniform(0, 10, 50), rng.integers(1, 3, 50)], axis=1)
+    incidence = rng.uniform(size=50)
+    had = (label[:, 0] <= 4) & (label[:, 1] == 1)
+    ours = survival.brier_at(incidence, label, np.ones((1, 50)), time=4.0)
+    np.testing.assert_allclose(ours, [np.mean((had - incidence) ** 2)])

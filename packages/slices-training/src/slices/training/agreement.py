@@ -5,20 +5,26 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from itertools import product
 from typing import Any
+
+import numpy as np
+import polars as pl
 
 from slices.encoders import BaseEncoder
 from slices.encoders.registry import unknown
-from slices.training.config import NamedEncoder, TaskConfig
+from slices.training.config import NamedEncoder, TaskConfig, plain
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule, dataset_info
+from slices.training.data.schema import TaskInfo
+from slices.training.data.splits import SplitConfig, split_stays
+from slices.training.data.views import Index
 from slices.training.errors import UserError
 
 log = logging.getLogger(__name__)
 VIEW = ("resolution", "aggregate")
 UNEVEN = 1e-3  # hours by which the gaps of a grid may differ
+N_INTERVALS = 10  # of a survival task, where their number is not given
+NAMED = 5  # patients that an error names
 
 
 def shaped(encoder: NamedEncoder, data: DataConfig | None) -> NamedEncoder:
@@ -47,6 +53,8 @@ def with_task(task: TaskConfig, data: DataConfig | None) -> TaskConfig:
         UserError: the data has no such task, or there is none to ask.
     """
     counted = task.task_type in ("binary", "regression") or task.n_classes is not None
+    if task.task_type == "survival":
+        counted = task.n_risks is not None and bool(task.n_classes)
     stated = task.task_type is not None and task.per_step is not None
     if stated and (counted or data is None):
         return task
@@ -56,12 +64,30 @@ def with_task(task: TaskConfig, data: DataConfig | None) -> TaskConfig:
     if task.task_name not in tasks:
         raise UserError(f"{unknown('task', task.task_name, tasks)} (in the data), or give task.n_classes")
     info = tasks[task.task_name]
+    if "survival" in (task.task_type, info.task_type):
+        task = dataclasses.replace(
+            task,
+            n_classes=task.n_classes or len(task.interval_ends) or N_INTERVALS,
+            n_risks=task.n_risks or info.n_risks,
+        )
+        counted = True
     return dataclasses.replace(
         task,
         task_type=task.task_type or info.task_type,
         n_classes=task.n_classes if counted else info.n_classes,
         per_step=info.per_step if task.per_step is None else task.per_step,
     )
+
+
+def with_others(task: TaskConfig, data: DataConfig | None) -> TaskConfig:
+    """The task with those of ``also`` filled in as ``with_task`` fills in the first. Raises as it does."""
+    also = {}
+    for name, (other, weight) in task.others().items():
+        own = plain(with_task(other, data))
+        also[name] = {"weight": weight} | {
+            k: own[k] for k in own if k not in ("task_name", "per_step", "also")
+        }
+    return dataclasses.replace(task, also=also)
 
 
 def check_shape(datamodule: StayDataModule, encoder: BaseEncoder, accepted: frozenset[str]) -> None:
@@ -107,12 +133,7 @@ def check_task(datamodule: StayDataModule, task: TaskConfig, encoder: BaseEncode
     data = datamodule.task
     if data is None:
         raise UserError(f"the data module gives no labels: build it with task={task.task_name!r}")
-    ordered = task.task_type == "ordinal" and data.task_type == "multiclass"
-    if (data.task_type != task.task_type and not ordered) or data.n_classes not in (None, n_outputs):
-        raise UserError(
-            f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
-            f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"
-        )
+    check_kind(data, task, n_outputs)
     if datamodule.labels_a_step != task.per_step:
         have = "step" if datamodule.labels_a_step else "sample"
         raise UserError(
@@ -127,29 +148,49 @@ def check_task(datamodule: StayDataModule, task: TaskConfig, encoder: BaseEncode
         )
 
 
-def refuse_other_split(pretrained: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses to test on stays that the encoder may have been pretrained on.
+def check_kind(data: TaskInfo, task: TaskConfig, n_outputs: int) -> None:
+    """Refuses labels of another type, or of other classes or events. Raises ``UserError``."""
+    ordered = task.task_type == "ordinal" and data.task_type == "multiclass"
+    if data.n_risks is not None and task.task_type == "survival" and data.n_risks != (task.n_risks or 1):
+        raise UserError(
+            f"task {data.name!r} has {data.n_risks} events in the data ({', '.join(data.classes)}), but "
+            f"task.n_risks={task.n_risks}: leave it out to take it from the data"
+        )
+    if (data.task_type != task.task_type and not ordered) or data.n_classes not in (None, n_outputs):
+        raise UserError(
+            f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
+            f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"
+        )
 
-    What is compared is what decides who is tested on: splits are drawn by a hash of the patient's id, so
-    that the sections of then and now tell whether a patient of the test split can have been in the training
-    split, with no list of patients in the file. Another share of validation stays, or a smaller test split
-    of the same draw, is therefore allowed. (Validation stays may have been trained on, without labels.)
+
+def refuse_other_split(pretrained: Mapping[str, Any], now: Mapping[str, Any], stays: pl.DataFrame) -> None:
+    """Refuses to test on patients that the encoder was pretrained on, naming them.
+
+    An encoder file holds no list of patients. It needs none: splits are drawn by a hash of the patient's id,
+    so that the section of then draws, from the stays of this dataset, those who were trained on. Another
+    share of validation stays, or a smaller test split of the same draw, is therefore allowed. (Validation
+    stays may have been trained on, without labels.)
 
     Args:
         pretrained, now: fingerprints of the data of pretraining and of this run.
+        stays: this dataset's table of stays.
 
     Raises:
-        UserError: the same dataset, split so that test stays may have been trained on. Of another dataset
-            of the same source, where patients may or may not be the same, that is only warned of.
+        UserError: patients of the test split were in the training split of then. Where the patients of then
+            were others of the same source, which may go by the same ids, that is only warned of.
     """
     then = pretrained.get("splits")
-    if then is None or pretrained.get("source") != now["source"] or _none_was_trained_on(then, now["splits"]):
+    if then is None or pretrained.get("source") != now["source"]:
         return
+    shared = _in_both(stays, then, now["splits"])
+    if shared is not None and not len(shared):
+        return
+    named = "patients to be tested on" if shared is None else _some(shared)
     found = (
-        f"the encoder was pretrained on another split ({then} then, {now['splits']} now), so that it may "
-        "have seen the stays it would be tested on"
+        f"the encoder was pretrained on another split ({then} then, {now['splits']} now), whose training "
+        f"stays held {named}"
     )
-    if pretrained.get("dataset") == now["dataset"]:
+    if any(pretrained.get(key) == now[key] for key in ("dataset", "patients")):
         raise UserError(f"{found}: use the same data.splits, or training.allow_other_split=true")
     log.warning(
         "%s, if the dataset of then (%s) has the same patients", found, str(pretrained.get("dataset"))[:12]
@@ -184,28 +225,21 @@ def compare_views(pretrained: Mapping[str, Any], now: Mapping[str, Any], variabl
         )
 
 
-def _none_was_trained_on(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Is it sure that no patient of the test split of ``now`` was in the training split of ``then``?"""
-    if then == now:
-        return True
-    tested, trained = now["test_sets"] or now["train_sets"], then["train_sets"]
-    spared = {*then["test_sets"], *then.get("val_sets", ())}
-    if tested and (not _may_overlap(tested, trained) if trained else spared >= set(tested)):
-        return True
-    if (
-        now["test_sets"]
-        or then["test_sets"]
-        or any(then[key] != now[key] for key in ("seed", "n_folds", "fold"))
-    ):
-        return False
-    return now["n_folds"] is not None or bool(now["test_fraction"] <= then["test_fraction"])
+def _in_both(stays: pl.DataFrame, then: Mapping[str, Any], now: Mapping[str, Any]) -> Index | None:
+    """Patients tested on now who were trained on then; None where the sets of then are not here to tell."""
+    patients, sets = stays["patient_id"].to_numpy(), stays["set"].to_list()
+    tested = split_stays(patients, sets, SplitConfig(**now))["test"]
+    try:
+        trained = split_stays(patients, sets, SplitConfig(**then))["train"]
+    except (ValueError, TypeError):
+        return None
+    return np.intersect1d(patients[trained], patients[tested])
 
 
-def _may_overlap(some: Sequence[str], others: Sequence[str]) -> bool:
-    """May a set of stays be named by both of these lists of names and shell patterns?"""
-    patterns = [name for name in (*some, *others) if set("*?[") & set(name)]
-    both = set(some) & set(patterns) and set(others) & set(patterns)  # two patterns: not worth finding out
-    return bool(both) or any(fnmatchcase(a, b) or fnmatchcase(b, a) for a, b in product(some, others))
+def _some(patients: Index) -> str:
+    """How many, and the first of them by their ids."""
+    first = ", ".join(map(str, patients[:NAMED].tolist()))
+    return f"{len(patients):,} of the patients to be tested on ({first}{', ...' * (len(patients) > NAMED)})"
 
 
 def refuse_unseen_times(batch: Mapping[str, Any], accepted: frozenset[str]) -> None:

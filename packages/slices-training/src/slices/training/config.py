@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from lightning.pytorch import Trainer
@@ -63,7 +64,13 @@ class TaskConfig:
     encoder gives one embedding a step; without it a task with one label a step is asked at each prediction
     time of what the stay was until then. ``ordinal`` takes the classes of a multiclass task as ordered.
     ``loss`` is one that slices-heads has for the type (null: its first): ``focal_gamma`` goes with ``focal``,
-    ``huber_delta`` with ``huber``, ``quantiles`` with ``quantile``.
+    ``huber_delta`` with ``huber``, ``quantiles`` with ``quantile``. A survival task has ``n_classes``
+    intervals (null: 10), the last hours of which are ``interval_ends``, by default quantiles of the hours to
+    events of the training stays, and ``n_risks`` events that compete, taken from the data.
+
+    ``also`` are further tasks learnt on the same encoder, by name, each with options of its own: ``weight``
+    of its loss (1; that of the first task is 1), and those here but ``per_step``, which are the first task's
+    where they are about the head, else from the data.
     """
 
     task_name: str = "in_hospital_mortality"
@@ -79,10 +86,15 @@ class TaskConfig:
     huber_delta: float | None = None
     class_weight: Literal["balanced"] | tuple[float, ...] | None = None
     label_smoothing: float = 0.0
+    interval_ends: tuple[float, ...] = ()
+    n_risks: int | None = None
+    also: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.task_type == "regression" and self.class_weight is not None:
-            raise ValueError("class_weight: a regression has no classes; leave it out")
+        check_intervals(self)
+        self.others()
+        if self.task_type in ("regression", "survival") and self.class_weight is not None:
+            raise ValueError(f"class_weight: a {self.task_type} has no classes; leave it out")
         if self.per_step and TASK_HEAD_REGISTRY.find(self.head_type).pools_steps:
             raise ValueError(
                 f"head_type={self.head_type} makes one prediction of all steps of a stay: use "
@@ -102,7 +114,12 @@ class TaskConfig:
             dropout=self.dropout,
             loss=self.loss,
             quantiles=self.quantiles,
+            n_risks=self.n_risks or 1,
         )
+
+    def others(self) -> dict[str, tuple[TaskConfig, float]]:
+        """Of each further task its own config, and the weight of its loss."""
+        return {name: _other_task(self, name, given) for name, given in self.also.items()}
 
     @property
     def keeps_steps(self) -> bool:
@@ -279,6 +296,41 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     for name in ("max_epochs", "accumulate_grad_batches"):  # Lightning lets 0 pass, and trains nothing
         if (value := options.get(name)) is not None and value < 1 and (name, value) != ("max_epochs", -1):
             raise ValueError(f"trainer.{name}={value}: allowed is 1 or more")
+
+
+def _other_task(first: TaskConfig, name: str, given: Any) -> tuple[TaskConfig, float]:
+    where, options = f"task.also.{name}", dict(given or {})
+    weight = options.pop("weight", 1.0)
+    if not isinstance(weight, int | float) or not weight > 0:
+        raise ValueError(f"{where}.weight={weight}: allowed is a number above 0")
+    if name == first.task_name:
+        raise ValueError(f"{where}: that is the first task already; leave it out")
+    if taken := sorted({"task_name", "per_step", "also"} & set(options)):
+        raise ValueError(f"{where}: {', '.join(taken)} are the first task's; leave them out")
+    of_first: dict[str, Any] = {
+        key: getattr(first, key) for key in ("per_step", "head_type", "hidden_dims", "dropout")
+    }
+    options = {"task_name": name, "task_type": None, **of_first, **options}
+    other: TaskConfig = make_config(TaskConfig, options, where)
+    if other.keeps_steps != first.keeps_steps:
+        raise ValueError(
+            f"{where}.head_type={other.head_type}: the heads of one encoder all take what it pools, or all "
+            f"take its steps, and head_type={first.head_type} does not do the same"
+        )
+    return other, float(weight)
+
+
+def check_intervals(task: TaskConfig) -> None:
+    """Raises ``ValueError`` for intervals of a task that has none, or that do not follow each other."""
+    ends = task.interval_ends
+    if ends and task.task_type not in (None, "survival"):
+        raise ValueError(f"interval_ends={list(ends)}: only survival tasks have intervals; leave it out")
+    if any(not low < high for low, high in pairwise((0.0, *ends))):
+        raise ValueError(f"interval_ends={list(ends)}: allowed are positive numbers of hours, ascending")
+    if ends and task.n_classes not in (None, len(ends)):
+        raise ValueError(
+            f"n_classes={task.n_classes}: interval_ends ends {len(ends)} intervals; leave one of them out"
+        )
 
 
 def require_at_least_one(config: object, *names: str) -> None:

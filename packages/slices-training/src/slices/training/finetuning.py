@@ -22,21 +22,17 @@ from slices.encoders import (
     Normalizer,
     build_encoder,
 )
-from slices.heads import (
-    BaseTaskHead,
-    TaskLoss,
-    balanced_class_weights,
-    build_task_head,
-    build_task_loss,
-)
+from slices.heads import BaseTaskHead, build_task_head
 from slices.ssl.encoding import accepted_inputs
 from slices.training.agreement import (
+    check_kind,
     check_shape,
     check_task,
     compare_views,
     refuse_other_split,
     refuse_unseen_times,
     shaped,
+    with_others,
     with_task,
 )
 from slices.training.batch import keywords
@@ -44,11 +40,23 @@ from slices.training.card import as_normalizer, data_card, pack_card, unpack_car
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
-from slices.training.evaluation.metrics import TaskMetrics, task_metrics
+from slices.training.evaluation.metrics import TaskMetrics
+from slices.training.evaluation.survival_metrics import SurvivalMetrics
 from slices.training.optim import optimizer_and_schedule
 from slices.training.parameter_groups import Setting, encoder_settings, parameter_groups
 from slices.training.pretrained import adapted, read_pretrained
 from slices.training.seeding import seed_of
+from slices.training.task_parts import (
+    OtherTask,
+    count,
+    extras,
+    make_loss,
+    make_metrics,
+    make_target,
+    needs_labels,
+    predict,
+    take_from_labels,
+)
 
 log = logging.getLogger(__name__)
 
@@ -92,17 +100,18 @@ class FineTuneModule(L.LightningModule):
         normalizer = loaded.normalizer if loaded else None
         self._normalizer = normalizer.to_dict() if normalizer else None
         self._fresh: list[str] = []
-        task = with_task(self.config.task, self.config.data)
+        task = with_others(with_task(self.config.task, self.config.data), self.config.data)
         self.config = dataclasses.replace(self.config, task=task)
         self.encoder: BaseEncoder = self._make_encoder(loaded)
         self.save_hyperparameters({"config": self._portable_config()})
 
         self.head: BaseTaskHead = build_task_head(task.head(self.encoder.output_dim))
-        self.task_loss = self._make_loss(task.class_weight)
-        stages = ("train", "val", "test")
-        self.metrics = nn.ModuleDict(
-            {f"of_{stage}": task_metrics(self.head.config.task_type) for stage in stages}
-        )
+        self.task_loss = make_loss(task, self.head.config)
+        self.target = make_target(task)
+        self.metrics = make_metrics(self.head.config)
+        width = self.encoder.output_dim
+        others = {name: OtherTask(part, weight, width) for name, (part, weight) in task.others().items()}
+        self.others: Mapping[str, OtherTask] = nn.ModuleDict(others)  # type: ignore[assignment]
         self._accepts = accepted_inputs(self.encoder)
         self._times_checked = False
         self._pretrained = loaded is not None
@@ -130,16 +139,6 @@ class FineTuneModule(L.LightningModule):
             )
         self.config = dataclasses.replace(self.config, encoder=named)
         return encoder
-
-    def _make_loss(self, class_weight: object) -> TaskLoss:
-        task = self.config.task
-        weight = torch.tensor(class_weight) if isinstance(class_weight, tuple) else None
-        classes = self.head.config.n_outputs
-        if weight is not None and len(weight) != classes:
-            raise UserError(f"task.class_weight has {len(weight)} numbers for {classes} classes")
-        return build_task_loss(
-            self.head.config, weight, task.label_smoothing, task.focal_gamma, task.huber_delta
-        )
 
     def _portable_config(self) -> dict[str, Any]:
         """What rebuilds this module anywhere: plain values, and no file or data to look at."""
@@ -171,10 +170,7 @@ class FineTuneModule(L.LightningModule):
         return embedding
 
     def _predict(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        embedding = self._embed(batch)
-        valid = (batch.get("padding_mask"),) if self.head.pools_steps else ()
-        outputs: dict[str, Tensor] = self.head(embedding, *valid)
-        return outputs
+        return predict(self.head, self._embed(batch), batch.get("padding_mask"))
 
     def setup(self, stage: str) -> None:
         datamodule = getattr(self.trainer, "datamodule", None)
@@ -206,31 +202,39 @@ class FineTuneModule(L.LightningModule):
             fed = set(range(len(datamodule.variables))) - set(datamodule.absent_columns)
             compare_views(self.card.data, now, [datamodule.variables[column] for column in fed])
             if not training.allow_other_split:
-                refuse_other_split(self.card.data, now)
+                refuse_other_split(self.card.data, now, datamodule.store.stays)
         self._normalizer = datamodule.normalizer.to_dict()
 
     def check_task(self, datamodule: StayDataModule) -> None:
         """Refuses data whose labels are not of the kind that this module was built for."""
         check_task(datamodule, self.config.task, self.encoder, self.head.config.n_outputs)
+        for name, other in self.others.items():
+            if name not in datamodule.also:
+                raise UserError(f"the data module gives no labels of {name!r}: build it with also=[{name!r}]")
+            tasks = datamodule.store.manifest.tasks
+            check_kind(tasks[name], other.config, other.head.config.n_outputs)
 
     def _prepare_fit(self, datamodule: object) -> None:
-        training, task = self.config.training, self.config.task
-        if training.unfreeze_epoch is not None and self.trainer.world_size > 1:
+        if self.config.training.unfreeze_epoch is not None and self.trainer.world_size > 1:
             raise UserError(
                 "training.unfreeze_epoch works on one device: use devices=1, or null to train all"
             )
-        if task.class_weight != "balanced":
-            return
-        if not isinstance(datamodule, StayDataModule):
-            raise UserError(
-                "task.class_weight=balanced needs our data module: give one number a class instead"
-            )
-        label, label_mask = map(torch.from_numpy, datamodule.split_labels("train"))
-        head = self.head.config
-        weight = balanced_class_weights(label, label_mask, head.task_type, head.n_outputs)
-        self.task_loss.class_weight = weight.to(self.device)
-        # a checkpoint then holds the numbers, not the word
-        self.hparams["config"]["task"]["class_weight"] = weight.tolist()
+        # a checkpoint then holds the numbers, not what they are taken from
+        first = self.hparams["config"]["task"]
+        parts = [(self.config.task, self.head, self.task_loss, self.target, first)]
+        for name, part in self.others.items():
+            parts.append((part.config, part.head, part.loss, part.target, first["also"][name]))
+        for task, head, loss, target, options in parts:
+            if not needs_labels(task):
+                continue
+            if not isinstance(datamodule, StayDataModule):
+                raise UserError(
+                    "task.class_weight=balanced, and intervals of a survival task, need our data module: "
+                    "give one number a class, and task.interval_ends, instead"
+                )
+            labels = datamodule.split_labels("train", task.task_name)
+            options |= take_from_labels(task, head.config, loss, target, labels)
+            loss.to(self.device)
 
     def _set_frozen(self, frozen: bool) -> None:
         """What the checkpoint did not hold, or pretraining did not train, is trained in any case."""
@@ -279,21 +283,28 @@ class FineTuneModule(L.LightningModule):
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """What each sample is, and its label, beside the predictions."""
-        outputs = self._predict(batch)
+        embedding = self._embed(batch)
+        outputs = predict(self.head, embedding, batch.get("padding_mask"))
         about = ("stay_id", "patient_id", "prediction_time", "times", "label", "label_mask")
         kept = {key: batch[key] for key in about if key in batch}
-        if self.head.config.loss == "quantile":
-            kept["quantiles"] = outputs["logits"]
-        return {"probs": outputs["probs"], **kept}
+        for other in self.others.values():
+            kept |= other.predicted(embedding, batch)
+        return {"probs": outputs["probs"], **kept, **extras(self.head.config, self.target, outputs)}
 
     def _step(self, batch: Mapping[str, Tensor], stage: str) -> Tensor:
-        outputs = self._predict(batch)
+        embedding = self._embed(batch)
+        outputs = predict(self.head, embedding, batch.get("padding_mask"))
         label, label_mask = batch["label"], batch.get("label_mask")
-        loss: Tensor = self.task_loss(outputs["logits"], label, label_mask)
+        loss: Tensor = self.task_loss(outputs["logits"], self.target(label), label_mask)
+        count(self.metrics[f"of_{stage}"], self.target, outputs["probs"], label, label_mask)
+        parts = {self.config.task.task_name: loss.detach()} if self.others else {}
+        for name, other in self.others.items():
+            part = other.step(embedding, batch, stage)
+            loss, parts[name] = loss + other.weight * part, part.detach()
         if stage == "train":
             self.log("train/loss_step", loss, prog_bar=True)
-        self.log(f"{stage}/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(label))
-        self.metrics[f"of_{stage}"].update(outputs["probs"].detach(), label, label_mask)  # type: ignore[operator]
+        losses = {f"{stage}/loss": loss} | {f"{stage}/{name}/loss": part for name, part in parts.items()}
+        self.log_dict(losses, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(label))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -306,17 +317,20 @@ class FineTuneModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        metrics = cast(TaskMetrics, self.metrics[f"of_{stage}"])
-        if metrics.update_called:  # not where a run is resumed at the end of an epoch
-            scores = {f"{stage}/{name}": value for name, value in metrics.compute().items()}
-            self.log_dict(scores, sync_dist=True)  # the same on every rank already
-            metrics.reset()
+        of_tasks = {stage: self.metrics} | {f"{stage}/{name}": o.metrics for name, o in self.others.items()}
+        for prefix, of_task in of_tasks.items():
+            metrics = cast(TaskMetrics | SurvivalMetrics, of_task[f"of_{stage}"])
+            if metrics.update_called:  # not where a run is resumed at the end of an epoch
+                scores = {f"{prefix}/{name}": value for name, value in metrics.compute().items()}
+                self.log_dict(scores, sync_dist=True)  # the same on every rank already
+                metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over all parameters, also those unfrozen later, and the schedule where there is one."""
         training, lr = self.config.training, self.config.optimizer.lr
         settings = encoder_settings(self.encoder, lr, training.layer_decay)
-        settings += [(parameter, Setting(training.head_lr or lr)) for parameter in self.head.parameters()]
+        heads = nn.ModuleList([self.head, *(other.head for other in self.others.values())])
+        settings += [(parameter, Setting(training.head_lr or lr)) for parameter in heads.parameters()]
         groups = parameter_groups(settings)
         return optimizer_and_schedule(self, self.config.optimizer, self.config.scheduler, groups)
 

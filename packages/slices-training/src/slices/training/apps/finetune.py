@@ -36,9 +36,8 @@ def finetune(config: DictConfig) -> float:
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run)
-        monitor, mode = (
-            ("val/loss", "min") if module.config.task.task_type == "regression" else ("val/auroc", "max")
-        )
+        by_loss = module.config.task.task_type in ("regression", "survival")
+        monitor, mode = ("val/loss", "min") if by_loss else ("val/auroc", "max")
         folder = run.folder / "checkpoints"
         checkpoints = ModelCheckpoint(
             folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
@@ -61,7 +60,14 @@ def finetune(config: DictConfig) -> float:
     if trainer.is_global_zero:
         file = run.folder / "predictions.parquet"
         step_hours = datamodule.view.bin_width if datamodule.labels_a_step else None
-        write_predictions(file, batches, module.head.config, model=_name(module), step_hours=step_hours)
+        write_predictions(
+            file,
+            batches,
+            module.head.config,
+            model=_name(module),
+            step_hours=step_hours,
+            others=[other.head.config for other in module.others.values()],
+        )
         log.info("%s", show_predictions(file, datamodule.task))
         log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
         log.info("predictions of the validation and test stays: %s", file)
@@ -92,7 +98,9 @@ def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, 
         _check_checkpoint(parsed)
         module = FineTuneModule(run.config)
     task = module.config.task
-    datamodule = StayDataModule(parsed.data, task=task.task_name, per_step=task.per_step, seed=parsed.seed)
+    datamodule = StayDataModule(
+        parsed.data, task=task.task_name, per_step=task.per_step, seed=parsed.seed, also=tuple(task.also)
+    )
     datamodule.prepare_data()
     datamodule.setup("fit")
     module.follow(datamodule)

@@ -12,6 +12,7 @@ import torch
 
 from slices.heads import TaskHeadConfig
 from slices.training.data.schema import TaskInfo
+from slices.training.data.views import Index
 
 
 def of_all_ranks(batches: Sequence[Any] | None) -> list[Any]:
@@ -30,6 +31,7 @@ def write_predictions(
     task: TaskHeadConfig,
     model: str,
     step_hours: float | None = None,
+    others: Sequence[TaskHeadConfig] = (),
 ) -> Path:
     """Parquet with ``stay_id, patient_id, prediction_time, step, output, prediction, label``, and more.
 
@@ -37,18 +39,41 @@ def write_predictions(
     where a stay is predicted step by step, ``step`` counts, and it is the end of the step, ``step_hours``
     after its beginning. It is null where it is not known. A label that is not known is null.
     For binary and multiclass tasks ``label`` is 1 in the row of the true class. ``split`` is one of the keys
-    of ``batches_of`` (val, test); ``task``, ``task_type`` and ``model`` are the same in all rows.
+    of ``batches_of`` (val, test); ``model`` is the same in all rows, and so are ``task`` and ``task_type``
+    but for ``others``, further tasks of the same batches, whose rows come after.
     Quantiles are in columns named by their level, as ``q0.1``.
+
+    In survival there is a row for each event and interval: the ``prediction`` that ``event`` (1, 2 ...) has
+    come ``until`` so many hours after the prediction time, and whether it had (``label``, null where that is
+    not known). ``label_time`` and ``label_event`` are hours, and what happened then (0: censored).
     """
+    tables = [_table(batches_of, task, step_hours)]
+    for other in others:
+        own = {split: [_of_other(b, other.task_name) for b in found] for split, found in batches_of.items()}
+        tables.append(_table(own, other, step_hours))
+    pl.concat(tables, how="diagonal").with_columns(model=pl.lit(model)).write_parquet(path)
+    return path
+
+
+def _table(
+    batches_of: Mapping[str, Sequence[Any]], task: TaskHeadConfig, step_hours: float | None
+) -> pl.DataFrame:
+    """The predictions of one task."""
+    rows = survival_rows if task.task_type == "survival" else _rows
     tables = [
-        _rows(batch, step_hours).with_columns(**_quantiles(batch, task), split=pl.lit(split))
+        rows(batch, step_hours).with_columns(**_quantiles(batch, task), split=pl.lit(split))
         for split, batches in batches_of.items()
         for batch in batches
     ]
-    about = {"task": task.task_name, "task_type": task.task_type, "model": model}
-    about_all = {name: pl.lit(value) for name, value in about.items()}
-    pl.concat(tables).with_columns(**about_all).write_parquet(path)
-    return path
+    return pl.concat(tables).with_columns(task=pl.lit(task.task_name), task_type=pl.lit(task.task_type))
+
+
+def _of_other(batch: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """A batch of predictions as if a further task were the only one."""
+    of_all = ("stay_id", "patient_id", "prediction_time", "times")
+    kept = {key: batch[key] for key in of_all if key in batch}
+    own = {key: value for key, value in batch.items() if key.endswith(f"/{name}")}
+    return kept | {key.removesuffix(f"/{name}"): value for key, value in own.items()}
 
 
 def _rows(batch: dict[str, torch.Tensor], step_hours: float | None) -> pl.DataFrame:
@@ -65,17 +90,46 @@ def _rows(batch: dict[str, torch.Tensor], step_hours: float | None) -> pl.DataFr
     truth = truth.masked_fill(~known, float("nan")).reshape(len(label), -1, classes)
     probs = probs.reshape(truth.shape)
     stay, step, output = (grid.ravel() for grid in np.indices(tuple(truth.shape)))
-    return pl.DataFrame(
-        {
-            "stay_id": batch["stay_id"].numpy()[stay],
-            "patient_id": batch["patient_id"].numpy()[stay],
-            "prediction_time": np.broadcast_to(_hours(batch, step_hours), truth.shape[:2])[stay, step],
-            "step": step,
-            "output": output,
-            "prediction": probs.numpy().ravel(),
-            "label": truth.numpy().ravel(),
-        }
-    ).with_columns(pl.col("label", "prediction_time").fill_nan(None))
+    about = _about(batch, step_hours, stay, step, (truth.shape[0], truth.shape[1]))
+    columns = {"output": output, "prediction": probs.numpy().ravel(), "label": truth.numpy().ravel()}
+    return pl.DataFrame(about | columns).with_columns(pl.col("label", "prediction_time").fill_nan(None))
+
+
+def _about(
+    batch: dict[str, torch.Tensor], step_hours: float | None, stay: Index, step: Index, shape: tuple[int, int]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """What the rows of these stays and steps, of a batch of ``shape`` (B, T), are of."""
+    return {
+        "stay_id": batch["stay_id"].numpy()[stay],
+        "patient_id": batch["patient_id"].numpy()[stay],
+        "prediction_time": np.broadcast_to(_hours(batch, step_hours), shape)[stay, step],
+        "step": step,
+    }
+
+
+def survival_rows(batch: dict[str, torch.Tensor], step_hours: float | None) -> pl.DataFrame:
+    """Of ``probs (B, K, R)``, or (B, T, K, R), labels ``(B, 2)``, or (B, T, 2), and ``until (K,)``."""
+    until = batch["until"].numpy()
+    probs = batch["probs"].float().transpose(-1, -2)
+    probs = probs.reshape(len(probs), -1, *probs.shape[-2:])  # (B, T, R, K)
+    label = batch["label"].float().masked_fill(~batch["label_mask"], torch.nan)
+    hours, happened = label.reshape(*probs.shape[:2], 2).numpy().transpose(2, 0, 1)
+    stay, step, event, interval = (grid.ravel() for grid in np.indices(tuple(probs.shape)))
+    hours, happened = hours[stay, step], happened[stay, step]
+    by_then = (hours <= until[interval]) & (happened > 0)
+    known = by_then | (hours > until[interval])
+    about = _about(batch, step_hours, stay, step, (probs.shape[0], probs.shape[1]))
+    columns = {
+        "output": event * len(until) + interval,
+        "event": event + 1,
+        "until": until[interval].astype(np.float64),
+        "prediction": probs.numpy().ravel(),
+        "label": np.where(known, by_then & (happened == event + 1), np.nan).astype(np.float32),
+        "label_time": hours.astype(np.float64),
+        "label_event": happened.astype(np.float64),
+    }
+    nullable = ("label", "prediction_time", "label_time", "label_event")
+    return pl.DataFrame(about | columns).with_columns(pl.col(nullable).fill_nan(None))
 
 
 def _quantiles(batch: dict[str, torch.Tensor], task: TaskHeadConfig) -> dict[str, pl.Series]:
@@ -100,6 +154,9 @@ def _hours(batch: dict[str, torch.Tensor], step_hours: float | None) -> np.ndarr
 def show_predictions(path: Path, task: TaskInfo | None, rows: int = 5) -> str:
     """The highest test predictions of the last class, for people."""
     table = pl.read_parquet(path).filter(pl.col("split") == "test")
+    table = table.filter(pl.col("task") == pl.col("task").first())
+    if "event" in table.columns:  # of survival, the first event
+        table = table.filter(pl.col("event").is_null() | (pl.col("event") == 1))
     last = table.filter(pl.col("output") == pl.col("output").max(), pl.col("label").is_not_null())
     top = last.sort("prediction", descending=True).head(rows)
     name = task.name if task else str(top["task"][0])

@@ -61,6 +61,15 @@ class BenchmarkConfig:
                 f"task={self.task.task_name} has one label a step: the benchmark compares one prediction a "
                 "stay; choose such a task, or adapt encoders to this one with the finetune app"
             )
+        if self.task.also:
+            raise ValueError(
+                f"task.also={list(self.task.also)}: the benchmark compares one task at a time; leave it out"
+            )
+        if self.task.task_type == "survival":
+            raise ValueError(
+                f"task={self.task.task_name} is a survival task, which the benchmark cannot judge yet: use "
+                "finetune, with the same task.interval_ends for all models, and compare them with evaluate"
+            )
         splits = self.data.splits
         if not (splits.test_sets or splits.n_folds or splits.test_fraction):
             raise ValueError("data.splits leaves nobody to test on: give n_folds, test_sets or test_fraction")

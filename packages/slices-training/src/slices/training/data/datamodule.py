@@ -25,9 +25,10 @@ from slices.training.data.prepare import open_dataset, prepare_dataset
 from slices.training.data.resident import Resident, physical_memory
 from slices.training.data.samples import Samples, labelled, last_hours, unlabelled
 from slices.training.data.schema import TaskInfo
-from slices.training.data.splits import refuse_empty, split_stays, uniform_hash
+from slices.training.data.splits import digest_of, refuse_empty, split_stays, uniform_hash
 from slices.training.data.statistics import fit_normalizer, refuse_unseen
 from slices.training.data.store import Manifest
+from slices.training.data.together import Labels, together
 from slices.training.data.views import Array, Index, View
 from slices.training.seeding import seed_of
 
@@ -65,6 +66,9 @@ class StayDataModule(L.LightningDataModule):
             that cannot see the future. Without it each prediction time is a sample of its own, whose input
             ends there. By default as the task is.
         seed: of the order in which training goes through the samples.
+        also: names of further tasks, whose labels batches carry as ``label/<name>`` and
+            ``label_mask/<name>``; a sample then has a label of one task at least. ``label_fraction`` goes by
+            the first task's.
 
     After ``setup``: ``store``, ``view``, ``variables``, ``units``, ``static_columns``, ``normalizer``,
     ``task``, ``samples`` (what there is to train and predict on) and ``splits`` (which of them each split
@@ -73,7 +77,13 @@ class StayDataModule(L.LightningDataModule):
     """
 
     def __init__(
-        self, config: DataConfig, *, task: str | None = None, per_step: bool | None = None, seed: int = 0
+        self,
+        config: DataConfig,
+        *,
+        task: str | None = None,
+        per_step: bool | None = None,
+        seed: int = 0,
+        also: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if task is None and config.label_fraction < 1:
@@ -84,6 +94,8 @@ class StayDataModule(L.LightningDataModule):
         self.task_name = task
         self.per_step = per_step
         self.seed = seed
+        self.also = tuple(also)
+        self.other_labels: dict[str, Labels] = {}
         self.task: TaskInfo | None = None
         self.labels_a_step = False  # do batches carry one label a step, (B, T), and not one a sample?
         self._resident: Resident | None = None
@@ -120,11 +132,19 @@ class StayDataModule(L.LightningDataModule):
         if self.task_name is None:
             return unlabelled(self.store, self.view, window)
         tasks = self.store.manifest.tasks
-        if self.task_name not in tasks:
-            raise ValueError(unknown("task", self.task_name, tasks))
+        for name in (self.task_name, *self.also):
+            if name not in tasks:
+                raise ValueError(unknown("task", name, tasks))
         self.task = tasks[self.task_name]
         self.labels_a_step = self.task.per_step if self.per_step is None else self.per_step
-        return labelled(self.store, self.task, self.view, window, per_step=self.labels_a_step)
+        of_tasks = {
+            name: labelled(self.store, tasks[name], self.view, window, per_step=self.labels_a_step)
+            for name in (self.task_name, *self.also)
+        }
+        if not self.also:
+            return of_tasks[self.task_name]
+        samples, self.other_labels = together(of_tasks)
+        return samples
 
     def _of_stays(self, stays: Index) -> Index:
         chosen = np.zeros(len(self.store), dtype=bool)
@@ -195,9 +215,18 @@ class StayDataModule(L.LightningDataModule):
         """The stay id of each sample of a split."""
         return self.stay_ids(self.splits[split])
 
-    def split_labels(self, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Labels of a split and their mask, as in ``Samples``, e.g. for class weights."""
-        return self._labels(self.splits[split])
+    def split_labels(
+        self, split: str, task: str | None = None
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Labels of a split and their mask, as in ``Samples``, e.g. for class weights.
+
+        Of the first task, or of one of ``also``.
+        """
+        rows = self.splits[split]
+        if task is None or task == self.task_name:
+            return self._labels(rows)
+        label, mask = self.other_labels[task]
+        return label[rows], mask[rows]
 
     def _labels(self, rows: Index) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         label, mask = self.samples.label, self.samples.label_mask
@@ -216,6 +245,7 @@ class StayDataModule(L.LightningDataModule):
         return {
             "source": self.store.manifest.source["name"],
             "dataset": self.store.manifest.fingerprint,
+            "patients": digest_of(self.store.patient_id),  # the same where tasks were added
             "splits": dataclasses.asdict(config.splits) | sets,
             "resolution": config.resolution,
             "horizon": config.horizon,
@@ -244,6 +274,9 @@ class StayDataModule(L.LightningDataModule):
             batch["label_mask"] = torch.from_numpy(samples.label_mask)
             if not self.labels_a_step:
                 batch["prediction_time"] = torch.from_numpy(samples.until)
+        for name in self.also:
+            for key, values in self.other_labels[name]._asdict().items():
+                batch[f"{key}/{name}"] = torch.from_numpy(values[rows])
         return batch
 
     def _moved(self, rows: Index, epoch: int) -> Array:

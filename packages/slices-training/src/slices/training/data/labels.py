@@ -30,8 +30,20 @@ def check_labels(labels: pl.DataFrame, tasks: dict[str, TaskInfo]) -> None:
             top = 1 if task.task_type == "multilabel" else task.n_classes - 1
             classes = value.is_between(0, top) & (value == value.round())
             _refuse(rows, ~classes, task, f"is not a class from 0 to {top}")
+        if task.n_risks is not None:
+            _check_survival(rows, task, task.n_risks)
         key = ["stay_id", "column", "prediction_time"]
         _refuse(rows, pl.struct(key).is_duplicated(), task, "is given twice")
+
+
+def _check_survival(rows: pl.DataFrame, task: TaskInfo, n_risks: int) -> None:
+    """Raise as ``check_labels`` for a time before the prediction, an event there is not, one without both."""
+    value, is_time = pl.col("value"), pl.col("column") == 0
+    _refuse(rows, is_time & (value < 0), task, "is a time before the prediction time")
+    known = value.is_between(0, n_risks) & (value == value.round())
+    _refuse(rows, ~is_time & ~known, task, f"is not an event from 0 (censored) to {n_risks}")
+    both = pl.len().over("stay_id", "prediction_time") == 2
+    _refuse(rows, ~both, task, "is not of two numbers, time (column 0) and event (column 1),")
 
 
 def _refuse(rows: pl.DataFrame, bad: pl.Expr, task: TaskInfo, what: str) -> None:
@@ -56,12 +68,14 @@ def label_subset(
 
     Each stratum is put in an order by a hash of stay and seed, and a stay at rank r of n is taken
     where (r + 1/2) / n < fraction, so that a smaller fraction lies inside a larger one. Strata are the
-    classes; of several labels in a stay the highest class; in a multilabel task how many are positive;
-    deciles of a regression. At least one stay of each class, and for each label at least one positive,
-    is always taken where there is one, however small the fraction.
+    classes, and in survival the events; of several labels in a stay the highest class; in a multilabel
+    task how many are positive; deciles of a regression. At least one stay of each class, and for each label
+    at least one positive, is always taken where there is one, however small the fraction.
 
     ``stay_id (N,)``; ``label`` and ``label_mask`` as in ``Samples``.
     """
+    if task.task_type == "survival":
+        label, label_mask = label[..., 1], label_mask[..., 1]
     stays, of_sample = np.unique(stay_id, return_inverse=True)
     draw = uniform_hash(stays, seed, stream=3)
     flat, known = label.reshape(len(label), -1), label_mask.reshape(len(label), -1)
@@ -88,7 +102,7 @@ def _any_in_stay(
     label: npt.NDArray[Any], of_sample: npt.NDArray[np.int64], n_stays: int, task: TaskInfo
 ) -> npt.NDArray[np.bool_]:
     """Of several labels, which each stay ever has, (S, C)."""
-    width = task.width
+    width = task.width if task.task_type == "multilabel" else 1
     positive = (label > 0).reshape(len(label), -1, width).any(axis=1)
     found = np.zeros((n_stays, width), dtype=bool)
     np.logical_or.at(found, of_sample, positive)
@@ -110,6 +124,6 @@ def _strata(
         mean = total / np.maximum(np.bincount(of_sample, known.sum(axis=1), n_stays), 1)
         place = np.argsort(np.argsort(mean, kind="stable"))
         return np.asarray(place * N_QUANTILES // n_stays)
-    highest = np.zeros(n_stays, dtype=np.int64)
+    highest = np.zeros(n_stays, dtype=label.dtype)
     np.maximum.at(highest, of_sample, (label * known).max(axis=1))
-    return highest
+    return highest.astype(np.int64)

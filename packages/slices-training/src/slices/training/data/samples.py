@@ -52,7 +52,7 @@ class Samples(NamedTuple):
     ``stay (N,)`` is a position in the store; ``start`` and ``until (N,)`` are the hours between which the
     sample sees its stay. With a task, ``label`` is (N,), (N, C) or, with one label a step, (N, T) or
     (N, T, C): int64 for classes, float32 otherwise, 0 where missing; ``label_mask`` likewise says where
-    there is one.
+    there is one. In survival C is 2, time and event.
     """
 
     stay: Index
@@ -181,8 +181,8 @@ def _positions(store: StayStore, rows: pl.DataFrame) -> Index:
 def _laid_out(
     task: TaskInfo, rows: pl.DataFrame, shape: tuple[int, ...], index: tuple[Index, ...]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Labels and their mask in an array of this shape, with an axis for the classes of a multilabel task."""
-    if task.task_type == "multilabel":
+    """Labels and their mask in an array of this shape, with an axis where a label has several numbers."""
+    if task.task_type in ("multilabel", "survival"):
         shape, index = (*shape, task.width), (*index, rows["column"].to_numpy())
     dtype = np.int64 if task.task_type in ("binary", "multiclass") else np.float32
     label, mask = np.zeros(shape, dtype=dtype), np.zeros(shape, dtype=bool)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-TaskType = Literal["binary", "multiclass", "multilabel", "regression"]
+TaskType = Literal["binary", "multiclass", "multilabel", "regression", "survival"]
 
 STAY_SCHEMA = pl.Schema(
     {"stay_id": pl.Int64, "patient_id": pl.Int64, "set": pl.String, "length_hours": pl.Float32}
@@ -106,7 +106,11 @@ _CHOICES = {"transform": ("identity", "log"), "aggregate": ("value", "sum"), "ou
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInfo:
-    """One task: its type (never guessed from its width), its classes, and one label a stay or a step."""
+    """One task: its type (never guessed from its width), its classes, and one label a stay or a step.
+
+    Of a survival task ``classes`` are the events that compete, and a label is two numbers: hours from the
+    prediction time, and what happened then, 1 for the first event, or 0 where it was not watched any longer.
+    """
 
     name: str
     task_type: TaskType
@@ -116,25 +120,33 @@ class TaskInfo:
     def __post_init__(self) -> None:
         if self.task_type == "regression" and self.classes:
             raise ValueError(f"task {self.name!r}: a regression has no classes, got {self.classes}")
-        if self.task_type in ("ordinal", "survival"):
+        if str(self.task_type) == "ordinal":
             raise ValueError(
                 f"task {self.name!r}: task_type={self.task_type} says how a model takes labels; those of a "
-                "dataset are binary, multiclass, multilabel or regression"
+                "dataset are binary, multiclass, multilabel, regression or survival"
             )
         if self.task_type == "binary" and len(self.classes) != 2:
             raise ValueError(f"task {self.name!r}: a binary task has 2 classes, got {self.classes}")
-        if self.task_type in ("multiclass", "multilabel") and not self.classes:
-            raise ValueError(f"task {self.name!r}: a {self.task_type} task needs the names of its classes")
+        if self.task_type in ("multiclass", "multilabel", "survival") and not self.classes:
+            what = "events" if self.task_type == "survival" else "classes"
+            raise ValueError(
+                f"task {self.name!r}: a {self.task_type} task needs the names of its {what} (classes=...)"
+            )
 
     @property
     def n_classes(self) -> int | None:
-        """How many classes there are; None for a regression."""
-        return len(self.classes) or None
+        """How many classes there are; None for a regression, and for survival."""
+        return None if self.task_type == "survival" else len(self.classes) or None
+
+    @property
+    def n_risks(self) -> int | None:
+        """How many events compete in a survival task; None for others."""
+        return len(self.classes) if self.task_type == "survival" else None
 
     @property
     def width(self) -> int:
-        """Numbers in one label: one a class in a multilabel task, otherwise one."""
-        return len(self.classes) if self.task_type == "multilabel" else 1
+        """Numbers in one label: one a class in a multilabel task, time and event in survival, else one."""
+        return {"multilabel": len(self.classes), "survival": 2}.get(self.task_type, 1)
 
 
 class Chunk(NamedTuple):
@@ -142,9 +154,9 @@ class Chunk(NamedTuple):
 
     Events hold the position of their variable in the source's list, and hours since admission.
     Labels hold the class (or the number, for a regression); ``column`` is the class in a multilabel
-    task and 0 otherwise. ``outcomes``, of which task definitions make labels, has a row a stay in columns
-    of ``OUTCOME_SCHEMA``, those that the source knows; null is unknown. ``known_after`` is the source's where
-    it is None: a pool gives that of the member.
+    task, 0 for the time and 1 for the event in survival, and 0 otherwise. ``outcomes``, of which task
+    definitions make labels, has a row a stay in columns of ``OUTCOME_SCHEMA``, those that the source knows;
+    null is unknown. ``known_after`` is the source's where it is None: a pool gives that of the member.
     """
 
     stays: pl.DataFrame

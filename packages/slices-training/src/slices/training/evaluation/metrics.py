@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 from torchmetrics.utilities.data import dim_zero_cat
 
 from slices.heads import TaskType
+from slices.training.evaluation.survival_metrics import SURVIVAL_METRICS, SurvivalMetrics
 
 CLASSIFICATION_METRICS = ("accuracy", "auroc", "auprc", "f1")
 REGRESSION_METRICS = ("mse", "mae", "r2")
@@ -28,7 +29,8 @@ def metric_names(task_type: TaskType) -> tuple[str, ...]:
     >>> metric_names("regression")
     ('mse', 'mae', 'r2')
     """
-    return REGRESSION_METRICS if task_type == "regression" else CLASSIFICATION_METRICS
+    own = {"regression": REGRESSION_METRICS, "survival": SURVIVAL_METRICS}
+    return own.get(task_type, CLASSIFICATION_METRICS)
 
 
 class TaskMetrics(Metric):
@@ -73,9 +75,9 @@ class TaskMetrics(Metric):
         return task_scores(self.task_type, probs, label, label.isfinite())
 
 
-def task_metrics(task_type: TaskType) -> TaskMetrics:
+def task_metrics(task_type: TaskType) -> TaskMetrics | SurvivalMetrics:
     """The metrics of a type of task, by ``metric_names``."""
-    return TaskMetrics(task_type)
+    return SurvivalMetrics() if task_type == "survival" else TaskMetrics(task_type)
 
 
 def task_scores(

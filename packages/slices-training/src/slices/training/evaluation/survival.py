@@ -1,8 +1,11 @@
 """Survival predictions with censored outcomes, as metrics of weighted rows (see ``weighted``).
 
-A label ``(N, 2)`` holds the time of the event, or of the last look, and whether there was an event (1) or
-the stay was censored (0). Of equal times, events come first. With several kinds of events, make the others
-censored (cause-specific) and give the incidence of one.
+A label ``(N, 2)`` holds the time of what came first, or of the last look, and what that was: the event (1),
+another that rules it out (2), or nothing, the stay was censored (0). Of equal times, events come first. Who
+had a competing event is known never to have this one: Wolbers et al., "Prognostic models with competing
+risks" (2009) for the concordance, Schoop et al., "Quantifying the predictive performance of prognostic models
+for censored survival data with competing risks" (2011) for the Brier score. ``label_of_event`` makes such
+labels where there are several events; predictions are then the cumulative incidence of one.
 
 Letters: N rows, R weightings, K times of the grid, U different times in the labels, E events.
 """
@@ -18,10 +21,23 @@ from slices.training.evaluation.weighted import Array, ratio
 BLOCK = 512  # events compared with all rows at once
 
 
+def label_of_event(label: Array, event: int) -> Array:
+    """Labels of several events (1, 2 ...; 0: censored), as those of one of them.
+
+    >>> label_of_event(np.array([[5.0, 2], [6.0, 1], [7.0, 0]]), 2)
+    array([[5., 1.],
+           [6., 2.],
+           [7., 0.]])
+    """
+    code = np.where(label[:, 1] == event, 1, np.where(label[:, 1] == 0, 0, 2))
+    return np.stack([label[:, 0], code], axis=1)
+
+
 def concordance(risk: Array, label: Array, weight: Array) -> Array:
     """Of pairs whose order is known, the share in which the first to have the event has the higher risk.
 
-    Equal risks count half. A pair is comparable where the earlier time is an event's. ``risk`` is ``(N,)``.
+    Equal risks count half. A pair is comparable where the earlier time is an event's, or where the other had
+    a competing one at any time. ``risk`` is ``(N,)``.
     Harrell et al., "Evaluating the yield of medical tests" (1982).
 
     >>> label = np.array([[1.0, 1], [2.0, 0], [3.0, 1]])
@@ -51,23 +67,24 @@ def time_dependent_concordance(incidence: Array, label: Array, weight: Array, *,
 def brier_at(incidence: Array, label: Array, weight: Array, *, time: float) -> Array:
     """Squared error of the incidence ``(N,)`` by a time, the censored made up for by weight.
 
-    ``mean(S² [T <= t, event] / G(T-) + (1 - S)² [T > t] / G(t))`` with S = 1 - incidence and G the
-    probability of not being censored, by Kaplan and Meier from the same rows.
+    ``mean((1 - F)² [T <= t, event] / G(T-) + F² [T <= t, competing] / G(T-) + F² [T > t] / G(t))`` with F the
+    incidence and G the probability of not being censored, by Kaplan and Meier from the same rows.
     Graf et al., "Assessment and comparison of prognostic classification schemes for survival data" (1999).
 
     >>> brier_at(np.array([1.0, 0.5]), np.array([[1.0, 1], [3.0, 0]]), np.ones((1, 2)), time=2.0)
     array([0.125])
     """
     moments, before, after = uncensored(label, weight)
-    observed, had_event = label[:, 0], label[:, 1] == 1
+    observed, had_event, had_other = label[:, 0], label[:, 1] == 1, label[:, 1] == 2
     of_row = np.searchsorted(moments, observed)
     until = np.searchsorted(moments, time, side="right") - 1
-    past = (observed <= time) & had_event
-    g_past = before[:, of_row[past]]
+    past, ruled_out = ((observed <= time) & which for which in (had_event, had_other))
+    g_past, g_ruled_out = before[:, of_row[past]], before[:, of_row[ruled_out]]
     g_now = after[:, until : until + 1] if until >= 0 else np.ones((len(weight), 1))
     with_event = weight[:, past] * _inverse(g_past) @ (1 - incidence[past]) ** 2
     without = weight[:, observed > time] * _inverse(g_now) @ incidence[observed > time] ** 2
-    return ratio(with_event + without, weight.sum(1))
+    with_other = weight[:, ruled_out] * _inverse(g_ruled_out) @ incidence[ruled_out] ** 2
+    return ratio(with_event + with_other + without, weight.sum(1))
 
 
 def integrated_brier(incidence: Array, label: Array, weight: Array, *, times: Array) -> Array:
@@ -97,7 +114,7 @@ def uncensored(label: Array, weight: Array) -> tuple[Array, Array, Array]:
     order = np.argsort(of_row, kind="stable")
     starts = np.searchsorted(of_row[order], np.arange(len(moments)))
     leaving = np.add.reduceat(weight[:, order], starts, axis=1)
-    censored = np.add.reduceat((weight * (label[:, 1] != 1))[:, order], starts, axis=1)
+    censored = np.add.reduceat((weight * (label[:, 1] == 0))[:, order], starts, axis=1)
     at_risk = np.cumsum(leaving[:, ::-1], axis=1)[:, ::-1] - (leaving - censored)  # events come first
     stays = 1 - np.nan_to_num(ratio(censored, at_risk))
     after = np.cumprod(stays, axis=1)
@@ -111,12 +128,12 @@ def _inverse(share: Array) -> Array:
 
 def _concordance(risk_at: Callable[[Array], Array], label: Array, weight: Array) -> Array:
     """``risk_at`` gives everybody's risk ``(E, N)`` at the event times of some rows."""
-    time, had_event = label[:, 0], label[:, 1] == 1
+    time, had_event, had_other = label[:, 0], label[:, 1] == 1, label[:, 1] == 2
     agreeing, comparable = np.zeros(len(weight)), np.zeros(len(weight))
     events = np.flatnonzero(had_event)
     for rows in np.array_split(events, max(1, -(-len(events) // BLOCK))):
         first = time[rows, None]
-        pairs = (first < time) | ((first == time) & ~had_event)
+        pairs = (first < time) | ((first == time) & ~had_event) | had_other
         risk = risk_at(rows)
         own = np.take_along_axis(risk, rows[:, None], axis=1)
         ahead = pairs * ((own > risk) + 0.5 * (own == risk))

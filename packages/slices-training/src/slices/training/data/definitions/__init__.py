@@ -18,6 +18,7 @@ from slices.training.data.definitions.kdigo_aki import KdigoAKI
 from slices.training.data.definitions.length_of_stay import LengthOfStay
 from slices.training.data.definitions.mortality import Mortality
 from slices.training.data.definitions.remaining_length_of_stay import RemainingLengthOfStay
+from slices.training.data.definitions.time_to_death import TimeToDeath
 
 __all__ = [
     "DEFINITION_REGISTRY",
@@ -29,6 +30,7 @@ __all__ = [
     "Mortality",
     "Records",
     "RemainingLengthOfStay",
+    "TimeToDeath",
     "build_definitions",
     "check_definitions",
     "define",

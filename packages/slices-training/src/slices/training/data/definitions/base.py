@@ -42,7 +42,8 @@ class Records(NamedTuple):
 class Candidates(NamedTuple):
     """Labels that may be given, and the rules by which one is not.
 
-    ``table`` has ``stay_id``, ``set``, ``prediction_time``, ``value``, and what else the rules read. Rules
+    ``table`` has ``stay_id``, ``set``, ``prediction_time``, ``value``, and what else the rules read; where
+    ``value`` is a time in survival, also ``event``. Rules
     are those of ``sift``, their names and descriptions without the task's; one must catch null values.
     """
 

@@ -116,5 +116,8 @@ def define_labels(
         name = definition.name
         named = {f"{name}_{rule}": (f"{name}: {what}; no label", bad) for rule, (what, bad) in rules.items()}
         labels = sift(table, named, tally).with_columns(pl.lit(name).alias("task"), pl.lit(0).alias("column"))
-        tables.append(labels.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA))
+        parts = [labels]
+        if "event" in labels.columns:
+            parts.append(labels.with_columns(pl.col("event").alias("value"), pl.lit(1).alias("column")))
+        tables += [part.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA) for part in parts]
     return pl.concat(tables)

@@ -35,7 +35,8 @@ class _Labels:
 
     def __init__(self, task: TaskInfo, code: Array, n_sets: int, sampled: Array) -> None:
         self.task, self.code, self.sampled = task, code, sampled
-        self.n_classes = task.n_classes or 1
+        self.classes = ("censored", *task.classes) if task.task_type == "survival" else task.classes
+        self.n_classes = len(self.classes) or 1
         self.given, self.total = np.zeros((2, n_sets, self.n_classes))
         self.ever = np.zeros((self.n_classes, len(code)), dtype=bool)  # stays with this class
         self.labelled = np.zeros(len(code), dtype=bool)
@@ -44,6 +45,11 @@ class _Labels:
 
     def add(self, rows: pl.DataFrame, stay: Array) -> None:
         """Some rows of the label table, and the positions of their stays."""
+        if self.task.task_type == "survival":  # described by its events
+            is_event = (rows["column"] == 1).to_numpy()
+            rows, stay = rows.filter(is_event), stay[is_event]
+        if rows.is_empty():
+            return
         value, time = rows["value"].to_numpy(), rows["prediction_time"].to_numpy()
         classes = rows["column"] if self.task.task_type in ("multilabel", "regression") else rows["value"]
         place = self.code[stay] * self.n_classes + classes.to_numpy().astype(np.int64)
@@ -60,14 +66,14 @@ class _Labels:
     def report(self, sets: list[str]) -> TaskReport:
         """What was added up."""
         known = [i for i in range(len(sets)) if self.given[i].any()]
-        ever = self.ever.sum(axis=1).tolist() if self.task.classes else []
+        ever = self.ever.sum(axis=1).tolist() if self.classes else []
         return TaskReport(
             task=self.task,
             first_time=self.first if known else None,
             last_time=self.last if known else None,
             overall=self._summary(list(range(len(sets)))),
             by_set={sets[i]: self._summary([i]) for i in known},
-            stays_with=dict(zip(self.task.classes, ever, strict=True)),
+            stays_with=dict(zip(self.classes, ever, strict=True)),
         )
 
     def _summary(self, sets: list[int]) -> LabelSummary:
@@ -85,4 +91,4 @@ class _Labels:
             return {"mean": float(total[0] / given[0]), **dict(zip(QUANTILE_NAMES, quantiles, strict=False))}
         several = self.task.task_type == "multilabel"
         shares = total / np.maximum(given, 1) if several else given / given.sum()
-        return dict(zip(self.task.classes, shares.tolist(), strict=True))
+        return dict(zip(self.classes, shares.tolist(), strict=True))

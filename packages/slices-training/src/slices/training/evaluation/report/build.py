@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from slices.heads import TaskType
 from slices.training.evaluation.bootstrap import Predictions, metric_draws, percentile_interval
 from slices.training.evaluation.report.alignment import Aligned, aligned_test_rows, predictions_of
 from slices.training.evaluation.report.choices import Choice, choose
@@ -13,7 +12,7 @@ from slices.training.evaluation.report.gaps import gaps_of
 from slices.training.evaluation.report.parts import OVERALL, Part, parts_of
 from slices.training.evaluation.report.results import Draws, Estimate, Evaluation
 from slices.training.evaluation.report.spread import spread_of
-from slices.training.evaluation.report.suites import suite, suite_of_part
+from slices.training.evaluation.report.suites import suite, suite_of_part, survival_suite
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:
@@ -25,7 +24,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     Raises:
         FileNotFoundError, ValueError: files, groups or a reference that cannot be.
     """
-    contents = read_predictions(config.predictions, config.task_type)
+    contents = read_predictions(config.predictions, config.task_type, config.task_name)
     if config.reference not in (None, *contents.models):
         raise ValueError(f"reference={config.reference}: no such model, only {', '.join(contents.models)}")
     aligned = aligned_test_rows(contents)
@@ -39,7 +38,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     notes += [f"{name}: {note}" for name, choice in choices.items() for note in choice.notes]
     estimates, gaps, overall = [], [], {}
     for name, run in aligned.models.items():
-        draws = _draws(run, parts, contents.task_type, choices[name], config)
+        draws = _draws(run, parts, contents, choices[name], config)
         overall[name] = draws[OVERALL]
         estimates += _estimates(name, parts, draws, config)
         estimates += _estimates(name, *spread_of(run, aligned.quantiles[name], config), config)
@@ -73,10 +72,14 @@ def _choices(contents: Contents, aligned: Aligned, config: EvaluateConfig) -> di
 
 
 def _draws(
-    run: Predictions, parts: list[Part], task_type: TaskType, choice: Choice, config: EvaluateConfig
+    run: Predictions, parts: list[Part], contents: Contents, choice: Choice, config: EvaluateConfig
 ) -> Draws:
     """Every metric of every part, for the rows as they are and each resample of all patients."""
-    whole = suite(task_type, choice, config)
+    task_type = contents.task_type
+    if task_type == "survival":
+        whole = survival_suite(contents.until, run.prediction.shape[1])
+    else:
+        whole = suite(task_type, choice, config)
     draws: Draws = {}
     for part in parts:
         metrics = whole if part.key == OVERALL else suite_of_part(part, task_type, whole, choice)

@@ -22,8 +22,8 @@ class Choice(NamedTuple):
 def choose(validation: Predictions | None, task_type: TaskType, rule: ThresholdRule, n_labels: int) -> Choice:
     """From the labelled validation rows of one model."""
     nothing = (None,) * n_labels
-    if task_type == "regression":
-        return Choice(None, nothing)
+    if task_type in ("regression", "survival"):
+        return Choice(None, () if task_type == "survival" else nothing)
     if validation is None or not len(validation.label):
         return Choice(None, nothing, ("no validation rows, so neither temperature nor threshold",))
     prob, label = validation.prediction, validation.label

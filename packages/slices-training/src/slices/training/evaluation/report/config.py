@@ -21,7 +21,8 @@ class EvaluateConfig:
     """Everything that ``configs/evaluate.yaml`` says.
 
     ``predictions``: files of predictions or folders that hold ``predictions.parquet``, listed or by the name
-    of the model. ``task_type`` is for files that do not say it. ``groups``: a prepared dataset, whose statics
+    of the model. ``task_name`` chooses among those of files that have several. ``task_type`` is for files
+    that do not say it. ``groups``: a prepared dataset, whose statics
     make groups of stays, or a table with ``stay_id`` and a column a grouping; ``bands`` cut numbers, and
     numbers without bands make no groups. ``hours`` cut prediction times. Groups of fewer than
     ``min_patients`` are not shown. ``threshold``: the rule by which it is chosen on the validation rows.
@@ -29,6 +30,7 @@ class EvaluateConfig:
     """
 
     predictions: tuple[str, ...] | dict[str, str] | None = None
+    task_name: str | None = None
     task_type: TaskType | None = None
     groups: str | None = None
     bands: dict[str, Any] = field(default_factory=lambda: {"age": [45, 65, 80]})

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from slices.encoders.registry import unknown
 from slices.heads import TaskType
 from slices.training.evaluation.bootstrap import Array
 
@@ -27,8 +28,13 @@ TYPES: dict[str, Any] = {
     "task": pl.String,
     "task_type": pl.String,
     "model": pl.String,
+    "event": pl.Int64,
+    "until": pl.Float64,
+    "label_time": pl.Float64,
+    "label_event": pl.Float64,
 }
 QUANTILE = re.compile(r"q(0?\.\d+)")
+SURVIVAL = ("event", "until", "label_time", "label_event")
 NEEDED = ("stay_id", "prediction", "label")
 NO_TIME = -1.0  # a stay that is predicted once, or step by step
 
@@ -39,6 +45,7 @@ class Rows(NamedTuple):
     ``about`` has the columns of ``KEY`` and ``patient_id``. ``label`` and ``prediction`` are as the weighted
     metrics take them: binary ``(N,)`` and the probability of class 1; multiclass the class ``(N,)`` and
     ``(N, C)``; multilabel and several targets ``(N, C)``, NaN where a label is missing.
+    Survival: hours and event ``(N, 2)``, and the incidence of each event ``until`` (K,) hours, ``(N, R, K)``.
     ``quantiles``, by level, have the shape of ``prediction``.
     """
 
@@ -46,18 +53,22 @@ class Rows(NamedTuple):
     label: Array
     prediction: Array
     quantiles: Mapping[float, Array] = MappingProxyType({})
+    until: Array = np.zeros(0)
 
 
 class Contents(NamedTuple):
-    """What some files hold: one task, and for each model its rows by split."""
+    """What some files hold: one task, and for each model its rows by split; in survival until which hours."""
 
     task: str
     task_type: TaskType
     models: dict[str, dict[str, Rows]]
+    until: Array = np.zeros(0)
 
 
 def read_predictions(
-    files: Sequence[str] | Mapping[str, str] | None, task_type: TaskType | None = None
+    files: Sequence[str] | Mapping[str, str] | None,
+    task_type: TaskType | None = None,
+    task: str | None = None,
 ) -> Contents:
     """Parquet or CSV with ``stay_id``, ``prediction``, ``label``, and what more ``write_predictions`` writes.
 
@@ -68,6 +79,7 @@ def read_predictions(
         files: paths of files or of folders with ``predictions.parquet``; a mapping names their models, a
             list leaves it to the column ``model``, or to the folder where names repeat.
         task_type: for files without that column.
+        task: the one to judge, where files have several.
 
     Raises:
         FileNotFoundError: no such file.
@@ -76,10 +88,13 @@ def read_predictions(
     if not files:
         raise ValueError("predictions: none are given: name files, as in predictions=[a/predictions.parquet]")
     named = files.items() if isinstance(files, Mapping) else [(None, file) for file in files]
-    tables = _by_model([(name, _table(Path(file))) for name, file in named])
+    tables = _by_model([(name, _table(Path(file), task)) for name, file in named])
     tasks = {name: sorted(set(table["task"].unique())) for name, table in tables.items()}
     if len({task for of_model in tasks.values() for task in of_model}) > 1:
-        raise ValueError(f"predictions of different tasks cannot be compared: {tasks}")
+        raise ValueError(
+            f"predictions of different tasks cannot be compared: {tasks}; name one, as in "
+            f"task_name={next(iter(tasks.values()))[0]}"
+        )
     kind = _task_type(tables, task_type)
     models = {
         name: {
@@ -91,10 +106,18 @@ def read_predictions(
     for name, splits in models.items():
         if "test" not in splits:
             raise ValueError(f"model {name!r} has no labelled rows of split 'test', only of {sorted(splits)}")
-    return Contents(next(iter(tasks.values()))[0], kind, models)
+    grids = {name: of_model["test"].until for name, of_model in models.items()}
+    (first, until), *others = grids.items()
+    for name, other in others:
+        if not np.array_equal(until, other):
+            raise ValueError(
+                f"{first!r} and {name!r} predict until other hours, which cannot be compared: fine-tune both "
+                f"with task.interval_ends={[float(f'{end:g}') for end in until]}"
+            )
+    return Contents(next(iter(tasks.values()))[0], kind, models, until)
 
 
-def _table(path: Path) -> tuple[Path, pl.DataFrame]:
+def _table(path: Path, task: str | None) -> tuple[Path, pl.DataFrame]:
     path = path / "predictions.parquet" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(
@@ -113,6 +136,7 @@ def _table(path: Path) -> tuple[Path, pl.DataFrame]:
             "task": pl.lit("unnamed"),
             "task_type": pl.lit(None),
             "model": pl.lit(path.stem),
+            **dict.fromkeys(SURVIVAL, pl.lit(None)),
         }
         absent = {name: default for name, default in defaults.items() if name not in table.columns}
         quantiles = {name: pl.Float64 for name in table.columns if QUANTILE.fullmatch(name)}
@@ -120,7 +144,12 @@ def _table(path: Path) -> tuple[Path, pl.DataFrame]:
         table = table.with_columns(**absent).select(pl.col(name).cast(kind) for name, kind in types)
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path} cannot be read as predictions: {error}") from error
-    labelled = table.filter(pl.col("label").fill_nan(None).is_not_null().any().over("model", "split", *KEY))
+    if task is not None:
+        if task not in (there := table["task"].unique().sort().to_list()):
+            raise ValueError(f"{path}: {unknown('task', task, there)}")
+        table = table.filter(pl.col("task") == task)
+    has_label = pl.col("label").fill_nan(None).is_not_null() | pl.col("label_time").is_not_null()
+    labelled = table.filter(has_label.any().over("model", "split", *KEY))
     step = pl.when(pl.col("prediction_time").is_null()).then("step").otherwise(0)
     return path, labelled.with_columns(pl.col("prediction_time").fill_null(NO_TIME), step=step)
 
@@ -148,7 +177,7 @@ def _task_type(tables: Mapping[str, pl.DataFrame], given: TaskType | None) -> Ta
         raise ValueError(f"the files state task types {said}: give one that is right, as in task_type=binary")
     (kind,) = kinds
     kind = "multiclass" if kind == "ordinal" else kind  # judged by the probabilities of its classes
-    if kind not in ("binary", "multiclass", "multilabel", "regression"):
+    if kind not in ("binary", "multiclass", "multilabel", "regression", "survival"):
         raise ValueError(f"predictions of task_type {kind!r} cannot be judged yet")
     return kind
 
@@ -165,6 +194,8 @@ def _rows(where: str, table: pl.DataFrame, kind: TaskType) -> Rows:
         table[name].to_numpy().reshape(len(about), width) for name in ("prediction", "label")
     )
     _check(where, prediction, label, kind)
+    if kind == "survival":
+        return _survival(where, about, table, prediction)
     if kind == "multiclass":
         return Rows(about, label.argmax(1), prediction)
     if kind == "binary":
@@ -178,6 +209,29 @@ def _rows(where: str, table: pl.DataFrame, kind: TaskType) -> Rows:
         return Rows(about, label, prediction, quantiles)
     of_one = {level: values[:, 0] for level, values in quantiles.items()}
     return Rows(about, label[:, 0], prediction[:, 0], of_one)
+
+
+def _survival(where: str, about: pl.DataFrame, table: pl.DataFrame, prediction: Array) -> Rows:
+    """Incidences until the same hours for each event and row. Raises ``ValueError`` where they are not."""
+    if table.select(pl.any_horizontal(pl.col(SURVIVAL).is_null().any())).item():
+        raise ValueError(f"{where}: a survival task needs {', '.join(SURVIVAL)} in every row")
+    numbers: Array = table.select(SURVIVAL).to_numpy().reshape(*prediction.shape, len(SURVIVAL))
+    event, until, hours, happened = np.moveaxis(numbers, -1, 0)
+    n_events = int(event.max())
+    ends = until[0, : len(until[0]) // n_events]
+    events = np.repeat(np.arange(1, n_events + 1), len(ends))
+    alike = len(events) == event.shape[1] and bool(
+        (event == events).all() and (until == np.tile(ends, n_events)).all()
+    )
+    if not alike or len(ends) < 2 or (np.diff(ends) <= 0).any():
+        raise ValueError(
+            f"{where}: the outputs of each row must be events 1, 2 ..., and for each the same two or more "
+            "hours `until`, ascending"
+        )
+    label = np.stack([hours[:, 0], happened[:, 0]], axis=1)
+    if not np.isin(label[:, 1], range(n_events + 1)).all() or (label[:, 0] < 0).any():
+        raise ValueError(f"{where}: label_event is 0 to {n_events}, and label_time is not negative")
+    return Rows(about, label, prediction.reshape(len(about), n_events, -1), until=ends)
 
 
 def _check(where: str, prediction: Array, label: Array, kind: TaskType) -> None:

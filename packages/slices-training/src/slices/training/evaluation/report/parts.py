@@ -69,7 +69,7 @@ def _groupings(about: pl.DataFrame, config: EvaluateConfig) -> dict[str, list[st
 
 def _outputs(task_type: TaskType, run: Predictions, whole: Part) -> list[Part]:
     """Of several classes each against the rest, and each of several labels or targets."""
-    if run.prediction.ndim == 1:
+    if run.prediction.ndim == 1 or task_type == "survival":
         return []
     what = {"multiclass": "class", "multilabel": "label"}.get(task_type, "target")
     parts = []

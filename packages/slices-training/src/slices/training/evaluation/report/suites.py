@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from slices.heads import TaskType
-from slices.training.evaluation import calibration, operating, weighted
+from slices.training.evaluation import calibration, operating, survival, weighted
 from slices.training.evaluation.bootstrap import Array, WeightedMetric
 from slices.training.evaluation.report.choices import Choice
 from slices.training.evaluation.report.config import EvaluateConfig
@@ -20,8 +23,9 @@ COMPARED: dict[TaskType, tuple[str, ...]] = {
     "multiclass": ("auroc", "auprc", "accuracy", "brier"),
     "multilabel": ("auroc", "auprc", "brier"),
     "regression": ("mae", "rmse"),
+    "survival": ("concordance", "integrated_brier"),
 }
-LOWER_IS_BETTER = ("brier", "mae", "rmse")
+LOWER_IS_BETTER = ("brier", "mae", "rmse", "integrated_brier")
 # of groups of rows, classes and labels
 IN_GROUPS: dict[TaskType, tuple[str, ...]] = {
     "binary": (
@@ -31,6 +35,7 @@ IN_GROUPS: dict[TaskType, tuple[str, ...]] = {
     "multiclass": ("auroc", "auprc", "accuracy", "brier"),
     "multilabel": ("auroc", "auprc", "brier"),
     "regression": ("mae", "rmse", "r2"),
+    "survival": ("concordance", "integrated_brier"),
 }
 
 
@@ -52,6 +57,21 @@ def suite(task_type: TaskType, choice: Choice, config: EvaluateConfig) -> Suite:
             for name, metric in _probabilities().items()
         }
     return metrics
+
+
+def survival_suite(until: Array, n_events: int) -> Suite:
+    """Concordance and integrated Brier score of the first event; of a second as ``concordance_2``, and so on.
+
+    ``until`` ``(K,)`` are the hours of the predicted incidence.
+    """
+    metrics: dict[str, Any] = {"concordance": survival.time_dependent_concordance}
+    if len(until) > 1:
+        metrics["integrated_brier"] = survival.integrated_brier
+    return {
+        name if event == 1 else f"{name}_{event}": partial(_of_event, metric, event, until)
+        for event in range(1, n_events + 1)
+        for name, metric in metrics.items()
+    }
 
 
 def suite_of_part(part: Part, task_type: TaskType, whole: Suite, choice: Choice) -> Suite:
@@ -107,6 +127,11 @@ def _at(threshold: float) -> Suite:
 def _prevalence(prediction: Array, label: Array, weight: Array) -> Array:
     """The share of positive rows."""
     return weighted.weighted_mean(label == 1, weight)
+
+
+def _of_event(metric: Any, event: int, until: Array, prediction: Array, label: Array, weight: Array) -> Array:
+    labels = survival.label_of_event(label, event)
+    return np.asarray(metric(prediction[:, event - 1], labels, weight, times=until))
 
 
 def _over_targets(metric: WeightedMetric, prediction: Array, label: Array, weight: Array) -> Array:

@@ -35,7 +35,8 @@ class TableConfig:
     """Where the table lies (a file, a folder or a glob of several), and what it means.
 
     ``stays``: a file with one row a stay, ``statics`` the columns in it that are variables. ``labels``: a
-    file with the columns task, that of the stay, prediction_time, value and, for multilabel tasks, column;
+    file with the columns task, that of the stay, prediction_time, value and, for multilabel tasks, column,
+    for survival, event (0: censored, 1: the first of the task's classes);
     ``tasks`` says of each task what the fields of ``TaskInfo`` say. ``vocabulary`` chooses and describes
     the variables; without one every name in the table is a variable. ``sentinels`` are values that stand
     for unknown.

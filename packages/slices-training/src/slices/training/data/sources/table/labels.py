@@ -16,7 +16,9 @@ from .config import TableColumns
 from .files import Bucket, read_bucket
 from .stays import by_set, since_admission
 
-REMEDY = "A labels file has the columns task, that of the stay, prediction_time and value"
+REMEDY = (
+    "A labels file has the columns task, that of the stay, prediction_time and value (of survival, event too)"
+)
 EDGE = 1e-3  # hours: how far after its end, since lengths are rounded
 TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -31,7 +33,8 @@ def read_labels(
 ) -> pl.DataFrame:
     """The labels of stays that there are, up to the end of those whose length is known.
 
-    A file without the column task is of the only task there is.
+    A file without the column task is of the only task there is. In survival ``value`` is the hours to what
+    the column ``event`` says, 0 where the stay was watched no longer.
 
     Raises ``ValueError`` naming the row of an unknown task and of a value or a column that cannot be one.
     """
@@ -40,6 +43,7 @@ def read_labels(
         ("task", pl.col("task").is_in(list(tasks)), f"is none of data.source.tasks: {', '.join(tasks)}"),
         ("value", pl.col("value").is_not_null(), "is no number, true or false"),
         ("column", pl.col("column").is_not_null(), "is no whole number"),
+        ("event", pl.col("event").is_not_null(), "is no number"),
     ):
         rows = table.with_columns(given=pl.col(f"given {column}"))
         given = pl.lit(True) if column == "task" else pl.col("given").is_not_null()
@@ -48,7 +52,7 @@ def read_labels(
     row = table.select(row_of(stays)).to_series()
     of_stay, length = stays["set"].gather(row), stays["length_hours"].gather(row)
     time, value = pl.col("time"), pl.col("value")
-    key = pl.struct("task", "stay_id", "time", "column", "value")
+    key = pl.struct("task", "stay_id", "time", "column", "value", "event")
     rules = {
         "label_without_stay": ("a label of a stay that there is not", pl.col("set").is_null()),
         "no_label": ("a label that is missing", value.is_null() | value.is_nan()),
@@ -70,7 +74,10 @@ def read_labels(
     labels = sift(table.with_columns(of_stay.alias("set")), rules, tally)
     without = stays.filter(~pl.col("stay_id").is_in(labels["stay_id"].unique().to_list()))
     tally.add("no_outcome", "a stay without a label", by_set(without))
-    return labels.rename({"time": "prediction_time"}).select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA)
+    happened = labels.filter(pl.col("event").is_not_null())
+    events = happened.with_columns(pl.col("event").alias("value"), pl.lit(1, pl.Int64).alias("column"))
+    both = pl.concat([labels, events]).rename({"time": "prediction_time"})
+    return both.select(LABEL_SCHEMA.keys()).cast(LABEL_SCHEMA)
 
 
 def _wanted(path: Path, columns: TableColumns, tasks: Mapping[str, TaskInfo]) -> list[pl.Expr]:
@@ -79,7 +86,7 @@ def _wanted(path: Path, columns: TableColumns, tasks: Mapping[str, TaskInfo]) ->
     require(path, schema, (columns.stay, *optional, "prediction_time", "value"), REMEDY)
     task = text("task") if "task" in schema else pl.lit(next(iter(tasks)))
     truth = text("value").str.to_lowercase().replace_strict(TRUTH, default=None, return_dtype=pl.Float64)
-    has_column = "column" in schema
+    has_column, has_event = "column" in schema, "event" in schema
     position = whole(path, schema, "column") if has_column else pl.lit(0, pl.Int64)
     given_column = text("column") if has_column else pl.lit("0")
     return [
@@ -89,6 +96,8 @@ def _wanted(path: Path, columns: TableColumns, tasks: Mapping[str, TaskInfo]) ->
         text("value").alias("given value"),
         pl.when(given_column.is_null()).then(0).otherwise(position).alias("column"),
         given_column.alias("given column"),
+        (number(path, schema, "event") if has_event else pl.lit(None, pl.Float64)).alias("event"),
+        (text("event") if has_event else pl.lit(None, pl.String)).alias("given event"),
         *clock(path, schema, "prediction_time", columns.time_unit),
         pl.lit(0).alias("file"),
     ]
