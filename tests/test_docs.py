@@ -6,13 +6,19 @@ import re
 import runpy
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from slices.encoders.factory import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY
+from slices.heads import TASK_HEAD_REGISTRY
+from slices.ssl.base import CONFIG_REGISTRY, SSL_REGISTRY
 from slices.training.compose import config_dir
+from slices.training.data.definitions.base import DEFINITION_REGISTRY
+from slices.training.data.sources.base import SOURCE_CONFIG_REGISTRY, SOURCE_REGISTRY
+from slices.training.optim import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -20,6 +26,28 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("packages/*/README.md")),
 ]
+REGISTRIES = [
+    ENCODER_REGISTRY,
+    ENCODER_CONFIG_REGISTRY,
+    SSL_REGISTRY,
+    CONFIG_REGISTRY,
+    TASK_HEAD_REGISTRY,
+    DEFINITION_REGISTRY,
+    SOURCE_REGISTRY,
+    SOURCE_CONFIG_REGISTRY,
+    OPTIMIZER_REGISTRY,
+    SCHEDULER_REGISTRY,
+]
+
+
+@pytest.fixture
+def registries_as_they_were() -> Iterator[None]:
+    """What a page registers is gone after it."""
+    before = [set(registry) for registry in REGISTRIES]
+    yield
+    for registry, names in zip(REGISTRIES, before, strict=True):
+        for name in set(registry) - names:
+            registry.pop(name)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -27,16 +55,13 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("registries_as_they_were")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "example.py").write_text("\n".join(blocks(page, "python")))
-    try:
-        runpy.run_path("example.py", run_name="example")
-    finally:
-        ENCODER_REGISTRY.pop("my_encoder", None)
-        ENCODER_CONFIG_REGISTRY.pop("my_encoder", None)
+    runpy.run_path("example.py", run_name="example")
 
 
 def commands() -> list[tuple[str, str, list[str]]]:

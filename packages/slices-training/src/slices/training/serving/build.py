@@ -62,7 +62,7 @@ def _choice(module: FineTuneModule, predictions: Path) -> Choice:
     head = module.head.config
     if head.task_type not in WITH_TEMPERATURE:
         return Choice()
-    contents = read_predictions([str(predictions)])
+    contents = read_predictions([str(predictions)], task=head.task_name or None)
     ((_, splits),) = contents.models.items()
     validation = predictions_of(splits["val"]) if "val" in splits else None
     n_labels = {"binary": 1, "multilabel": head.n_outputs}.get(head.task_type, 0)
