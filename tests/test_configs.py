@@ -136,7 +136,7 @@ def _nested(cls: Any) -> set[type]:
 # what the composed config hands on by interpolation, or the app takes before the config is parsed
 ELSEWHERE = {
     PretrainingConfig: {"max_epochs", "batch_size"},
-    FineTuningConfig: {"max_epochs", "batch_size"},
+    FineTuningConfig: {"max_epochs", "batch_size", "lora_alpha", "lora_layers"},  # test_adaptation.py
     PretrainConfig: {"resume"},
     FineTuneConfig: {"resume"},
     TaskConfig: {"interval_ends"},  # of survival tasks: test_survival_task.py

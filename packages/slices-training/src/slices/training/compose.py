@@ -80,4 +80,4 @@ def _choice(loaded: DictConfig, group: str, choice: str) -> str:
 def _groups(loaded: DictConfig) -> list[tuple[str, str]]:
     entries = [entry for entry in loaded.defaults if isinstance(entry, DictConfig)]
     pairs = [(str(group), choice) for entry in entries for group, choice in entry.items()]
-    return [(group, choice) for group, choice in pairs if not group.startswith("override ")]
+    return [(group, choice) for group, choice in pairs if choice and not group.startswith("override ")]

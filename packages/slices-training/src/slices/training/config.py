@@ -20,9 +20,11 @@ from slices.encoders.registry import make_config, unknown
 from slices.heads import TASK_HEAD_REGISTRY, LossName, TaskHeadConfig, TaskType
 from slices.ssl import SSLConfig
 from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
+from slices.training.adaptation.config import FineTuningConfig
 from slices.training.compose import composed
 from slices.training.data.config import DataConfig
 from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
+from slices.training.ranges import require_at_least_one
 
 
 @dataclass(kw_only=True)
@@ -137,46 +139,6 @@ class PretrainingConfig:
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "max_epochs", "batch_size", "checkpoint_every_n_steps")
-
-
-@dataclass(kw_only=True)
-class FineTuningConfig:
-    """How the encoder is adapted.
-
-    ``freeze_encoder`` alone is a linear probe; with ``unfreeze_epoch`` the encoder joins at that epoch
-    (0-based); without either everything is trained from the start. ``head_lr`` is the rate of the head (null:
-    the optimizer's). ``layer_decay`` multiplies the encoder's rate once for each layer further down: its
-    highest layer has the optimizer's (Clark et al. 2020, "ELECTRA", appendix A); 1 is one rate for all.
-    """
-
-    freeze_encoder: bool = True
-    unfreeze_epoch: int | None = None
-    max_epochs: int = 30
-    batch_size: int = 64
-    patience: int | None = 8
-    head_lr: float | None = None
-    layer_decay: float = 1.0
-    refit_normalizer: bool = False
-    adapt_variables: bool = False
-    allow_other_split: bool = False
-
-    def __post_init__(self) -> None:
-        require_at_least_one(self, "max_epochs", "batch_size", "patience")
-        if self.head_lr is not None and not self.head_lr > 0:
-            raise ValueError(f"head_lr={self.head_lr}: allowed is above 0, or null for the optimizer's lr")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(
-                f"layer_decay={self.layer_decay}: allowed is above 0, up to 1 (one rate for all)"
-            )
-        if self.unfreeze_epoch is None:
-            return
-        if not self.freeze_encoder:
-            raise ValueError("unfreeze_epoch needs freeze_encoder=true: the encoder is not frozen at all")
-        if not 0 <= self.unfreeze_epoch < self.max_epochs:
-            raise ValueError(
-                f"unfreeze_epoch={self.unfreeze_epoch} never comes: allowed is 0 to {self.max_epochs - 1} "
-                f"(max_epochs={self.max_epochs}), or null to keep the encoder frozen"
-            )
 
 
 @dataclass(kw_only=True)
@@ -331,14 +293,6 @@ def check_intervals(task: TaskConfig) -> None:
         raise ValueError(
             f"n_classes={task.n_classes}: interval_ends ends {len(ends)} intervals; leave one of them out"
         )
-
-
-def require_at_least_one(config: object, *names: str) -> None:
-    """Raises ``ValueError`` naming an option that is set, but below 1."""
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: allowed is 1 or more")
 
 
 def refuse_unknown(given: Mapping[str, Any], cls: type, where: str) -> None:

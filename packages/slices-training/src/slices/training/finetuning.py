@@ -24,6 +24,10 @@ from slices.encoders import (
 )
 from slices.heads import BaseTaskHead, build_task_head
 from slices.ssl.encoding import accepted_inputs
+from slices.training.adaptation.hiding import hide
+from slices.training.adaptation.l2_sp import StartingPoint
+from slices.training.adaptation.lora import add_lora
+from slices.training.adaptation.unfreezing import count_layers, train_layers, trained_layers
 from slices.training.agreement import (
     check_kind,
     check_shape,
@@ -85,6 +89,8 @@ class FineTuneModule(L.LightningModule):
     torch.Size([2, 2])
     """
 
+    static: Tensor
+
     def __init__(
         self,
         config: Mapping[str, Any] | DictConfig,
@@ -115,7 +121,7 @@ class FineTuneModule(L.LightningModule):
         self._accepts = accepted_inputs(self.encoder)
         self._times_checked = False
         self._pretrained = loaded is not None
-        self._set_frozen(self.config.training.freeze_encoder)
+        self._prepare_adaptation()
 
     @property
     def normalizer(self) -> Normalizer | None:
@@ -215,9 +221,15 @@ class FineTuneModule(L.LightningModule):
             check_kind(tasks[name], other.config, other.head.config.n_outputs)
 
     def _prepare_fit(self, datamodule: object) -> None:
-        if self.config.training.unfreeze_epoch is not None and self.trainer.world_size > 1:
+        training = self.config.training
+        if training.unfreeze_epoch is not None and self.trainer.world_size > 1:
             raise UserError(
                 "training.unfreeze_epoch works on one device: use devices=1, or null to train all"
+            )
+        if training.l2_sp and not self._pretrained:
+            raise UserError(
+                f"training.l2_sp={training.l2_sp:g} pulls towards pretrained weights, and there is no "
+                "checkpoint: give checkpoint_path=..., or l2_sp=0"
             )
         # a checkpoint then holds the numbers, not what they are taken from
         first = self.hparams["config"]["task"]
@@ -236,34 +248,48 @@ class FineTuneModule(L.LightningModule):
             options |= take_from_labels(task, head.config, loss, target, labels)
             loss.to(self.device)
 
-    def _set_frozen(self, frozen: bool) -> None:
+    def _prepare_adaptation(self) -> None:
+        training = self.config.training
+        self._n_layers = count_layers(self.encoder, training)
+        self._low_rank: list[str] = []
+        if training.lora_rank is not None:
+            self._low_rank = add_lora(
+                self.encoder, training.lora_rank, training.lora_alpha, training.lora_layers, skip=self._fresh
+            )
+        static = torch.zeros(self.encoder.config.d_input or 0, dtype=torch.bool)
+        static[list(self.encoder.config.static_columns)] = True
+        self.register_buffer("static", static, persistent=False)
+        self.start = StartingPoint(self.encoder) if training.l2_sp else None
+        self._train_layers(epoch=0)
+
+    def _train_layers(self, epoch: int) -> None:
         """What the checkpoint did not hold, or pretraining did not train, is trained in any case."""
-        for name, parameter in self.encoder.named_parameters():
-            parameter.requires_grad_(not frozen or name in self._fresh)
-        self._frozen = frozen
+        self._trained = trained_layers(self.config.training, epoch, self._n_layers)
+        train_layers(self.encoder, self._trained, always={*self._fresh, *self._low_rank})
         self.train(self.training)
 
     def train(self, mode: bool = True) -> FineTuneModule:
         """A frozen encoder stays in eval mode: no dropout, no moving statistics."""
         super().train(mode)
-        if self._frozen:
+        if not self._trained and not self._low_rank:
             self.encoder.eval()
         return self
 
     def on_train_start(self) -> None:
         self._unfreeze_in_time()  # a run that is resumed in mid-epoch starts no epoch
-        if self._frozen and not self._pretrained:
+        if not self._trained and not self._pretrained:
             log.warning("the encoder is frozen and was never trained: there is no checkpoint")
 
     def on_train_epoch_start(self) -> None:
-        """Unfreezes the encoder when its epoch has come."""
+        """Unfreezes the encoder, or its next layer, when its epoch has come."""
         self._unfreeze_in_time()
 
     def _unfreeze_in_time(self) -> None:
-        epoch = self.config.training.unfreeze_epoch
-        if self._frozen and epoch is not None and self.current_epoch >= epoch:
-            self._set_frozen(False)
-            log.info("epoch %d: the encoder is trained from here on", self.current_epoch)
+        before = self._trained
+        self._train_layers(self.current_epoch)
+        if self._trained > before:
+            layers = "" if self._trained == self._n_layers else f"'s highest {self._trained} layers"
+            log.info("epoch %d: the encoder%s learns from here on", self.current_epoch, layers)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # dropout follows from the step alone, so that a resumed run repeats it
@@ -273,7 +299,11 @@ class FineTuneModule(L.LightningModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         if self.config.scheduler is not None:
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
-        return self._step(batch, "train")
+        training = self.config.training
+        if training.hide_steps or training.hide_variables:
+            batch = hide(batch, training.hide_steps, training.hide_variables, self.static)
+        loss = self._step(batch, "train")
+        return loss if self.start is None else loss + training.l2_sp * self.start(self.encoder)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, "val")
@@ -349,7 +379,7 @@ class FineTuneModule(L.LightningModule):
         packed = checkpoint.get("slices") or {}
         self.card, self._normalizer = unpack_card(packed)
         self._fresh, self._pretrained = list(packed.get("fresh", ())), True
-        self._set_frozen(self._frozen)
+        self._train_layers(epoch=0)
 
 
 def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from slices.encoders import BaseEncoder
+from slices.training.adaptation.unfreezing import layers_above
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,6 @@ def encoder_settings(
             "training.layer_decay=%g: %s states no layers: one rate", layer_decay, type(encoder).__name__
         )
     return [
-        (parameter, Setting(lr * layer_decay ** _layers_above(name, layers)))
+        (parameter, Setting(lr * layer_decay ** layers_above(name, layers)))
         for name, parameter in encoder.named_parameters()
     ]
-
-
-def _layers_above(name: str, layers: tuple[tuple[str, ...], ...]) -> int:
-    for above, patterns in enumerate(reversed(layers)):
-        if any(fnmatchcase(name, pattern) for pattern in patterns):
-            return above
-    return 0

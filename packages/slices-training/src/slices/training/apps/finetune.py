@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 def finetune(config: DictConfig) -> float:
     """Trains, tests the best epoch, writes what it predicts of val and test. Returns the best val score."""
     from lightning.pytorch import seed_everything
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+    from slices.training.adaptation.fitting import Fitting
     from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
     from slices.training.apps.run import Run, announce, make_trainer
     from slices.training.config import FineTuneConfig
@@ -36,22 +36,11 @@ def finetune(config: DictConfig) -> float:
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run)
-        by_loss = module.config.task.task_type in ("regression", "survival")
-        monitor, mode = ("val/loss", "min") if by_loss else ("val/auroc", "max")
-        folder = run.folder / "checkpoints"
-        checkpoints = ModelCheckpoint(
-            folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
-        )
-        newest = ModelCheckpoint(folder, "last", enable_version_counter=False)  # to resume from
-        patience = parsed.training.patience
-        stopping = []
-        if patience is not None:
-            stopping.append(EarlyStopping(monitor, mode=mode, patience=patience, check_finite=False))
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, [checkpoints, newest, *stopping])
+        fitting = Fitting(module, parsed.training, run.folder / "checkpoints")
+        trainer = make_trainer(run, parsed.trainer, parsed.wandb, fitting.callbacks)
 
     announce(trainer, module, datamodule.sizes)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
-    best = checkpoints.best_model_path
+    best, score = fitting.fit(trainer, datamodule, run.last_checkpoint)
     (scores,) = trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
     batches = {}
     for split in ("val", "test"):
@@ -76,8 +65,7 @@ def finetune(config: DictConfig) -> float:
         log.info("model: %s, for new stays %s, after %s", best, saved, run.cost)
         log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
         log.info("or, for new stays: %s", command("predict") + f" model={run.folder} data=...")
-    assert checkpoints.best_model_score is not None
-    return float(checkpoints.best_model_score)
+    return score
 
 
 def _name(module: FineTuneModule) -> str:

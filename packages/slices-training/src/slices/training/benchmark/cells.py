@@ -16,8 +16,9 @@ from slices.encoders.registry import make_config, unknown
 from slices.ssl.factory import SSL_REGISTRY
 from slices.training.agreement import with_task
 from slices.training.compose import composed
-from slices.training.config import TaskConfig, refuse_unknown, require_at_least_one
+from slices.training.config import TaskConfig, refuse_unknown
 from slices.training.data.config import DataConfig
+from slices.training.ranges import require_at_least_one
 
 BASELINE = "baseline"  # the objective of a row that has no encoder
 NONE = "none"  # the objective of an encoder that nobody pretrained

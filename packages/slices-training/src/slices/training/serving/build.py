@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from slices.encoders.registry import make_config
+from slices.training.adaptation.lora import merged
 from slices.training.card import PACKAGES
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.schema import Variable
@@ -54,7 +55,7 @@ def trained_model(
         data=datamodule.fingerprint(),
         versions={package: version(package) for package in PACKAGES},
     )
-    return TrainedModel(module.encoder, module.head, module.normalizer, info, module.card)
+    return TrainedModel(merged(module.encoder), module.head, module.normalizer, info, module.card)
 
 
 def _choice(module: FineTuneModule, predictions: Path) -> Choice:

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from slices.encoders.config import PoolingName
 from slices.encoders.registry import make_config
 from slices.training.compose import command, composed
-from slices.training.config import refuse_unknown, require_at_least_one
+from slices.training.config import refuse_unknown
 from slices.training.data.config import DataConfig
+from slices.training.ranges import require_at_least_one
 from slices.training.serving.predicting import At
 
 

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from slices.encoders.registry import make_config
 from slices.heads import TaskType
 from slices.training.compose import composed
-from slices.training.config import refuse_unknown, require_at_least_one
+from slices.training.config import refuse_unknown
 from slices.training.evaluation.selection import ThresholdRule
+from slices.training.ranges import require_at_least_one
 
 
 @dataclass(kw_only=True)
