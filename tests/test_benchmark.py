@@ -204,4 +204,4 @@ def test_cells_are_trained_on_the_stays_of_their_draw_and_no_others(
 def test_a_fraction_written_as_a_number_counts(arguments: list[str]) -> None:
     given = {"finetune": {"all": {}, 1.0: {"training": {"max_epochs": 7}}}}
     config = BenchmarkConfig.parse(dataclasses.asdict(config_of(arguments)) | given)
-    assert overrides_for(config.finetune, next(units(config)), 1.0) == ["training.max_epochs=7"]
+    assert overrides_for(config.finetune, next(units(config)), "1") == ["training.max_epochs=7"]

@@ -21,6 +21,11 @@ def config_dir() -> Path:
     raise FileNotFoundError(f"slices-training: no configs at {PACKAGED} or {checkout}: install it again")
 
 
+def options(group: str) -> list[str]:
+    """The files of a group of configs."""
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
 def command(app: str) -> str:
     """What to type for an app: its console script where it is installed, hatch's in a checkout."""
     return f"slices-{app}" if PACKAGED.is_dir() else f"hatch run train:{app}"

@@ -50,7 +50,7 @@ class Fitting:
             self.callbacks.append(stopping)
 
     def fit(
-        self, trainer: Trainer, datamodule: StayDataModule, resume_from: Path | None
+        self, trainer: Trainer, datamodule: StayDataModule, resume_from: Path | None = None
     ) -> tuple[str, float]:
         """The checkpoint to test, and its validation score."""
         if self.training.solve_head:
@@ -70,7 +70,7 @@ class Fitting:
         score = self._validated(trainer, datamodule, str(target))
         found = ", ".join(f"{value:.4f}" for value in sorted(scores.values(), reverse=True))
         log.info(
-            "weights averaged over %d epochs: %s %.4f (of each: %s)", len(scores), self.monitor, score, found
+            "weights of %d epochs averaged: %s %.4f (of each: %s)", len(scores), self.monitor, score, found
         )
         return str(target), score
 

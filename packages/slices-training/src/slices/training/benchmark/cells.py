@@ -15,7 +15,7 @@ from slices.encoders import ENCODER_REGISTRY
 from slices.encoders.registry import make_config, unknown
 from slices.ssl.factory import SSL_REGISTRY
 from slices.training.agreement import with_task
-from slices.training.compose import composed
+from slices.training.compose import composed, options
 from slices.training.config import TaskConfig, refuse_unknown
 from slices.training.data.config import DataConfig
 from slices.training.ranges import require_at_least_one
@@ -23,7 +23,7 @@ from slices.training.ranges import require_at_least_one
 BASELINE = "baseline"  # the objective of a row that has no encoder
 NONE = "none"  # the objective of an encoder that nobody pretrained
 
-Adaptation = Literal["probe", "finetune"]
+FROM_SCRATCH = ("probe", "finetune")  # ways to adapt that need nothing pretrained
 Section = dict[str, dict[str, Any]]
 
 
@@ -33,9 +33,11 @@ class BenchmarkConfig:
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
     are made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective
-    (``gru+jepa``). ``pretrain`` and ``finetune`` hold what differs from the two apps'
-    configs, under ``all``, an encoder, an objective (``none``: from scratch), a fraction of labels, or
-    several of them (``gru+none+0.05``); those under more names win, and of as many names the later ones.
+    (``gru+jepa``). ``adaptations`` are options of the group ``adaptation``; without pretraining there are
+    ``probe`` and ``finetune`` alone. ``pretrain`` and ``finetune`` hold what differs from the two apps'
+    configs, under ``all``, an encoder, an objective (``none``: from scratch), a way to adapt, a fraction of
+    labels, or several of them (``gru+none+0.05``); those under more names win, and of as many names the later
+    ones.
     """
 
     data: DataConfig
@@ -43,7 +45,7 @@ class BenchmarkConfig:
     folder: str = "outputs/benchmark"
     encoders: tuple[str, ...] = ("transformer",)
     objectives: tuple[str, ...] = (NONE, "mae")
-    adaptations: tuple[Adaptation, ...] = ("probe", "finetune")
+    adaptations: tuple[str, ...] = ("probe", "finetune")
     baselines: tuple[Literal["logistic_regression", "lightgbm"], ...] = ()
     label_fractions: tuple[float, ...] = (1.0,)
     draws: tuple[int, ...] = (1,)
@@ -96,6 +98,9 @@ class BenchmarkConfig:
         for objective in self.objectives:
             if objective != NONE:
                 SSL_REGISTRY.find(objective)
+        for adaptation in self.adaptations:
+            if adaptation not in (there := options("adaptation")):
+                raise ValueError(f"adaptations: {unknown('way to adapt', adaptation, there)}")
         pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
         for pair in self.skip:
             if pair not in pairs:
@@ -109,8 +114,8 @@ class BenchmarkConfig:
         """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
         fractions = [f"{fraction:g}" for fraction in self.label_fractions]
         encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
-        for name, fractioned in (("pretrain", []), ("finetune", fractions)):
-            allowed = [*encoders, *objectives, *fractioned]
+        for name, more in (("pretrain", []), ("finetune", [*self.adaptations, *fractions])):
+            allowed = [*encoders, *objectives, *more]
             section = getattr(self, name)
             for key, settings in section.items():
                 for part in () if key == "all" else key.split("+"):
@@ -201,13 +206,15 @@ def units(config: BenchmarkConfig) -> Iterator[Unit]:
 def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
     """All models of one unit."""
     adaptations = (BASELINE,) if unit.objective == BASELINE else config.adaptations
+    if unit.objective == NONE:
+        adaptations = tuple(name for name in adaptations if name in FROM_SCRATCH)
     for fraction, draws in zip(config.label_fractions, config.draws, strict=True):
         for adaptation, draw in product(adaptations, range(draws)):
             yield Cell(unit, adaptation, fraction, draw)
 
 
-def overrides_for(section: Section, unit: Unit, fraction: float | None = None) -> list[str]:
-    """The settings of a section that concern a cell, as overrides; the more special ones win.
+def overrides_for(section: Section, unit: Unit, *more: str) -> list[str]:
+    """The settings of a section that concern a unit, and ``more`` names, as overrides; the more special win.
 
     >>> section = {"all": {"training": {"max_epochs": 9}, "ssl": {}}, "gru": {"training": {"max_epochs": 5}}}
     >>> overrides_for(section, Unit("gru", "mae", seed=0, fold=0))
@@ -215,7 +222,7 @@ def overrides_for(section: Section, unit: Unit, fraction: float | None = None) -
     >>> overrides_for(section | {"gru+none": {"seed": 1}}, Unit("gru", "none", seed=0, fold=0))
     ['training.max_epochs=5', 'seed=1']
     """
-    about = {unit.encoder, unit.objective} | ({f"{fraction:g}"} if fraction is not None else set())
+    about = {unit.encoder, unit.objective, *more}
     keys = [key for key in section if key == "all" or set(key.split("+")) <= about]
     keys.sort(key=lambda key: 0 if key == "all" else 1 + key.count("+"))
     merged = OmegaConf.merge(*(OmegaConf.create(section.get(key) or {}) for key in ("", *keys)))

@@ -65,7 +65,7 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
 
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     path, shared = (None, 0.0) if unit.objective == NONE else pretrained(config, unit)
-    module, data = _to_adapt(config, unit, path)
+    module, data = _to_adapt(config, Cell(unit, "probe", 1.0, 0), path)
     embedded: dict[str, Tensor] = {}
     for cell in todo:
         began = time.process_time()
@@ -105,7 +105,7 @@ def pretrain_config(config: BenchmarkConfig, unit: Unit) -> DictConfig:
 
 
 def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Tensor:
-    module, data = _to_adapt(config, cell.unit, path, cell.fraction, cell.draw)
+    module, data = _to_adapt(config, cell, path)
     trainer = _trainer(module.config.trainer)
     trainer.fit(module, datamodule=data)
     batches: Any = trainer.predict(module, data.test_dataloader())
@@ -113,30 +113,30 @@ def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Tensor
 
 
 def _to_adapt(
-    config: BenchmarkConfig, unit: Unit, path: Path | None, fraction: float = 1.0, draw: int = 0
+    config: BenchmarkConfig, cell: Cell, path: Path | None
 ) -> tuple[FineTuneModule, StayDataModule]:
     """An encoder with a fresh head, and the data it is trained and tested on."""
-    composed = finetune_config(config, unit, path, fraction, draw)
+    composed = finetune_config(config, cell, path)
     parsed = FineTuneConfig.parse(composed)
     assert parsed.data is not None
-    torch.manual_seed(unit.seed)
+    torch.manual_seed(cell.unit.seed)
     module = FineTuneModule(composed)
-    data = StayDataModule(parsed.data, task=config.task.task_name, per_step=False, seed=unit.seed)
+    data = StayDataModule(parsed.data, task=config.task.task_name, per_step=False, seed=cell.unit.seed)
     data.setup()
     module.follow(data)
     return module, data
 
 
-def finetune_config(
-    config: BenchmarkConfig, unit: Unit, path: Path | None, fraction: float = 1.0, draw: int = 0
-) -> DictConfig:
-    """What a unit's encoder, of the file at ``path`` or from scratch, is adapted by."""
+def finetune_config(config: BenchmarkConfig, cell: Cell, path: Path | None) -> DictConfig:
+    """What a cell's encoder, of the file at ``path`` or from scratch, is adapted by."""
+    unit, fraction = cell.unit, f"{cell.fraction:g}"
     # the encoder is that of pretraining, also from scratch; fine-tuning may change its dropout and pooling
     encoder = [word for word in overrides_for(config.pretrain, unit) if word.startswith("encoder.")]
-    overrides = [f"encoder={unit.encoder}", *encoder, *overrides_for(config.finetune, unit, fraction)]
+    own = overrides_for(config.finetune, unit, cell.adaptation, fraction)
+    overrides = [f"encoder={unit.encoder}", f"adaptation={cell.adaptation}", *encoder, *own]
     composed = _composed("finetune", config, unit, overrides)
     composed.checkpoint_path = None if path is None else str(path)
-    composed.data.label_fraction, composed.data.label_seed = fraction, draw
+    composed.data.label_fraction, composed.data.label_seed = cell.fraction, cell.draw
     composed.task = plain(config.task)
     return composed
 
@@ -152,10 +152,11 @@ def check_pretraining(config: BenchmarkConfig, unit: Unit) -> None:
 
 
 def check_finetuning(config: BenchmarkConfig, unit: Unit) -> None:
-    """The same of what its encoder is adapted with, at every fraction of labels."""
+    """The same of what its encoder is adapted with, in every way and at every fraction of labels."""
     if unit.objective != BASELINE:
-        for fraction in config.label_fractions:
-            _check_module(FineTuneModule(finetune_config(config, unit, None, fraction)))
+        for cell in cells(config, unit):
+            if cell.draw == 0:
+                _check_module(FineTuneModule(finetune_config(config, cell, None)))
 
 
 def _check_module(module: SSLPretrainModule | FineTuneModule) -> None:
