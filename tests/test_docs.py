@@ -69,7 +69,10 @@ def commands() -> list[tuple[str, str, list[str]]]:
     for page in PAGES:
         for app, arguments in re.findall(r"hatch run train:(\w+)([^\n`]*)", page.read_text()):
             arguments = arguments.replace("<time>", "then")
-            words = [word for word in shlex.split(arguments, comments=True) if not word.startswith("--")]
+            words = shlex.split(arguments, comments=True)
+            if "--multirun" in words:  # the first of what is swept over
+                words = [re.sub(r"=(\w+),.*", r"=\1", word) for word in words]
+            words = [word for word in words if not word.startswith("--")]
             found.append((page.name, app, words))
     return found
 

@@ -21,7 +21,7 @@ N_STAYS = 200
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1"]
 SMALL = {  # what keeps it short: the commands are as they stand otherwise
     "pretrain": ["training.max_epochs=1", *NARROW],
-    "finetune": ["training.max_epochs=1"],
+    "finetune": ["training.max_epochs=2"],
     "benchmark": ["label_fractions=[1.0]", "draws=[1]", "adaptations=[probe]", "data.splits.n_folds=2"],
 }
 SMALL["benchmark"] += [f"+{stage}.all.training.max_epochs=1" for stage in ("pretrain", "finetune")]

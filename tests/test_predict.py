@@ -132,8 +132,9 @@ def test_several_models_give_their_mean_and_range(
     files = []
     for seed in range(3):
         model = made(tiny, tmp_path, "prefixes", seed=seed).model
-        files.append(save_model(tmp_path / f"run/members/{seed}/model.safetensors", model))
-    (tmp_path / "run/members/note.txt").write_text("not a member")
+        files.append(save_model(tmp_path / f"run/{seed}/model.safetensors", model))
+    (tmp_path / "run/multirun.yaml").write_text("")  # as Hydra leaves it
+    (tmp_path / "run/note.txt").write_text("not a member")
     words = [f"data.dataset_dir={tiny['dataset_dir']}", "data.source.n_stays=120", "at=[24]"]
     each = [predicted(cli, f"model={file}", *words) for file in files]
     together = predicted(cli, f"model={tmp_path / 'run'}", *words)

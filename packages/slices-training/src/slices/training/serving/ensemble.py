@@ -14,6 +14,7 @@ from slices.training.serving.file import load_model
 from slices.training.serving.model import TrainedModel, decide
 
 MODEL_FILE = "model.safetensors"  # what fine-tuning calls it
+MULTIRUN_FILE = "multirun.yaml"  # what Hydra writes beside the runs of a --multirun
 
 
 class Ensemble:
@@ -73,17 +74,18 @@ def load_models(paths: Sequence[str]) -> Ensemble:
 
 
 def model_files(path: Path) -> list[Path]:
-    """A file itself; of a run's folder its model, or those of its ``members``."""
+    """A file itself; of a run's folder its model, of a multirun's those of its runs."""
     if not path.is_dir():
         if not path.is_file():
             raise UserError(f"no model at {path}: give what fine-tuning wrote, or its folder")
         return [path]
-    members = sorted(path.glob(f"members/*/{MODEL_FILE}"))
-    if members:
-        return members
-    if not (path / MODEL_FILE).is_file():
-        raise UserError(f"no {MODEL_FILE} in {path}: give the folder of a fine-tuning run that ended")
-    return [path / MODEL_FILE]
+    several = (path / MULTIRUN_FILE).is_file()
+    files = sorted(path.glob(f"*/{MODEL_FILE}")) if several else [path / MODEL_FILE]
+    if not files or not files[0].is_file():
+        raise UserError(
+            f"no {MODEL_FILE} in {path}: give the folder of a fine-tuning run that ended, or of a --multirun"
+        )
+    return files
 
 
 def _check_agreement(first: str, one: TrainedModel, name: str, other: TrainedModel) -> None:
