@@ -17,6 +17,7 @@ from slices.encoders import ENCODER_CONFIG_REGISTRY, LinearConfig, build_encoder
 from slices.ssl import build_ssl_objective
 from slices.ssl.factory import CONFIG_REGISTRY
 from slices.training import optim
+from slices.training.baseline.config import BaselineConfig, BlendConfig
 from slices.training.benchmark.cells import BenchmarkConfig
 from slices.training.compose import compose_app, composed
 from slices.training.config import (
@@ -42,6 +43,8 @@ APPS: dict[str, Any] = {
     "describe": DescribeConfig,
     "pretrain": PretrainConfig,
     "finetune": FineTuneConfig,
+    "baseline": BaselineConfig,
+    "blend": BlendConfig,
     "benchmark": BenchmarkConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
@@ -249,6 +252,8 @@ def test_every_option_has_an_effect(
         ("pretrain", [*on_tiny, *folds, *windows, "encoder=linear", "encoder.d_model=8"]),
         ("finetune", [*on_tiny, *folds, "data.label_fraction=0.5", f"hydra.run.dir={finetuned}"]),
         ("benchmark", [*data, *small, *once]),
+        ("baseline", [*data, "tune=false", "hydra.run.dir=baseline"]),
+        ("blend", [f"predictions=[{finetuned},baseline]", "hydra.run.dir=blend"]),
         ("evaluate", [f"predictions=[{finetuned}]", f"groups={dataset}", "n_resamples=20"]),
         ("predict", [f"model={finetuned}", *stays]),
         ("embed", [f"model={finetuned}", *stays]),

@@ -24,6 +24,7 @@ SMALL = {  # what keeps it short: the commands are as they stand otherwise
     "finetune": ["training.max_epochs=2"],
     "benchmark": ["label_fractions=[1.0]", "draws=[1]", "adaptations=[probe]", "data.splits.n_folds=2"],
 }
+SMALL["baseline"] = ["tune=false"]
 SMALL["benchmark"] += [f"+{stage}.all.training.max_epochs=1" for stage in ("pretrain", "finetune")]
 
 

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from slices.training.baseline.rows import feature_rows
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, overrides_for
 from slices.training.compose import compose_app
 from slices.training.config import FineTuneConfig, PretrainConfig, plain
@@ -23,7 +24,6 @@ from slices.training.data.labels import label_subset
 from slices.training.evaluation.baselines import fit_baseline
 from slices.training.evaluation.bootstrap import Predictions
 from slices.training.evaluation.probe import fit_probe
-from slices.training.evaluation.summary_features import summary_features
 from slices.training.finetuning import FineTuneModule
 from slices.training.optim import PlateauConfig
 from slices.training.pretraining import SSLPretrainModule
@@ -53,12 +53,13 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     began = time.process_time()
     data = StayDataModule(data_of(config, unit), task=config.task.task_name, per_step=False)
     data.setup()
-    features = {split: _per_chunk(data, split, _summary, raw=True) for split in ("train", "test")}
+    features = {split: feature_rows(data, split).features for split in ("train", "test")}
     shared = time.process_time() - began
     for cell in todo:
         began = time.process_time()
         rows, labels = training_labels(data, cell)
-        model = fit_baseline(unit.encoder, features["train"][rows], **labels)
+        group = _patients(data, "train")[rows]
+        model = fit_baseline(unit.encoder, features["train"][rows], group=group, **labels)
         probs = torch.as_tensor(model.predict(features["test"]))
         _save(config, cell, data, probs, time.process_time() - began, shared)
 
@@ -70,8 +71,8 @@ def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     for cell in todo:
         began = time.process_time()
         if cell.adaptation == "probe":
-            embed = module.eval().embed
-            embedded = embedded or {split: _per_chunk(data, split, embed) for split in ("train", "test")}
+            module.eval()
+            embedded = embedded or {split: _embeddings(data, split, module) for split in ("train", "test")}
             rows, labels = training_labels(data, cell)
             patients = torch.from_numpy(_patients(data, "train"))[rows]
             probe = fit_probe(embedded["train"][rows], **labels, group=patients)
@@ -204,17 +205,11 @@ def _patients(data: StayDataModule, split: str) -> npt.NDArray[np.int64]:
     return data.store.patient_id[data.samples.stay[data.splits[split]]]
 
 
-def _summary(batch: dict[str, Tensor], static_columns: tuple[int, ...]) -> Tensor:
-    inputs = {name: batch[name] for name in ("timeseries", "mask", "counts", "times", "padding_mask")}
-    return torch.from_numpy(summary_features(**inputs, static_columns=static_columns))
-
-
-def _per_chunk(data: StayDataModule, split: str, function: Any, raw: bool = False) -> Tensor:
-    """A function of batches, over all stays of a split."""
+def _embeddings(data: StayDataModule, split: str, module: FineTuneModule) -> Tensor:
+    """Of all stays of a split."""
     rows = data.splits[split]
     chunks = np.array_split(rows, max(1, len(rows) // AT_ONCE))
-    extra = (data.static_columns,) if raw else ()
-    return torch.cat([function(data.cut(chunk, normalize=not raw), *extra) for chunk in chunks])
+    return torch.cat([module.embed(data.cut(chunk)) for chunk in chunks])
 
 
 def _save(

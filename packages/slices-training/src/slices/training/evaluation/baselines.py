@@ -1,8 +1,8 @@
 """What a hospital would use today: trees and logistic regression on summary features.
 
-Both take the columns of ``summary_features``, NaN included, and predict what a head's ``probs`` are. Their
-settings were chosen once, by five-fold cross-validation on in-hospital mortality inside set-a of PhysioNet
-2012, and serve every task (docs/results.md has how they fare).
+Both take the columns of ``summary_features``, NaN included, and predict what a head's ``probs`` are. The
+settings here were chosen once, by five-fold cross-validation on in-hospital mortality inside set-a of
+PhysioNet 2012 (docs/results.md has how they fare); ``tune`` chooses anew for other data.
 
 Letters: N rows, F features, C outputs.
 """
@@ -10,7 +10,7 @@ Letters: N rows, F features, C outputs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from slices.heads import TaskType
 from slices.heads.registry import unknown
+from slices.training.baseline.tuning import tuned_trees
 from slices.training.evaluation.probe import fit_probe
 
 Array = NDArray[np.float64]
@@ -38,7 +39,9 @@ OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "multilabel": "bin
 
 
 class Baseline(Protocol):
-    """A fitted baseline: what ``fit_baseline`` gives."""
+    """A fitted baseline: what ``fit_baseline`` gives. ``chosen``: its settings, one dict a fit."""
+
+    chosen: list[dict[str, Any]]
 
     def predict(self, features: ArrayLike) -> Array:
         """(N, F) -> (N, C): probabilities, or the predicted values of a regression."""
@@ -52,6 +55,8 @@ def fit_baseline(
     *,
     n_classes: int = 2,
     label_mask: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+    tune: bool = False,
     seed: int = 0,
 ) -> Baseline:
     """Fits a baseline: ``lightgbm``, or ``logistic_regression`` (ridge regression for a regression).
@@ -63,6 +68,8 @@ def fit_baseline(
         task_type: decides the loss.
         n_classes: of a multiclass task.
         label_mask: like ``label``; True = there.
+        group: (N,) patients, whose rows stay together where settings are chosen; by default each row is one.
+        tune: choose the trees' settings by cross-validation in these rows (the line's penalty always is).
         seed: of what is random in the fit.
 
     Raises:
@@ -84,7 +91,19 @@ def fit_baseline(
         raise ValueError("no label to learn from: a task, or one of its labels, has none in these rows")
     labelled = np.isfinite(labels).any(1)
     rows = np.asarray(features, dtype=np.float64)[labelled]
-    return BASELINES[name](rows, labels[labelled], task_type, n_classes, seed)
+    groups = np.arange(len(labels)) if group is None else np.asarray(group)
+    task = BaselineTask(task_type, n_classes, groups[labelled], tune, seed)
+    return BASELINES[name](rows, labels[labelled], task)
+
+
+class BaselineTask(NamedTuple):
+    """What is fitted beside features and labels: see ``fit_baseline``."""
+
+    task_type: TaskType
+    n_classes: int
+    group: NDArray[np.int64]
+    tune: bool
+    seed: int
 
 
 class Trees:
@@ -93,12 +112,14 @@ class Trees:
     One model, or one for each label or target. Leaves get smaller where rows are few.
     """
 
-    def __init__(self, features: Array, label: Array, task_type: TaskType, n_classes: int, seed: int) -> None:
-        self.task_type = task_type
-        options = {**TREES, "objective": OBJECTIVES[task_type], "seed": seed}
-        if task_type == "multiclass":
-            options["num_class"] = n_classes
-        self.boosters = [_boosted(features, column, options) for column in label.T]
+    def __init__(self, features: Array, label: Array, task: BaselineTask) -> None:
+        self.task_type = task.task_type
+        options = {**TREES, "objective": OBJECTIVES[task.task_type], "seed": task.seed}
+        if task.task_type == "multiclass":
+            options["num_class"] = task.n_classes
+        fits = [_boosted(features, column, options, task) for column in label.T]
+        self.boosters = [booster for booster, _ in fits]
+        self.chosen = [settings for _, settings in fits]
 
     def predict(self, features: ArrayLike) -> Array:
         """(N, F) -> (N, C)."""
@@ -112,17 +133,26 @@ class Trees:
         return np.stack(predicted, axis=1)
 
 
-def _boosted(features: Array, label: Array, options: dict[str, Any]) -> Any:
+def _boosted(
+    features: Array, label: Array, options: dict[str, Any], task: BaselineTask
+) -> tuple[Any, dict[str, Any]]:
+    """A model of one label, and its settings."""
     lightgbm = _lightgbm()
     rows = np.isfinite(label)
-    fitting = {
+    settings = {
+        **options,
+        "num_iterations": N_TREES,
         "min_data_in_leaf": int(np.clip(rows.sum() // 20, 5, 20)),
         "num_threads": torch.get_num_threads(),
         "deterministic": True,
         "force_row_wise": True,  # or LightGBM chooses by a race
         "verbose": -1,
     }
-    return lightgbm.train({**options, **fitting}, lightgbm.Dataset(features[rows], label[rows]), N_TREES)
+    if task.tune:
+        settings = tuned_trees(features[rows], label[rows], task.group[rows], settings)
+    fitting = {name: value for name, value in settings.items() if name != "cv_loss"}
+    n_trees = fitting.pop("num_iterations")
+    return lightgbm.train(fitting, lightgbm.Dataset(features[rows], label[rows]), n_trees), settings
 
 
 def _lightgbm() -> Any:
@@ -141,22 +171,25 @@ class Lines:
     observed becomes their mean.
     """
 
-    def __init__(self, features: Array, label: Array, task_type: TaskType, n_classes: int, seed: int) -> None:
+    def __init__(self, features: Array, label: Array, task: BaselineTask) -> None:
         never = ~np.isfinite(features).any(0)
         features = np.where(never, 0.0, features)  # a constant says nothing either
         logs = _signed_log(features)
         self.low, self.median, self.high = np.nanquantile(logs, [0.01, 0.5, 0.99], axis=0)
         self.mean = np.nanmean(self._scaled(features), axis=0)
-        target = torch.from_numpy(label if task_type in ("multilabel", "regression") else label[:, 0])
+        of_each = task.task_type in ("multilabel", "regression")
+        target = torch.from_numpy(label if of_each else label[:, 0])
         self.probe = fit_probe(
             self._prepared(features),
             target,
-            task_type,
-            n_classes=n_classes,
+            task.task_type,
+            n_classes=task.n_classes,
             label_mask=target.isfinite(),
+            group=torch.from_numpy(task.group),
             strengths=LINE_STRENGTHS,
-            seed=seed,
+            seed=task.seed,
         )
+        self.chosen = [{"strength": strength} for strength in self.probe.strength]
 
     def predict(self, features: ArrayLike) -> Array:
         """(N, F) -> (N, C)."""
@@ -178,7 +211,7 @@ def _signed_log(x: Array) -> Array:
     return logs
 
 
-BASELINES: dict[str, Callable[[Array, Array, TaskType, int, int], Baseline]] = {
+BASELINES: dict[str, Callable[[Array, Array, BaselineTask], Baseline]] = {
     "lightgbm": Trees,
     "logistic_regression": Lines,
 }

@@ -1,0 +1,62 @@
+"""What the apps ``baseline`` and ``blend`` are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from slices.encoders.registry import make_config
+from slices.heads import TaskType
+from slices.training.compose import composed
+from slices.training.config import TaskConfig, refuse_unknown
+from slices.training.data.config import DataConfig
+
+BaselineName = Literal["lightgbm", "logistic_regression"]
+WeightRule = Literal["validation", "equal"]
+
+
+@dataclass(kw_only=True)
+class BaselineConfig:
+    """Everything that ``configs/baseline.yaml`` says.
+
+    ``tune``: settings of the trees by cross-validation inside the training split; without it those that were
+    chosen once, on PhysioNet 2012. (The penalty of the linear model always is chosen in this way.)
+    """
+
+    data: DataConfig
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: BaselineName = "lightgbm"
+    tune: bool = True
+    seed: int = 0
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> BaselineConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "baseline")
+        refuse_unknown(given, cls, "baseline")
+        return make_config(cls, given, "baseline")
+
+
+@dataclass(kw_only=True)
+class BlendConfig:
+    """Everything that ``configs/blend.yaml`` says.
+
+    ``predictions``, ``task_name`` and ``task_type`` are as the evaluation app has them. ``weights``: by the
+    rows of the models' validation splits, or ``equal``.
+    """
+
+    predictions: tuple[str, ...] | dict[str, str] | None = None
+    task_name: str | None = None
+    task_type: TaskType | None = None
+    weights: WeightRule = "validation"
+    name: str = "blend"
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> BlendConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "blend")
+        refuse_unknown(given, cls, "blend")
+        return make_config(cls, given, "blend")
