@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
@@ -53,6 +54,10 @@ def test_a_league_from_the_command_line_and_again(
         assert sorted(named) == sorted([*encoder_rows, ("logistic_regression", "baseline", "baseline")])
         # two folds, two seeds, and a baseline that stands for both seeds
         assert {row[4] for row in rows if row[0] == labels} == {4 * draws}
+    plot = ElementTree.parse(tmp_path / "league" / "label_efficiency.svg").getroot()
+    words = {"".join(element.itertext()).strip() for element in plot.iter() if element.tag.endswith("text")}
+    assert {"linear, mae, probe", "linear, from scratch, finetune", "logistic_regression"} <= words
+    assert {"AUROC", "AUPRC", "30 %", "100 %"} <= words
     text = (tmp_path / "league" / "league.md").read_text()
     assert text in done.out and "auroc_vs_scratch" in text
 

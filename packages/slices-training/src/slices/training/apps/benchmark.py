@@ -26,6 +26,7 @@ def benchmark(config: DictConfig) -> float:
     """Does the cells that are still to do, writes the table. Returns the best row's first metric."""
     from slices.training.apps.run import Cost
     from slices.training.benchmark.cells import BenchmarkConfig, units
+    from slices.training.benchmark.plot import plot_label_efficiency
     from slices.training.benchmark.recipe import same_recipe
     from slices.training.benchmark.table import league, write_league
     from slices.training.benchmark.work import do_unit
@@ -48,6 +49,9 @@ def benchmark(config: DictConfig) -> float:
             log.info("%d/%d  %s", done, len(todo), future.result().key)
     table = league(parsed)
     log.info("\n%s", write_league(table, folder))
+    plot = plot_label_efficiency(table, folder)
+    if plot is not None:
+        log.info("plot: %s", plot)
     log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)
     first_metric = table.columns[table.columns.index("shared_minutes") + 1]
     return float(table[first_metric].max())  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""Label efficiency at a glance: each row of the league over the share of the labels it was given."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+log = logging.getLogger(__name__)
+ROW = ("encoder", "objective", "adaptation")
+STYLES = ("-", "--", ":", "-.")
+
+
+def plot_label_efficiency(table: pl.DataFrame, folder: Path) -> Path | None:
+    """``label_efficiency.svg``: a panel a metric, a line a model with its 95 % interval, labels by logarithm.
+
+    None where there is one share of the labels only, or no matplotlib (which is said).
+
+    Args:
+        table: as ``league`` gives it.
+        folder: where to write.
+    """
+    if table["labels"].n_unique() < 2:
+        return None
+    if find_spec("matplotlib") is None:
+        log.warning("no plot: matplotlib is not installed: pip install 'slices-training[plots]'")
+        return None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    metrics = [name.removesuffix("_low") for name in table.columns if name.endswith("_low")]
+    metrics = [name for name in metrics if "_vs_" not in name]
+    models = table.select(ROW).unique(maintain_order=True).sort(ROW).rows()
+    figure = Figure(figsize=(6 * len(metrics), 5), layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        for number, model in enumerate(models):
+            of_model = table.filter(*(pl.col(name) == value for name, value in zip(ROW, model, strict=True)))
+            _draw(panel, of_model.sort("labels"), metric, number, _name(*model))
+        shares = table["labels"].unique().sort().to_list()
+        panel.set_xscale("log")
+        panel.set_xticks(shares, [f"{100 * share:g} %" for share in shares], minor=False)
+        panel.minorticks_off()
+        panel.set(xlabel="share of the training labels", ylabel=metric.upper())
+        panel.grid(alpha=0.3)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small"
+    )
+    path = folder / "label_efficiency.svg"
+    with rc_context({"svg.fonttype": "none"}):  # words stay words
+        figure.savefig(path, metadata={"Date": None})
+    return path
+
+
+def _draw(panel: Any, rows: pl.DataFrame, metric: str, number: int, name: str) -> None:
+    labels, middle = rows["labels"].to_numpy(), rows[metric].to_numpy()
+    low, high = (rows[f"{metric}_{side}"].to_numpy() for side in ("low", "high"))
+    style = STYLES[number // 10 % len(STYLES)]
+    (line,) = panel.plot(labels, middle, style, color=f"C{number % 10}", marker="o", markersize=3, label=name)
+    panel.fill_between(labels, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+
+
+def _name(encoder: str, objective: str, adaptation: str) -> str:
+    """
+    >>> _name("gru", "none", "finetune"), _name("lightgbm", "baseline", "baseline")
+    ('gru, from scratch, finetune', 'lightgbm')
+    """
+    if objective == "baseline":
+        return encoder
+    return f"{encoder}, {'from scratch' if objective == 'none' else objective}, {adaptation}"
