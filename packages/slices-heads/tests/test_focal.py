@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from slices.heads import TaskLoss, binary_focal_loss, cross_entropy_loss, focal_loss
 
@@ -83,3 +84,24 @@ def test_the_gradient_is_right_and_finite_where_all_is_sure():
     logits = torch.tensor([[80.0, -80.0], [-80.0, 80.0]], requires_grad=True)
     focal_loss(logits, torch.tensor([0, 0]), focal_gamma=0.5).backward()
     torch.testing.assert_close(logits.grad, torch.tensor([[0.0, 0.0], [-0.5, 0.5]]))
+
+
+class Waiting(TorchDispatchMode):
+    """Notes each operation that has to wait for a number of the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "_local_scalar_dense" in str(function):
+            self.waits.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def test_nothing_waits_for_a_number_of_the_device(monkeypatch):
+    monkeypatch.setattr("slices.heads.focal.check_classes", lambda *_: None)  # which looks on the CPU only
+    with Waiting() as waiting:
+        focal_loss(torch.randn(4, 3), torch.tensor([0, 2, 1, 1]))
+        binary_focal_loss(torch.randn(4, 3), torch.ones(4, 3))
+    assert waiting.waits == []

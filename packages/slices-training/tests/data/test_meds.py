@@ -145,7 +145,7 @@ def obvious(marks: Any, readings: Any) -> tuple[list[Any], list[Any]]:
     return stays, sorted(found)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(marks=Marks, readings=Readings)
 def test_stays_and_events_are_those_that_loops_find(meds: Meds, marks: Any, readings: Any) -> None:
     stays, found = obvious(marks, readings)

@@ -49,6 +49,7 @@ def test_a_column_without_any_value_may_have_no_type(meds: Meds) -> None:
     assert store.labels("t")["value"].to_list() == [1.0]
 
 
+@pytest.mark.slow
 def test_portions_and_processes_make_the_same_dataset(meds: Meds, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [RECORD.with_columns(pl.col("subject_id") + 10 * i) for i in range(3)]
     for i, table in enumerate(files):

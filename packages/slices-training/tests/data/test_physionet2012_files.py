@@ -132,6 +132,11 @@ def test_damage_inside_an_archive_is_called_so(tmp_path: Path) -> None:
         (raw / name).unlink()
 
 
+def test_sets_that_are_null_are_refused_with_what_stands_for_none() -> None:
+    with pytest.raises(TypeError, match=r"sets: expected a list of str \(none of them: \[\]\), got None"):
+        build_source({"name": "physionet2012", "raw": "anywhere", "sets": None})
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
@@ -141,7 +146,7 @@ def test_damage_inside_an_archive_is_called_so(tmp_path: Path) -> None:
         (
             lambda raw: write_folder(raw, "a", {1: stay_text(1)}, ""),
             ValueError,
-            "Outcomes-a.txt cannot be read",
+            "Outcomes-a.txt is empty: fetch it again",
         ),
         (
             lambda raw: write_folder(raw, "a", {1: stay_text(1)}, "a,b\n1,2\n"),

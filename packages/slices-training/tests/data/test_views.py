@@ -110,7 +110,7 @@ def check(batch: dict[str, torch.Tensor], store: StayStore, view: View, until: l
         assert not batch["counts"][row][~batch["mask"][row]].any()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cohort=cohorts,
     resolution=st.sampled_from([1.0, 0.5, 2.0, 5.0, "timestamps"]),

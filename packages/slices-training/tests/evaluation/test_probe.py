@@ -55,6 +55,15 @@ def test_agrees_with_scikit_learn(task_type, strength):
     np.testing.assert_allclose(probe.predict(features).numpy(), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("task_type", TASKS)
+def test_agrees_with_scikit_learn_on_more_features_than_rows(task_type):
+    features, label = draw(task_type, n=40)
+    wide = torch.cat([features, torch.randn(40, 90, generator=torch.Generator().manual_seed(1))], dim=1)
+    probe = fit_probe(wide, label, task_type, n_classes=3, strengths=[10.0])
+    expected = by_sklearn(task_type, wide.numpy(), label.numpy(), 10.0)
+    np.testing.assert_allclose(probe.predict(wide).numpy(), expected, atol=2e-6)
+
+
 def test_the_strength_is_the_best_of_a_literal_cross_validation():
     features, label = draw("binary", n=120)
     label[::6] = 1 - label[::6]  # noise, so that neither end of the grid is the best

@@ -32,8 +32,8 @@ def focal_loss(
     present = labels_present(label, label_mask)
     check_classes(label, present, logits.shape[-1])
     target = torch.where(present, label, 0).long()
-    own = F.one_hot(target, logits.shape[-1]).bool()
     logits = logits.float()
+    own = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, target.unsqueeze(-1), True)
     # the log-odds of the true class: it against all others
     odds = torch.where(own, logits, 0).sum(-1) - logits.masked_fill(own, -torch.inf).logsumexp(-1)
     share = present.float() if class_weight is None else present * class_weight.float()[target]

@@ -145,4 +145,7 @@ def _first_that_fits(value: Any, arms: Sequence[Any], hint: Any, where: str) -> 
 
 
 def _type_name(hint: Any) -> str:
+    arms = typing.get_args(hint)
+    if typing.get_origin(hint) in (list, tuple) and (len(arms) == 1 or Ellipsis in arms):
+        return f"a list of {_type_name(arms[0])} (none of them: [])"
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)

@@ -114,7 +114,7 @@ class BenchmarkConfig:
         """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
         fractions = [f"{fraction:g}" for fraction in self.label_fractions]
         encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
-        for name, more in (("pretrain", []), ("finetune", [*self.adaptations, *fractions])):
+        for name, more in (("pretrain", []), ("finetune", [*options("adaptation"), *fractions])):
             allowed = [*encoders, *objectives, *more]
             section = getattr(self, name)
             for key, settings in section.items():

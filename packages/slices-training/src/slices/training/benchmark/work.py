@@ -66,7 +66,8 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
 
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     path, shared = (None, 0.0) if unit.objective == NONE else pretrained(config, unit)
-    module, data = _to_adapt(config, Cell(unit, "probe", 1.0, 0), path)
+    first = next((cell for cell in todo if cell.adaptation == "probe"), todo[0])
+    module, data = _to_adapt(config, dataclasses.replace(first, fraction=1.0, draw=0), path)
     embedded: dict[str, Tensor] = {}
     for cell in todo:
         began = time.process_time()

@@ -50,7 +50,7 @@ def logistic_path(
     free = {1: present[:0], 2: present[1:]}.get(len(present), present)  # whose logits are not fixed at 0
     truth = F.one_hot(target, len(present)).to(x)[:, len(present) - len(free) :]
     mean = x.mean(0)
-    values, axes = torch.linalg.eigh((x - mean).T @ (x - mean))
+    values, axes = _principal_axes(x - mean)
     design = torch.cat([(x - mean) @ axes, x.new_ones(len(x), 1)], dim=1)
     theta, lines = x.new_zeros(design.shape[1], len(free)), []
     for strength in strengths:
@@ -66,6 +66,18 @@ def logistic_path(
         bias[free] = theta[-1] - mean @ weight[:, free]
         lines.append(Line(weight, bias))
     return lines
+
+
+def _principal_axes(off: Float[Tensor, "N F"]) -> tuple[Float[Tensor, "A"], Float[Tensor, "F A"]]:
+    """Squared lengths and directions of the axes of centred rows; at most N of them.
+
+    No solution has a part outside of the rows' span: a penalty would only grow by it.
+    """
+    if len(off) >= off.shape[1]:
+        values, axes = torch.linalg.eigh(off.T @ off)
+        return values, axes
+    _, lengths, axes = torch.linalg.svd(off, full_matrices=False)
+    return lengths.square(), axes.T
 
 
 def _minimise_log_loss(design: Tensor, truth: Tensor, theta: Tensor, penalty: Tensor) -> Tensor:
@@ -129,7 +141,7 @@ def ridge_path(x: Float[Tensor, "N F"], label: Float[Tensor, "N"], strengths: Se
     label = label.to(x)
     mean, centre = x.mean(0), label.mean()
     off = x - mean
-    values, vectors = torch.linalg.eigh(off.T @ off)
+    values, vectors = _principal_axes(off)
     projected = vectors.T @ (off.T @ (label - centre))
     lines = []
     for strength in strengths:

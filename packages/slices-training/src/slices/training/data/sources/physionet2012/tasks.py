@@ -87,13 +87,16 @@ def read_outcomes(path: Path, name: str, stays: pl.DataFrame, tally: Tally) -> p
 
 def _parse(path: Path, name: str, tally: Tally) -> pl.DataFrame:
     try:
-        header, *lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise named(error, path) from error
     except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as a table of outcomes ({error}): fetch it again from {URL}"
         ) from error
+    if not text.strip():
+        raise ValueError(f"{path} is empty: fetch it again from {URL}, or remove it to go without outcomes")
+    header, *lines = text.splitlines()
     columns = [column.strip() for column in header.split(",")]
     if missing := [column for column in COLUMNS if column not in columns]:
         raise ValueError(
