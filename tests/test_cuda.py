@@ -17,6 +17,7 @@ from quick import choose, data_for, trainer_for
 from slices.encoders import build_encoder, list_encoders, load_encoder
 from slices.ssl import build_ssl_objective, list_objectives
 from slices.training import FineTuneModule, SSLPretrainModule
+from slices.training.adaptation.fitting import Fitting
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
@@ -176,3 +177,61 @@ def test_pretraining_and_fine_tuning_on_the_gpu(
     trainer.fit(tuned, datamodule=data_for(tiny, "in_hospital_mortality"))
     (tested,) = trainer.test(tuned, datamodule=data_for(tiny, "in_hospital_mortality"), verbose=False)
     assert all(torch.tensor(value).isfinite() for value in tested.values())
+
+
+ADAPTING: list[dict[str, Any]] = [
+    {"freeze_encoder": False, "l2_sp": 0.1, "hide_steps": 0.2, "hide_variables": 0.2},
+    {"freeze_encoder": True, "lora_rank": 4},
+    {"freeze_encoder": True, "unfreeze_epoch": 0, "unfreeze_every": 1},
+]
+
+
+@pytest.mark.parametrize("how", ADAPTING)
+def test_a_step_of_any_way_to_adapt_does_not_wait(
+    how: dict[str, Any], finetune_config: DictConfig, tiny: dict[str, Any]
+) -> None:
+    config = choose(finetune_config, encoder="transformer")
+    config.encoder, config.training = {"d_model": 16}, how
+    module, datamodule = FineTuneModule(config), data_for(tiny, "in_hospital_mortality")
+    datamodule.prepare_data()
+    datamodule.setup()
+    module.follow(datamodule)
+    module.cuda().train()
+    module.log = module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    module.metrics = nn.ModuleDict({f"of_{stage}": Silent() for stage in ("train", "val", "test")})
+    batch = on_gpu(next(iter(datamodule.train_dataloader())))
+    for step in range(2):
+        torch.cuda.synchronize()
+        with no_waiting() if step else torch.enable_grad():
+            module.training_step(batch, step).backward()
+    assert any(p.grad is not None for p in module.encoder.parameters())
+
+
+class Silent(nn.Module):
+    """Metrics, which copy to the CPU at the end of a step, are not what is looked at."""
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_head_is_solved_or_averaged_on_the_gpu(
+    head: str, pretrain_config: DictConfig, finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    path = SSLPretrainModule(pretrain_config).save_encoder(tmp_path / "encoder.pt")
+    finetune_config.task = {"task_name": "length_of_stay", "task_type": "regression", "head_type": head}
+    finetune_config.training = {"solve_head": True} if head == "linear" else {"average_best": 2}
+    module = FineTuneModule(finetune_config, checkpoint_path=path)
+    data = data_for(tiny, "length_of_stay")
+    fitting = Fitting(module, module.config.training, tmp_path / "checkpoints")
+    trainer = trainer_for(
+        tmp_path,
+        accelerator="gpu",
+        devices=1,
+        max_epochs=3,
+        callbacks=fitting.callbacks,
+        enable_checkpointing=True,
+    )
+    data.prepare_data()
+    data.setup("fit")
+    module.follow(data)
+    best, score = fitting.fit(trainer, data)
+    (tested,) = trainer.validate(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
+    assert tested["val/loss"] == pytest.approx(score, rel=1e-4)
