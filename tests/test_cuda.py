@@ -22,6 +22,7 @@ from slices.training.adaptation.fitting import Fitting
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),  # off on purpose
     pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning"),  # from torch's compiler
 ]
 
