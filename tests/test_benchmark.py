@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cli import CommandLine
+from inline import Inline
 from slices.training import StayDataModule
 from slices.training.benchmark import work
 from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, overrides_for, units
@@ -42,7 +43,11 @@ def config_of(arguments: list[str]) -> BenchmarkConfig:
 
 
 def test_a_league_from_the_command_line_and_again(
-    cli: CommandLine, arguments: list[str], dataset_dir: Path, tmp_path: Path
+    cli: CommandLine,
+    arguments: list[str],
+    dataset_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done = cli("benchmark", *arguments)
     assert done.status == 0, done.err
@@ -64,6 +69,8 @@ def test_a_league_from_the_command_line_and_again(
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "league" / "cells").iterdir()}
     victim = sorted(kept)[0]
     victim.unlink()
+    monkeypatch.setattr("slices.training.apps.benchmark.ProcessPoolExecutor", Inline)  # quicker
+    monkeypatch.setattr("torch.set_num_threads", lambda n: None)
     assert cli("benchmark", *arguments).status == 0
     again = {path: path.stat().st_mtime_ns for path in (tmp_path / "league" / "cells").iterdir()}
     assert again.keys() == kept.keys()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from cli import CommandLine
+from inline import Inline
 from slices.encoders import ENCODER_CONFIG_REGISTRY, LinearConfig, build_encoder
 from slices.ssl import build_ssl_objective
 from slices.ssl.factory import CONFIG_REGISTRY
@@ -172,22 +172,6 @@ def options_read(monkeypatch: pytest.MonkeyPatch) -> dict[type, set[str]]:
     for cls in found:
         monkeypatch.setattr(cls, "__getattribute__", noting)
     return found
-
-
-class Inline:
-    """An executor that does the work at once, here, where it is seen what is read."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def __enter__(self) -> Inline:
-        return self
-
-    def __exit__(self, *args: Any) -> None: ...
-
-    def submit(self, function: Any, *args: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(function(*args))
-        return done
 
 
 def use_encoders() -> None:

@@ -191,8 +191,8 @@ def test_parts_are_ranges_of_stays_and_change_nothing(ricu: Ricu, monkeypatch: p
     ],
 )
 def test_what_cannot_be_used_is_counted(ricu: Ricu, table: str, row: tuple[Any, ...], rule: str) -> None:
-    before, given = counts(ricu.prepared()), hourly_tables()[table]
-    plain = events(ricu.prepared())
+    whole, given = ricu.prepared(), hourly_tables()[table]
+    before, plain = counts(whole), events(whole)
     store = ricu.prepared(**{table: with_rows(given, row)})
     assert counts(store)[rule] == before.get(rule, 0) + 1
     new_stay = {event for event in events(store) if event[0] == 4}
