@@ -153,6 +153,26 @@ def test_lora_leaves_the_pretrained_weights_and_gives_a_plain_model(
     assert not [name for name in plain.state_dict() if "parametrizations" in name]
 
 
+def test_lora_beside_layers_that_nobody_trained(
+    pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """A pooling that is new learns all its weights, also in a checkpoint that is loaded without the file."""
+    config = choose(finetune_config, encoder="transformer")
+    config.encoder = {"d_model": 16, "n_layers": 2, "n_heads": 2, "pooling": "attention"}
+    module, data = adapting(config, tiny, pretrained, lora_rank=2)
+    trainer = trainer_for(tmp_path)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "lora.ckpt")
+    again = FineTuneModule.load_from_checkpoint(tmp_path / "lora.ckpt", weights_only=True)
+    for one in (module, again):
+        learns = {name for name, p in one.encoder.named_parameters() if p.requires_grad}
+        assert "pool.score.0.parametrizations.weight.original" in learns and "pool.score.0.bias" in learns
+        assert "blocks.0.qkv.parametrizations.weight.original" not in learns
+    batch = data.cut(data.splits["test"])
+    one, other = (part.eval().predict_step(batch, 0)["probs"] for part in (module, again))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
 def test_a_layer_that_is_not_there_is_named() -> None:
     encoder = build_encoder("gru", {"d_input": 5, "d_model": 8})
     with pytest.raises(UserError, match=r"lora_layers: 'qkv' is no linear layer of .*there are: "):

@@ -26,7 +26,7 @@ from slices.heads import BaseTaskHead, build_task_head
 from slices.ssl.encoding import accepted_inputs
 from slices.training.adaptation.hiding import hide
 from slices.training.adaptation.l2_sp import StartingPoint
-from slices.training.adaptation.lora import add_lora
+from slices.training.adaptation.lora import add_lora, name_within
 from slices.training.adaptation.unfreezing import count_layers, train_layers, trained_layers
 from slices.training.agreement import (
     check_kind,
@@ -254,7 +254,7 @@ class FineTuneModule(L.LightningModule):
         self._low_rank: list[str] = []
         if training.lora_rank is not None:
             self._low_rank = add_lora(
-                self.encoder, training.lora_rank, training.lora_alpha, training.lora_layers, skip=self._fresh
+                self.encoder, training.lora_rank, training.lora_alpha, training.lora_layers
             )
         static = torch.zeros(self.encoder.config.d_input or 0, dtype=torch.bool)
         static[list(self.encoder.config.static_columns)] = True
@@ -265,7 +265,8 @@ class FineTuneModule(L.LightningModule):
     def _train_layers(self, epoch: int) -> None:
         """What the checkpoint did not hold, or pretraining did not train, is trained in any case."""
         self._trained = trained_layers(self.config.training, epoch, self._n_layers)
-        train_layers(self.encoder, self._trained, always={*self._fresh, *self._low_rank})
+        fresh = {*self._fresh, *map(name_within, self._fresh)}
+        train_layers(self.encoder, self._trained, always=fresh.union(self._low_rank))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> FineTuneModule:

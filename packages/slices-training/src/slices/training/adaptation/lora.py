@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
@@ -39,11 +39,7 @@ class LowRank(nn.Module):
 
 
 def add_lora(
-    module: nn.Module,
-    rank: int,
-    alpha: float | None = None,
-    layers: Sequence[str] = ("*",),
-    skip: Collection[str] = (),
+    module: nn.Module, rank: int, alpha: float | None = None, layers: Sequence[str] = ("*",)
 ) -> list[str]:
     """Gives linear layers, in place, a change to learn; returns the names of its parameters.
 
@@ -54,7 +50,6 @@ def add_lora(
         rank: at most that of the layer.
         alpha: scale times rank; twice the rank by default.
         layers: patterns, one of which a layer's name must match.
-        skip: names of weights to leave as they are.
 
     Raises:
         UserError: a pattern that matches no linear layer.
@@ -71,14 +66,23 @@ def add_lora(
                 f"there are: {', '.join(linear) or 'none at all'}"
             )
     chosen = {name: part for name, part in linear.items() if any(fnmatchcase(name, p) for p in layers)}
-    for name, part in chosen.items():
-        if f"{name}.weight".removeprefix(".") not in skip:
-            low_rank = LowRank(part.weight, min(rank, *part.weight.shape), alpha or 2 * rank)
-            parametrize.register_parametrization(part, "weight", low_rank)
+    for part in chosen.values():
+        low_rank = LowRank(part.weight, min(rank, *part.weight.shape), alpha or 2 * rank)
+        parametrize.register_parametrization(part, "weight", low_rank)
     learned = {id(p) for part in module.modules() if isinstance(part, LowRank) for p in part.parameters()}
     names = [name for name, parameter in module.named_parameters() if id(parameter) in learned]
     log.info("LoRA of rank %d on %d of %d linear layers", rank, len(names) // 2, len(linear))
     return names
+
+
+def name_within(name: str) -> str:
+    """What a weight is called once its layer has a change to learn.
+
+    >>> name_within("pool.0.weight"), name_within("pool.0.bias")
+    ('pool.0.parametrizations.weight.original', 'pool.0.bias')
+    """
+    layer, _, last = name.rpartition(".")
+    return f"{layer}.parametrizations.weight.original" if last == "weight" else name
 
 
 def merged(module: M) -> M:
