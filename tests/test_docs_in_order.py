@@ -22,10 +22,10 @@ NARROW = ["encoder.d_model=16", "encoder.n_layers=1"]
 SMALL = {  # what keeps it short: the commands are as they stand otherwise
     "pretrain": ["training.max_epochs=1", *NARROW],
     "finetune": ["training.max_epochs=2"],
-    "benchmark": ["label_fractions=[1.0]", "draws=[1]", "adaptations=[probe]", "data.splits.n_folds=2"],
+    "benchmark": ["label_fractions=[0.5,1.0]", "draws=[1,1]", "adaptations=[probe]", "data.splits.n_folds=2"],
 }
 SMALL["baseline"] = ["tune=false"]
-SMALL["benchmark"] += [f"+{stage}.all.training.max_epochs=1" for stage in ("pretrain", "finetune")]
+SMALL["benchmark"] += [f"++{stage}.all.training.max_epochs=1" for stage in ("pretrain", "finetune")]
 
 
 def commands(page: Path) -> list[tuple[str, list[str]]]:
