@@ -141,6 +141,7 @@ class MyEncoder(BaseEncoder):
 """
 
 
+@pytest.mark.slow
 def test_an_installed_third_party_encoder_is_found_by_the_command_line(tmp_path: Path) -> None:
     """An entry point, and a config of the user's own: no line of ours changes."""
     (tmp_path / "my_package.py").write_text(MODULE)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import given, settings
 
 from physionet_reference import PhysioNetReference, RawSet, raw_sets, write_sets
@@ -49,6 +50,7 @@ class PoolReference(Reference):
         self.clean(VOCABULARY)
 
 
+@pytest.mark.slow
 @mock.patch.object(vocabulary, "read_yaml", functools.cache(vocabulary.read_yaml))
 @settings(max_examples=20, deadline=None)
 @given(

@@ -33,7 +33,10 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize("task", [None, "in_hospital_mortality", "deterioration"])
+LABELS_A_STEP = pytest.param("deterioration", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("task", [None, "in_hospital_mortality", LABELS_A_STEP])
 @pytest.mark.parametrize("layout", list(LAYOUTS))
 def test_batches_are_those_cut_from_the_file(layout: str, task: str | None, synthetic_config: Any) -> None:
     changes, options = LAYOUTS[layout], {"task": task, "per_step": False if task else None}

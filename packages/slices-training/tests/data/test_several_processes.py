@@ -65,6 +65,7 @@ def test_killed_in_the_middle_it_goes_on_and_leaves_no_process(tmp_path: Path) -
     assert not workshop.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_part_that_fails_is_named_and_ends_the_others(tmp_path: Path, jobs: int) -> None:
     config = SlowConfig(log=str(tmp_path / "log"), seconds=0.1, broken="number 1")
