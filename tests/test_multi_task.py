@@ -114,6 +114,9 @@ def test_one_file_of_all_predictions_and_one_task_judged(cli: CommandLine, on_ti
     scratch = ["checkpoint_path=null", "training.freeze_encoder=false", "encoder=gru", "encoder.d_model=8"]
     tuned = cli("finetune", *own, *scratch, also, "hydra.run.dir=tuned")
     assert tuned.status == 0, tuned.err
+    assert (
+        "the model predicts in_hospital_mortality alone, without length_of_stay, organ_failure" in tuned.out
+    )
     table = pl.read_parquet("tuned/predictions.parquet")
     outputs = {str(task): rows["output"].n_unique() for (task,), rows in table.group_by("task")}
     assert outputs == {

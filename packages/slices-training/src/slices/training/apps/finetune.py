@@ -63,6 +63,12 @@ def finetune(config: DictConfig) -> float:
         model = trained_model(module, datamodule, file, name=_name(module))
         saved = save_model(run.folder / MODEL_FILE, model)
         log.info("model: %s, for new stays %s, after %s", best, saved, run.cost)
+        if module.others:
+            log.info(
+                "the model predicts %s alone, without %s",
+                module.config.task.task_name,
+                ", ".join(module.others),
+            )
         log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
         log.info("or, for new stays: %s", command("predict") + f" model={run.folder} data=...")
     return score
