@@ -166,6 +166,7 @@ def test_compiles_whole(kind, form):
     torch.testing.assert_close(compiled(embedding, label), step(embedding, label))
 
 
+@pytest.mark.slow
 def test_exports_with_any_number_of_stays(kind, form):
     head, _ = make(kind, form[0])
     head.eval()

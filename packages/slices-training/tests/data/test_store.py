@@ -374,6 +374,7 @@ def test_parts_of_another_source_are_not_gone_on_with(in_parts: InParts, tmp_pat
     assert (raw / ".reads").read_text() == "xyz" + "xyz"
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slices.training.data.sources.synthetic.PART", 250)
     source = build_source({"name": "synthetic", "n_stays": 500})
