@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from slices.training.evaluation import survival
 
 Array = NDArray[Any]
-TIMES = np.array([1.0, 2.5, 4.0])
+TIMES = np.array([1.0, 3.0, 5.0])
 ROWS = st.lists(
     st.tuples(st.integers(1, 6), st.integers(0, 1), *[st.integers(0, 4)] * 3), min_size=3, max_size=15
 )
@@ -22,12 +22,11 @@ ROWS = st.lists(
 
 def arrays(rows: list[tuple[int, ...]]) -> tuple[Array, Array]:
     table = np.array(rows, dtype=float)
-    return np.cumsum(table[:, 2:], axis=1) / 13, table[:, :2]
+    return np.cumsum(table[:, 2:], axis=1) / 16, table[:, :2]
 
 
 def incidence_by(incidence: Array, time: float) -> float:
-    known = [risk for risk, t in zip(incidence, TIMES, strict=True) if t <= time]
-    return float(known[-1]) if known else 0.0
+    return float(np.interp(time, [0.0, *TIMES], [0.0, *incidence]))
 
 
 def literal_concordance(incidence: Array, label: Array) -> float:
@@ -111,6 +110,19 @@ def test_with_a_risk_that_does_not_cross_both_concordances_are_one() -> None:
     antolini = survival.time_dependent_concordance(incidence, label, np.ones((1, 1500)), times=grid)
     np.testing.assert_allclose(antolini, harrell)
     assert harrell[0] > 0.55
+
+
+@pytest.mark.parametrize("n_intervals", [1, 2, 4, 20])
+def test_few_intervals_do_not_make_a_model_discriminate_less(n_intervals: int) -> None:
+    generator = np.random.default_rng(0)
+    log_hazard = generator.normal(size=1500)
+    event, look = generator.exponential(20 / np.exp(log_hazard)), generator.exponential(60.0, size=1500)
+    label = np.stack([np.minimum(event, look), event <= look], axis=1).astype(float)
+    ends = np.quantile(label[label[:, 1] == 1, 0], np.arange(1, n_intervals + 1) / n_intervals)
+    incidence = 1 - np.exp(-np.exp(log_hazard)[:, None] * ends / 20)
+    found = survival.time_dependent_concordance(incidence, label, np.ones((1, 1500)), times=ends)
+    wanted = survival.concordance(log_hazard, label, np.ones((1, 1500)))
+    np.testing.assert_allclose(found, wanted, atol=0.01)
 
 
 def test_without_censoring_the_brier_score_is_the_plain_one_and_censoring_keeps_it() -> None:

@@ -219,3 +219,14 @@ def test_one_class_alone_leaves_what_needs_two_undefined() -> None:
 def test_probabilities_of_0_and_1_have_a_finite_loss() -> None:
     loss = calibration.log_loss(np.array([0.0, 1.0]), np.array([1, 1]), np.ones((1, 2)))
     np.testing.assert_allclose(loss, -np.log(calibration.LEAST) / 2)
+
+
+def test_r2_of_labels_far_from_0_and_of_labels_all_alike() -> None:
+    rng = np.random.default_rng(0)
+    label = 1e8 + rng.normal(size=50)
+    prediction = label + 0.1 * rng.normal(size=50)
+    np.testing.assert_allclose(
+        weighted.r2(prediction, label, np.ones((1, 50))), [sk.r2_score(label, prediction)]
+    )
+    alike = np.array([0.1, 0.1, 0.1, 3.0])
+    assert np.isnan(weighted.r2(alike + 1, alike, np.array([[3.0, 1.0, 0.0, 0.0]]))).all()

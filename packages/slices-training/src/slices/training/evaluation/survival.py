@@ -51,8 +51,11 @@ def time_dependent_concordance(incidence: Array, label: Array, weight: Array, *,
     """The same with the risk of both by the time at which the first had the event.
 
     ``incidence`` ``(N, K)`` is the cumulative probability of the event by each of ``times`` ``(K,)``,
-    ascending; it is 0 before the first and constant between them. For proportional hazards it is Harrell's.
-    Antolini, Boracchi & Biganzoli, "A time-dependent discrimination index for survival data" (2005).
+    ascending. It grows evenly from 0 at time 0 and from one to the next, and is constant after the last: with
+    steps in their place all would be equal risks within the first interval. For proportional hazards it is
+    Harrell's. Antolini, Boracchi & Biganzoli, "A time-dependent discrimination index for survival data"
+    (2005); Kvamme & Borgan, "Continuous and discrete-time survival prediction with neural networks" (2021),
+    section 3.2, for what is between the times.
 
     >>> label = np.array([[1.0, 1], [2.0, 1]])
     >>> incidence = np.array([[0.5, 0.6], [0.1, 0.9]])
@@ -60,8 +63,15 @@ def time_dependent_concordance(incidence: Array, label: Array, weight: Array, *,
     array([1.])
     """
     by = np.searchsorted(times, label[:, 0], side="right")
-    from_0 = np.concatenate([np.zeros((len(incidence), 1)), incidence], axis=1)
-    return _concordance(lambda rows: from_0[:, by[rows]].T, label, weight)
+    ends = np.append(times, np.inf)
+    starts = np.concatenate([np.minimum(times[:1], 0.0), times])
+    share = (label[:, 0] - starts[by]) / (ends - starts)[by]
+    zero = np.zeros((len(incidence), 1))
+    growth = np.diff(incidence, axis=1, prepend=zero, append=incidence[:, -1:])
+    from_0 = np.concatenate([zero, incidence], axis=1)
+    return _concordance(
+        lambda rows: (from_0[:, by[rows]] + share[rows] * growth[:, by[rows]]).T, label, weight
+    )
 
 
 def brier_at(incidence: Array, label: Array, weight: Array, *, time: float) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+LEAST_SPREAD = 1e-12  # of a mean square: what rounding leaves of a variance of 0
 
 
 def auroc(score: Array, label: Array, weight: Array) -> Array:
@@ -95,8 +96,10 @@ def mae(prediction: Array, label: Array, weight: Array) -> Array:
 
 def r2(prediction: Array, label: Array, weight: Array) -> Array:
     """1 - squared error / variance of the label, of ``(N,)``."""
-    mean = weighted_mean(label, weight)
-    variance = weighted_mean(label**2, weight) - mean**2
+    about_0 = label - label.mean() if len(label) else label  # large squares would differ by rounding alone
+    square = weighted_mean(about_0**2, weight)
+    variance = square - weighted_mean(about_0, weight) ** 2
+    variance = np.where(variance > LEAST_SPREAD * square, variance, 0.0)  # labels that are all the same
     return 1 - ratio(mse(prediction, label, weight), variance)
 
 
