@@ -112,9 +112,36 @@ def test_groups_their_gaps_and_those_too_small(tmp_path: Path) -> None:
     expected = abs(value(evaluation, "sensitivity", "f") - value(evaluation, "sensitivity", "m"))
     assert gaps["sex", "equal_opportunity_gap"] == pytest.approx(expected)
     assert gaps["sex", "equalised_odds_gap"] >= gaps["sex", "equal_opportunity_gap"]
-    assert {e.group for e in evaluation.estimates if e.grouping == "age"} == {"<45", "45-65", "65-80", ">=80"}
     assert not [e for e in evaluation.estimates if e.group == "rare"]
     assert any("unit rare: fewer than 10 patients" in note for note in evaluation.notes)
+    bands = [e.group for e in evaluation.estimates if (e.grouping, e.metric) == ("age", "auroc")]
+    assert bands == ["<45", "45-65", "65-80", ">=80"]  # youngest first
+
+
+def test_a_group_without_positive_rows_leaves_the_gaps_of_the_others(tmp_path: Path) -> None:
+    third = np.arange(N) // 2 % 3
+    rows = table(0.5).with_columns(label=pl.when(pl.Series(third == 2)).then(0.0).otherwise("label"))
+    groups = pl.DataFrame({"stay_id": np.arange(N), "unit": np.array(["a", "b", "c"])[third]})
+    groups.write_parquet(tmp_path / "groups.parquet")
+    evaluation = judged(tmp_path, {"a": rows}, groups=str(tmp_path / "groups.parquet"))
+    gaps = {g.metric: g.estimate for g in evaluation.gaps}
+    for metric, gap in {"auroc": "auroc_gap", "sensitivity": "equal_opportunity_gap"}.items():
+        assert gaps[gap] == pytest.approx(
+            abs(value(evaluation, metric, "a") - value(evaluation, metric, "b"))
+        )
+    specificity = [value(evaluation, "specificity", unit) for unit in "abc"]
+    assert gaps["false_alarm_gap"] == pytest.approx(max(specificity) - min(specificity))
+    assert [note for note in evaluation.notes if note.startswith("unit c: rows of one class")]
+
+
+def test_a_temperature_that_validation_rows_do_not_determine_is_not_chosen(tmp_path: Path) -> None:
+    rows = table(0.5)
+    perfect = (pl.col("prediction") > 0.5).cast(pl.Float64)
+    rows = rows.with_columns(label=pl.when(pl.col("split") == "val").then(perfect).otherwise("label"))
+    evaluation = judged(tmp_path, {"a": rows})
+    assert evaluation.choices["a"].temperature is None
+    assert any("an end of the range" in note for note in evaluation.notes)
+    assert not [e for e in evaluation.estimates if e.metric.endswith("_scaled")]
 
 
 def test_hours_classes_and_labels(tmp_path: Path) -> None:
@@ -199,7 +226,8 @@ def test_from_fine_tuning_to_tables(cli: CommandLine, on_tiny: list[str], tmp_pa
     assert found >= {"evaluation.json", "evaluation.md", "metrics.csv", "decision_curve.csv"}
     content = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
     assert content["settings"]["threshold"] == "youden" and content["settings"]["n_resamples"] == 20
-    assert content["task"] == "in_hospital_mortality" and content["choices"]["gru+none"]["temperature"] > 0
+    assert content["task"] == "in_hospital_mortality"
+    assert content["choices"]["gru+none"].keys() == {"temperature", "thresholds", "notes"}
     missing = cli("evaluate", "predictions=[nowhere]")
     assert missing.status == 2 and "no predictions at nowhere" in missing.err
 

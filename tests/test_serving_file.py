@@ -121,7 +121,7 @@ def test_a_temperature_that_validation_rows_do_not_determine_is_not_used(
     pl.read_parquet(file).with_columns(label=(pl.col("output") == 0).cast(pl.Float32)).write_parquet(file)
     model = trained_model(module, data, file, "one class")
     assert model.info.temperature is None and model.info.thresholds == (None,)
-    assert "0 positive" in model.info.notes[0] and "end of the range" in model.info.notes[1]
+    assert "end of the range" in model.info.notes[0] and "0 positive" in model.info.notes[1]
 
 
 def test_the_file_says_what_is_needed_elsewhere(tiny: dict[str, Any], tmp_path: Path) -> None:

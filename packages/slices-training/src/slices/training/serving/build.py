@@ -15,7 +15,7 @@ from slices.training.data.schema import Variable
 from slices.training.evaluation.report.alignment import predictions_of
 from slices.training.evaluation.report.choices import Choice, choose
 from slices.training.evaluation.report.files import read_predictions
-from slices.training.evaluation.selection import HOTTEST, ThresholdRule
+from slices.training.evaluation.selection import ThresholdRule
 from slices.training.finetuning import FineTuneModule
 from slices.training.serving.info import ModelInfo, ModelTask, ViewConfig
 from slices.training.serving.model import WITH_TEMPERATURE, TrainedModel
@@ -59,7 +59,7 @@ def trained_model(
 
 
 def _choice(module: FineTuneModule, predictions: Path) -> Choice:
-    """As ``slices-evaluate`` chooses, but for a temperature that runs off, as with rows of one class."""
+    """As ``slices-evaluate`` chooses."""
     head = module.head.config
     if head.task_type not in WITH_TEMPERATURE:
         return Choice()
@@ -67,11 +67,7 @@ def _choice(module: FineTuneModule, predictions: Path) -> Choice:
     ((_, splits),) = contents.models.items()
     validation = predictions_of(splits["val"]) if "val" in splits else None
     n_labels = {"binary": 1, "multilabel": head.n_outputs}.get(head.task_type, 0)
-    choice = choose(validation, contents.task_type, RULE, n_labels)
-    if choice.temperature is None or 1 / HOTTEST < choice.temperature < HOTTEST:
-        return choice
-    note = f"temperature {choice.temperature:g} is an end of the range: validation rows do not determine it"
-    return choice._replace(temperature=None, notes=(*choice.notes, note))
+    return choose(validation, contents.task_type, RULE, n_labels)
 
 
 def _only_time(datamodule: StayDataModule) -> float | None:

@@ -42,7 +42,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         overall[name] = draws[OVERALL]
         estimates += _estimates(name, parts, draws, config)
         estimates += _estimates(name, *spread_of(run, aligned.quantiles[name], config), config)
-        gaps += gaps_of(name, parts, draws, config.level)
+        of_model, undefined = gaps_of(name, parts, draws, config.level)
+        gaps += of_model
+        notes += [note for note in undefined if note not in notes]  # the same of each model
     patients = aligned.about["patient_id"].n_unique()
     comparisons = compared(overall, aligned.models, contents.task_type, config)
     notes += too_few_resamples(config.n_resamples, len(comparisons))

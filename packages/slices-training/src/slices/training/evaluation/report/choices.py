@@ -8,7 +8,7 @@ import numpy as np
 
 from slices.heads import TaskType
 from slices.training.evaluation.bootstrap import Array, Predictions
-from slices.training.evaluation.selection import ThresholdRule, choose_threshold, fit_temperature
+from slices.training.evaluation.selection import HOTTEST, ThresholdRule, choose_threshold, fit_temperature
 
 
 class Choice(NamedTuple):
@@ -20,7 +20,10 @@ class Choice(NamedTuple):
 
 
 def choose(validation: Predictions | None, task_type: TaskType, rule: ThresholdRule, n_labels: int) -> Choice:
-    """From the labelled validation rows of one model."""
+    """From the labelled validation rows of one model.
+
+    A temperature that runs off, as where they are all of one class, is not chosen.
+    """
     nothing = (None,) * n_labels
     if task_type in ("regression", "survival"):
         return Choice(None, () if task_type == "survival" else nothing)
@@ -28,11 +31,14 @@ def choose(validation: Predictions | None, task_type: TaskType, rule: ThresholdR
         return Choice(None, nothing, ("no validation rows, so neither temperature nor threshold",))
     prob, label = validation.prediction, validation.label
     known = np.isfinite(label)
-    temperature = fit_temperature(prob[known], label[known])
-    if task_type == "multiclass":
-        return Choice(temperature, ())
-    thresholds: list[float | None] = []
+    temperature: float | None = fit_temperature(prob[known], label[known])
     notes: list[str] = []
+    if temperature in (1 / HOTTEST, HOTTEST):
+        notes.append(f"temperature {temperature:g} is an end of the range: too few validation rows choose it")
+        temperature = None
+    if task_type == "multiclass":
+        return Choice(temperature, (), tuple(notes))
+    thresholds: list[float | None] = []
     for k, (score, truth) in enumerate(zip(_columns(prob), _columns(label), strict=True)):
         there = np.isfinite(truth)
         try:

@@ -23,10 +23,10 @@ class EvaluateConfig:
 
     ``predictions``: files of predictions or folders that hold ``predictions.parquet``, listed or by the name
     of the model. ``task_name`` chooses among those of files that have several. ``task_type`` is for files
-    that do not say it. ``groups``: a prepared dataset, whose statics
-    make groups of stays, or a table with ``stay_id`` and a column a grouping; ``bands`` cut numbers, and
-    numbers without bands make no groups. ``hours`` cut prediction times. Groups of fewer than
-    ``min_patients`` are not shown. ``threshold``: the rule by which it is chosen on the validation rows.
+    that do not say it. ``groups``: a prepared dataset, whose statics make groups of stays, or a table with
+    ``stay_id`` and a column a grouping; ``bands`` cut numbers, and other columns of more than 20 values make
+    no groups. ``hours`` cut prediction times. Groups of fewer than ``min_patients`` are not shown.
+    ``threshold``: the rule by which it is chosen on the validation rows.
     ``reference``: the model that all others are compared with; without it each with each.
     """
 

@@ -12,22 +12,23 @@ ODDS = {"sensitivity": "equal_opportunity_gap", "specificity": "false_alarm_gap"
 GAPS = ODDS | {"calibration_in_the_large": "calibration_gap", "auroc": "auroc_gap"}
 
 
-def gaps_of(model: str, parts: list[Part], draws: Draws, level: float) -> list[Estimate]:
+def gaps_of(model: str, parts: list[Part], draws: Draws, level: float) -> tuple[list[Estimate], list[str]]:
     """Largest less smallest over the groups of a grouping, and the larger of the two gaps of the odds.
 
-    Groups whose patients are not known do not count. Hardt, Price & Srebro, "Equality of opportunity in
-    supervised learning" (2016) for the odds.
+    Groups whose patients are not known do not count, nor for a metric those that do not define it, as without
+    a positive row; these are noted. Hardt, Price & Srebro, "Equality of opportunity in supervised learning"
+    (2016) for the odds.
     """
-    gaps = []
+    gaps, left_out = [], []
     for grouping in dict.fromkeys(part.key[0] for part in parts if part.compares):
         members = [part for part in parts if part.key[0] == grouping and part.compares]
-        if len(members) < 2:
-            continue
-        found = {
-            gap: np.ptp([draws[part.key][metric] for part in members], axis=0)
-            for metric, gap in GAPS.items()
-            if all(metric in draws[part.key] for part in members)
-        }
+        found = {}
+        for metric, gap in GAPS.items():
+            values = {part.key: draws[part.key][metric] for part in members if metric in draws[part.key]}
+            defined = [of_group for of_group in values.values() if np.isfinite(of_group[0])]
+            left_out += [key for key, of_group in values.items() if not np.isfinite(of_group[0])]
+            if len(defined) > 1:
+                found[gap] = np.ptp(defined, axis=0)
         if set(ODDS.values()) <= set(found):
             found["equalised_odds_gap"] = np.maximum(*(found[gap] for gap in ODDS.values()))
         size = sum(part.n_rows for part in members), sum(part.n_patients for part in members)
@@ -35,4 +36,5 @@ def gaps_of(model: str, parts: list[Part], draws: Draws, level: float) -> list[E
             Estimate(model, grouping, OVERALL[0], gap, *percentile_interval(values, level), *size)
             for gap, values in found.items()
         ]
-    return gaps
+    notes = [f"{' '.join(key)}: rows of one class, not in every gap" for key in dict.fromkeys(left_out)]
+    return gaps, notes

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
+from polars import selectors
 
 from slices.training.data.store import StayStore
 from slices.training.evaluation.report.files import NO_TIME
@@ -14,10 +17,18 @@ from slices.training.evaluation.report.statics import static_table
 
 UNKNOWN = "unknown"
 MOST_VALUES = 20
+TAKEN = ("all", "hour", "class", "label", "target", "quantile")  # groupings of the report's own
 
 
-def stay_groups(path: str | Path, bands: Mapping[str, Sequence[float]]) -> pl.DataFrame:
-    """``stay_id`` and a text column a grouping: band of age, sex, unit ...; null is unknown.
+class Groups(NamedTuple):
+    """``table``: ``stay_id`` and an ordered column a grouping. ``notes``: which columns make none."""
+
+    table: pl.DataFrame
+    notes: list[str]
+
+
+def stay_groups(path: str | Path, bands: Mapping[str, Sequence[float]]) -> Groups:
+    """What each stay is: band of age, sex, unit ...; null and NaN are unknown.
 
     Args:
         path: the folder of a prepared dataset, whose statics are taken, or a parquet or CSV file with
@@ -31,29 +42,33 @@ def stay_groups(path: str | Path, bands: Mapping[str, Sequence[float]]) -> pl.Da
     """
     path = Path(path)
     table = static_table(StayStore(path)) if path.is_dir() else _read(path)
+    if taken := [name for name in table.columns if name in TAKEN]:
+        raise ValueError(f"groups={path}: the column {taken[0]} has a name of the report's own: rename it")
     edges = {name.lower(): ends for name, ends in bands.items()}
-    columns = [pl.col("stay_id").cast(pl.Int64)]
-    for name in table.columns:
-        if name.lower() in edges and table[name].dtype.is_numeric():
-            columns.append(_banded(name, edges[name.lower()]))
-        elif name != "stay_id" and table[name].drop_nulls().n_unique() <= MOST_VALUES:
-            columns.append(pl.col(name).cast(pl.String))
-    if len(columns) == 1:
+    columns, notes = [], []
+    for values in table.drop("stay_id").with_columns(selectors.float().fill_nan(None)):
+        if values.name.lower() in edges and values.dtype.is_numeric():
+            columns.append(_banded(values, edges[values.name.lower()]))
+        elif (n := values.drop_nulls().n_unique()) <= MOST_VALUES:
+            columns.append(_valued(values))
+        else:
+            cut = f": cut it, as in bands={{{values.name}: [1, 2]}}" if values.dtype.is_numeric() else ""
+            notes.append(f"{values.name} makes no groups, with more than {MOST_VALUES} values ({n}){cut}")
+    if not columns:
         raise ValueError(f"groups={path}: no column makes groups; cut numbers, as in bands={{age: [65]}}")
-    return table.select(columns)
+    return Groups(pl.DataFrame([table["stay_id"].cast(pl.Int64), *columns]), notes)
 
 
-def group_of_rows(about: pl.DataFrame, groups: pl.DataFrame) -> dict[str, list[str]]:
+def group_of_rows(about: pl.DataFrame, groups: pl.DataFrame) -> dict[str, pl.Series]:
     """For each grouping, the group of each row's stay."""
     joined = about.select("stay_id").join(groups, on="stay_id", how="left", maintain_order="left")
-    return {name: joined[name].fill_null(UNKNOWN).to_list() for name in groups.columns if name != "stay_id"}
+    return {values.name: values.fill_null(UNKNOWN) for values in joined.drop("stay_id")}
 
 
-def time_of_rows(about: pl.DataFrame, edges: Sequence[float]) -> list[str] | None:
+def time_of_rows(about: pl.DataFrame, edges: Sequence[float]) -> pl.Series | None:
     """The band of each row's prediction time; None where they are all in one, or have none."""
-    times = about["prediction_time"].to_list()
-    bands = [f"{band(time, edges)} h" for time in times]
-    return bands if len(set(bands)) > 1 and NO_TIME not in times else None
+    bands = _banded(about["prediction_time"], edges, " h")
+    return bands if bands.n_unique() > 1 and NO_TIME not in about["prediction_time"] else None
 
 
 def band(value: float, edges: Sequence[float]) -> str:
@@ -70,8 +85,20 @@ def band(value: float, edges: Sequence[float]) -> str:
     return f"{edges[place - 1]:g}-{edges[place]:g}"
 
 
-def _banded(name: str, edges: Sequence[float]) -> pl.Expr:
-    return pl.col(name).map_elements(lambda value: band(value, edges), return_dtype=pl.String)
+def _banded(values: pl.Series, edges: Sequence[float], unit: str = "") -> pl.Series:
+    """In the order of the bands."""
+    names = [band(value, edges) + unit for value in (-math.inf, *edges)]
+    place = values.map_elements(lambda value: bisect_right(edges, value), return_dtype=pl.Int64)
+    return _ordered(place.replace_strict(dict(enumerate(names)), return_dtype=pl.String), names)
+
+
+def _valued(values: pl.Series) -> pl.Series:
+    """In the order of the values."""
+    return _ordered(values.cast(pl.String), values.drop_nulls().unique().sort().cast(pl.String).to_list())
+
+
+def _ordered(names: pl.Series, order: Sequence[str]) -> pl.Series:
+    return names.cast(pl.Enum([*(name for name in order if name != UNKNOWN), UNKNOWN]))
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 from slices.heads import TaskType
 from slices.training.evaluation.bootstrap import Array, Predictions
 from slices.training.evaluation.report.config import EvaluateConfig
-from slices.training.evaluation.report.groups import group_of_rows, stay_groups, time_of_rows
+from slices.training.evaluation.report.groups import UNKNOWN, group_of_rows, stay_groups, time_of_rows
 
 OVERALL = ("all", "all")
 
@@ -39,32 +39,34 @@ class Part(NamedTuple):
 def parts_of(
     about: pl.DataFrame, task_type: TaskType, models: dict[str, Predictions], config: EvaluateConfig
 ) -> tuple[list[Part], list[str]]:
-    """The whole, then every part with enough patients; and a note on those without."""
+    """The whole, then every part with enough patients; and notes on what makes none."""
     patient = about["patient_id"].to_numpy()
     everything = np.arange(len(about))
     parts = [Part(OVERALL, len(about), len(np.unique(patient)), everything)]
     parts += _outputs(task_type, next(iter(models.values())), parts[0])
-    notes = []
-    for grouping, of_row in _groupings(about, config).items():
-        names = np.asarray(of_row)
-        for name in sorted(set(of_row)):
-            rows = np.flatnonzero(names == name)
+    groupings, notes = _groupings(about, config)
+    for grouping, of_row in groupings.items():
+        for name in of_row.unique().sort():
+            rows = np.flatnonzero(of_row == name)
             n_patients = len(np.unique(patient[rows]))
             if n_patients < config.min_patients:
                 notes.append(f"{grouping} {name}: fewer than {config.min_patients} patients, not shown")
                 continue
-            compares = grouping != "hour" and name != "unknown"
+            compares = grouping != "hour" and name != UNKNOWN
             parts.append(Part((grouping, name), len(rows), n_patients, rows, compares=compares))
     return parts, notes
 
 
-def _groupings(about: pl.DataFrame, config: EvaluateConfig) -> dict[str, list[str]]:
-    groupings = {}
+def _groupings(about: pl.DataFrame, config: EvaluateConfig) -> tuple[dict[str, pl.Series], list[str]]:
+    """The group of each row, ordered, by grouping; and notes."""
+    groupings: dict[str, pl.Series] = {}
+    notes: list[str] = []
     if config.groups is not None:
-        groupings = group_of_rows(about, stay_groups(config.groups, config.bands))
+        table, notes = stay_groups(config.groups, config.bands)
+        groupings = group_of_rows(about, table)
     if (hours := time_of_rows(about, config.hours)) is not None:
         groupings["hour"] = hours
-    return groupings
+    return groupings, notes
 
 
 def _outputs(task_type: TaskType, run: Predictions, whole: Part) -> list[Part]:
