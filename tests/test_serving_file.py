@@ -17,7 +17,7 @@ from slices.encoders import load_encoder, save_encoder
 from slices.training.evaluation.report import EvaluateConfig, evaluate
 from slices.training.evaluation.selection import scaled
 from slices.training.serving import TrainedModel, load_model, save_model
-from slices.training.serving.build import trained_model
+from slices.training.serving.build import trained_models
 from slices.training.serving.model import decide
 
 
@@ -74,7 +74,8 @@ def informative(file: Path) -> None:
 def test_temperature_and_threshold_are_those_of_the_evaluation(tiny: dict[str, Any], tmp_path: Path) -> None:
     _, module, data, file = made(tiny, tmp_path, "prefixes")
     informative(file)
-    info = trained_model(module, data, file, "prefixes").info
+    (model,) = trained_models(module, data, file, "prefixes").values()
+    info = model.info
     evaluation = evaluate(EvaluateConfig(predictions=(str(file),), n_resamples=2))
     (choice,) = evaluation.choices.values()
     assert info.temperature == choice.temperature == pytest.approx(0.4, abs=0.15)
@@ -119,7 +120,7 @@ def test_a_temperature_that_validation_rows_do_not_determine_is_not_used(
     """Rows of one class are best served by probabilities of 0 and 1, or of a half: no use for new stays."""
     model, module, data, file = made(tiny, tmp_path)
     pl.read_parquet(file).with_columns(label=(pl.col("output") == 0).cast(pl.Float32)).write_parquet(file)
-    model = trained_model(module, data, file, "one class")
+    (model,) = trained_models(module, data, file, "one class").values()
     assert model.info.temperature is None and model.info.thresholds == (None,)
     assert "end of the range" in model.info.notes[0] and "0 positive" in model.info.notes[1]
 

@@ -70,6 +70,36 @@ def test_death_in_hospital_goes_from_the_records_to_a_judged_model(discharge: st
         assert found[metric]["low"] <= found[metric]["estimate"] <= found[metric]["high"]
 
 
+@pytest.mark.parametrize("discharge", ["competes", "censors"])
+def test_new_stays_get_the_incidences_of_fine_tuning(discharge: str, cli: CommandLine) -> None:
+    """Labels are put beside where the data has them; of two models there is the range."""
+    chosen = [f"data.definitions.time_to_death.discharge={discharge}"]
+    for seed in ("0", "1"):
+        typed(
+            cli, "finetune", *ASKED, *chosen, *SCRATCH, *SMALL, "seed=" + seed, "hydra.run.dir=tuned" + seed
+        )
+    again = ["dataset=made", "hydra.run.dir=new"]
+    typed(cli, "predict", "model=tuned0", "at=labels", *again)
+    theirs, ours = (pl.read_parquet(f"{run}/predictions.parquet") for run in ("tuned0", "new"))
+    key = ["stay_id", "prediction_time", "output", "split"]
+    both = theirs.join(ours, on=key, how="left", suffix="_new")
+    assert len(both) == len(theirs) > 0 and both["prediction_new"].null_count() == 0
+    for name in ("prediction", "event", "until", "label", "label_time", "label_event"):
+        np.testing.assert_allclose(both[f"{name}_new"].to_numpy(), both[name].to_numpy(), atol=1e-5)
+    events = ["death", "discharge alive"][: ours["event"].n_unique()]
+    assert ours["class"].unique().sort().to_list() == events
+    typed(cli, "evaluate", "predictions=[new]", "n_resamples=20", "folder=judged")
+
+    typed(cli, "predict", "model=[tuned0,tuned1]", *again)
+    mean = pl.read_parquet("new/predictions.parquet")
+    assert (mean["lower"] <= mean["prediction"]).all() and (mean["prediction"] <= mean["upper"]).all()
+    if discharge == "competes":
+        given = ["task.interval_ends=[24,48,96,960]", "hydra.run.dir=other"]
+        typed(cli, "finetune", *ASKED, *SCRATCH, *SMALL, *given)
+        done = cli("predict", "model=[tuned0,other]", *again)
+        assert done.status == 2 and "interval_ends: (" in done.err, done.err
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> list[str]:
     """Stays of a day, whose heart rate tells how soon they die; every fifth is watched for 10 hours only."""

@@ -11,7 +11,7 @@ from quick import data_for
 from slices.training import FineTuneModule, StayDataModule
 from slices.training.apps.predictions import write_predictions
 from slices.training.serving import TrainedModel
-from slices.training.serving.build import trained_model
+from slices.training.serving.build import trained_models
 
 # task section of each kind, on the synthetic stays
 KINDS: dict[str, dict[str, Any]] = {
@@ -62,4 +62,5 @@ def made(
     step_hours = data.view.bin_width if data.labels_a_step else None
     file = folder / f"{kind}-{seed}.parquet"
     write_predictions(file, batches, module.head.config, model="gru+none", step_hours=step_hours)
-    return Made(trained_model(module, data, file, name="gru+none"), module, data, file)
+    (model,) = trained_models(module, data, file, name="gru+none").values()
+    return Made(model, module, data, file)

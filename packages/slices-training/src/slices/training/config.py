@@ -265,6 +265,8 @@ def _other_task(first: TaskConfig, name: str, given: Any) -> tuple[TaskConfig, f
     weight = options.pop("weight", 1.0)
     if not isinstance(weight, int | float) or not weight > 0:
         raise ValueError(f"{where}.weight={weight}: allowed is a number above 0")
+    if {".", "/"} & set(name):
+        raise ValueError(f"{where}: the name of a further task has no dot or slash; rename it in the data")
     if name == first.task_name:
         raise ValueError(f"{where}: that is the first task already; leave it out")
     if taken := sorted({"task_name", "per_step", "also"} & set(options)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -36,6 +37,21 @@ class Intervals(nn.Module):
     def forward(self, label: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         hours, event = label[..., 0].contiguous(), label[..., 1]
         return survival_label(hours, event, self.ends)
+
+
+def struck_by() -> pl.Expr:
+    """Had ``event`` come by the hour ``until``? Null where that is not known.
+
+    ``label_event`` happened at ``label_time``; 0: nothing until then, and no more was seen.
+
+    >>> labels = {"label_time": [9.0, 9.0, 9.0, 15.0], "label_event": [1.0, 2.0, 0.0, 0.0]}
+    >>> pl.DataFrame({"event": 1, "until": 12.0, **labels}).select(struck_by()).to_series().to_list()
+    [1.0, 0.0, None, 0.0]
+    """
+    by_then = (pl.col("label_time") <= pl.col("until")) & (pl.col("label_event") > 0)
+    known = by_then | (pl.col("label_time") > pl.col("until"))
+    struck = by_then & (pl.col("label_event") == pl.col("event"))
+    return pl.when(known).then(struck.cast(pl.Float32)).alias("label")
 
 
 def quantile_ends(hours: Array, n_intervals: int) -> list[float]:

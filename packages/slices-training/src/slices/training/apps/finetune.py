@@ -28,7 +28,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training.apps.run import Run, announce, make_trainer
     from slices.training.config import FineTuneConfig
     from slices.training.serving import save_model
-    from slices.training.serving.build import trained_model
+    from slices.training.serving.build import trained_models
     from slices.training.serving.ensemble import MODEL_FILE
 
     with checking_what_was_asked():
@@ -60,15 +60,12 @@ def finetune(config: DictConfig) -> float:
         log.info("%s", show_predictions(file, datamodule.task))
         log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
         log.info("predictions of the validation and test stays: %s", file)
-        model = trained_model(module, datamodule, file, name=_name(module))
-        saved = save_model(run.folder / MODEL_FILE, model)
+        first, *others = trained_models(module, datamodule, file, name=_name(module)).values()
+        saved = save_model(run.folder / MODEL_FILE, first)
         log.info("model: %s, for new stays %s, after %s", best, saved, run.cost)
-        if module.others:
-            log.info(
-                "the model predicts %s alone, without %s",
-                module.config.task.task_name,
-                ", ".join(module.others),
-            )
+        for model in others:
+            of_task = save_model(run.folder / f"{model.task.task_name}.safetensors", model)
+            log.info("model of %s: %s", model.task.task_name, of_task)
         log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
         log.info("or, for new stays: %s", command("predict") + f" model={run.folder} data=...")
     return score

@@ -13,6 +13,7 @@ import torch
 from slices.heads import TaskHeadConfig
 from slices.training.data.schema import TaskInfo
 from slices.training.data.views import Index
+from slices.training.intervals import struck_by
 
 
 def of_all_ranks(batches: Sequence[Any] | None) -> list[Any]:
@@ -116,20 +117,18 @@ def survival_rows(batch: dict[str, torch.Tensor], step_hours: float | None) -> p
     hours, happened = label.reshape(*probs.shape[:2], 2).numpy().transpose(2, 0, 1)
     stay, step, event, interval = (grid.ravel() for grid in np.indices(tuple(probs.shape)))
     hours, happened = hours[stay, step], happened[stay, step]
-    by_then = (hours <= until[interval]) & (happened > 0)
-    known = by_then | (hours > until[interval])
     about = _about(batch, step_hours, stay, step, (probs.shape[0], probs.shape[1]))
     columns = {
         "output": event * len(until) + interval,
         "event": event + 1,
         "until": until[interval].astype(np.float64),
         "prediction": probs.numpy().ravel(),
-        "label": np.where(known, by_then & (happened == event + 1), np.nan).astype(np.float32),
         "label_time": hours.astype(np.float64),
         "label_event": happened.astype(np.float64),
     }
-    nullable = ("label", "prediction_time", "label_time", "label_event")
-    return pl.DataFrame(about | columns).with_columns(pl.col(nullable).fill_nan(None))
+    nullable = ("prediction_time", "label_time", "label_event")
+    table = pl.DataFrame(about | columns).with_columns(pl.col(nullable).fill_nan(None))
+    return table.with_columns(struck_by())
 
 
 def _quantiles(batch: dict[str, torch.Tensor], task: TaskHeadConfig) -> dict[str, pl.Series]:

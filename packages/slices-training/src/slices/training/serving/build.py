@@ -1,4 +1,4 @@
-"""The model that a fine-tuning run leaves: its parts, and what is chosen on its validation rows."""
+"""The models that a fine-tuning run leaves: their parts, and what is chosen on validation rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from slices.encoders.registry import make_config
+from slices.heads import TaskHeadConfig
 from slices.training.adaptation.lora import merged
 from slices.training.card import PACKAGES
 from slices.training.data.datamodule import StayDataModule
@@ -17,6 +19,7 @@ from slices.training.evaluation.report.choices import Choice, choose
 from slices.training.evaluation.report.files import read_predictions
 from slices.training.evaluation.selection import ThresholdRule
 from slices.training.finetuning import FineTuneModule
+from slices.training.intervals import Intervals
 from slices.training.serving.info import ModelInfo, ModelTask, ViewConfig
 from slices.training.serving.model import WITH_TEMPERATURE, TrainedModel
 
@@ -25,10 +28,12 @@ VIEW = ("resolution", "horizon", "window", "max_steps", "aggregate")
 EDGE = 1e-3  # hours by which equal prediction times may differ
 
 
-def trained_model(
+def trained_models(
     module: FineTuneModule, datamodule: StayDataModule, predictions: Path, name: str
-) -> TrainedModel:
-    """The module as it is now, with temperature and thresholds from the validation rows of its predictions.
+) -> dict[str, TrainedModel]:
+    """The module as it is now: a model a task, by its name, that of ``module.head`` first.
+
+    Temperatures and thresholds are from the validation rows of its predictions.
 
     Args:
         module: with the weights to keep.
@@ -36,31 +41,33 @@ def trained_model(
         predictions: the file that the run wrote of its validation and test stays.
         name: encoder and objective.
     """
-    assert module.normalizer is not None and module.card is not None and datamodule.task is not None
-    choice = _choice(module, predictions)
-    config = datamodule.config
-    info = ModelInfo(
-        name=name,
-        task=ModelTask(
-            classes=datamodule.task.classes,
-            per_step=datamodule.labels_a_step,
-            predict_at=None if datamodule.labels_a_step else _only_time(datamodule),
-        ),
-        variables=tuple(variable.to_dict() for variable in _variables(module, datamodule)),
-        view=make_config(ViewConfig, {key: getattr(config, key) for key in VIEW}, "data"),
-        temperature=choice.temperature,
-        thresholds=choice.thresholds,
-        threshold_rule=RULE,
-        notes=choice.notes,
-        data=datamodule.fingerprint(),
-        versions={package: version(package) for package in PACKAGES},
-    )
-    return TrainedModel(merged(module.encoder), module.head, module.normalizer, info, module.card)
+    assert module.normalizer is not None and module.card is not None
+    encoder, normalizer = merged(module.encoder), module.normalizer
+    variables = tuple(variable.to_dict() for variable in _variables(module, datamodule))
+    view = make_config(ViewConfig, {key: getattr(datamodule.config, key) for key in VIEW}, "data")
+    parts = [(module.config.task.task_name, module.head, module.target)]
+    parts += [(task, other.head, other.target) for task, other in module.others.items()]
+    models = {}
+    for task, head, target in parts:
+        choice = _choice(head.config, predictions)
+        info = ModelInfo(
+            name=name,
+            task=_task(datamodule, task, target),
+            variables=variables,
+            view=view,
+            temperature=choice.temperature,
+            thresholds=choice.thresholds,
+            threshold_rule=RULE,
+            notes=choice.notes,
+            data=datamodule.fingerprint(),
+            versions={package: version(package) for package in PACKAGES},
+        )
+        models[task] = TrainedModel(encoder, head, normalizer, info, module.card)
+    return models
 
 
-def _choice(module: FineTuneModule, predictions: Path) -> Choice:
+def _choice(head: TaskHeadConfig, predictions: Path) -> Choice:
     """As ``slices-evaluate`` chooses."""
-    head = module.head.config
     if head.task_type not in WITH_TEMPERATURE:
         return Choice()
     contents = read_predictions([str(predictions)], task=head.task_name or None)
@@ -70,10 +77,21 @@ def _choice(module: FineTuneModule, predictions: Path) -> Choice:
     return choose(validation, contents.task_type, RULE, n_labels)
 
 
-def _only_time(datamodule: StayDataModule) -> float | None:
-    """The prediction time of all training labels, where there is only one."""
-    times = datamodule.samples.until[datamodule.splits["train"]]
-    return float(times[0]) if np.ptp(times) < EDGE else None
+def _task(datamodule: StayDataModule, name: str, target: nn.Module) -> ModelTask:
+    return ModelTask(
+        classes=datamodule.store.manifest.tasks[name].classes,
+        per_step=datamodule.labels_a_step,
+        predict_at=None if datamodule.labels_a_step else _only_time(datamodule, name),
+        interval_ends=tuple(target.ends.tolist()) if isinstance(target, Intervals) else (),
+    )
+
+
+def _only_time(datamodule: StayDataModule, task: str) -> float | None:
+    """The prediction time of all training labels of a task, where there is only one."""
+    _, known = datamodule.split_labels("train", task)
+    labelled = known.reshape(len(known), -1).any(1)
+    times = datamodule.samples.until[datamodule.splits["train"]][labelled]
+    return float(times[0]) if len(times) and np.ptp(times) < EDGE else None
 
 
 def _variables(module: FineTuneModule, datamodule: StayDataModule) -> list[Variable]:

@@ -28,11 +28,13 @@ class ModelTask:
 
     ``classes``: the names of classes or labels, where there are any. ``per_step``: one prediction a step.
     ``predict_at``: the hour since admission of all training labels; None where they have several.
+    ``interval_ends``: of a survival task, hours after the prediction time.
     """
 
     classes: tuple[str, ...] = ()
     per_step: bool = False
     predict_at: float | None = None
+    interval_ends: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

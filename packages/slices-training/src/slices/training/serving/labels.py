@@ -9,10 +9,12 @@ from slices.encoders.registry import unknown
 from slices.training.data.schema import TaskInfo
 from slices.training.data.store import StayStore
 from slices.training.errors import UserError
+from slices.training.intervals import struck_by
 from slices.training.serving.model import TrainedModel
 
 PER_HOUR = 1000  # times are compared to a thousandth of an hour
 KEY = ("stay_id", "moment")
+SURVIVAL = ("label_time", "label_event")  # columns 0 and 1 of survival labels
 
 
 class Labels:
@@ -24,7 +26,7 @@ class Labels:
 
     def __init__(self, store: StayStore, model: TrainedModel) -> None:
         self.task = task_of(store, model)
-        self.type, self.n_outputs = model.task.task_type, model.task.n_outputs
+        self.type = model.task.task_type
         if self.task is None:
             return
         moment = moment_of("prediction_time")
@@ -37,20 +39,25 @@ class Labels:
     def beside(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows (``stay_id, prediction_time, output``) with ``label``, null where there is none.
 
-        Of classes it is 1 in the row of the true one and 0 in the others.
+        Of classes it is 1 in the row of the true one and 0 in the others. In survival it is whether ``event``
+        had come by ``until``; ``label_time`` and ``label_event`` are beside it.
         """
+        nothing = [pl.lit(None, pl.Float64).alias(name) for name in SURVIVAL if self.type == "survival"]
         if self.task is None:
-            return rows.with_columns(label=pl.lit(None, pl.Float32))
+            return rows.with_columns(*nothing, label=pl.lit(None, pl.Float32))
         theirs = self._of(rows["stay_id"].unique().to_numpy())
         rows = rows.with_columns(moment_of("prediction_time"))
-        if self.type == "multilabel":
-            theirs = theirs.rename({"column": "output"})
-            joined = rows.join(theirs, on=(*KEY, "output"), how="left", maintain_order="left")
-            truth = pl.col("value")
-        else:
-            joined = rows.join(theirs.drop("column"), KEY, how="left", maintain_order="left")
-            is_it = pl.col("value") == pl.col("output")
-            truth = pl.col("value") if self.type == "regression" else is_it.cast(pl.Float32)
+        if self.type == "survival":
+            for column, name in enumerate(SURVIVAL):
+                number = pl.col("value").cast(pl.Float32).cast(pl.Float64)  # as precise as in training
+                of_column = theirs.filter(column=column).select(*KEY, number.alias(name))
+                rows = rows.join(of_column, KEY, how="left", maintain_order="left")
+            return rows.with_columns(struck_by()).drop("moment")
+        one_a_row = self.type in ("multilabel", "regression")
+        on = (*KEY, "output") if one_a_row else KEY
+        theirs = theirs.rename({"column": "output"}) if one_a_row else theirs.drop("column")
+        joined = rows.join(theirs, on, how="left", maintain_order="left")
+        truth = pl.col("value") if one_a_row else pl.col("value") == pl.col("output")
         return joined.with_columns(label=truth.cast(pl.Float32)).drop("moment", "value")
 
     def _of(self, stays: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> pl.DataFrame:
@@ -73,6 +80,11 @@ def task_of(store: StayStore, model: TrainedModel) -> TaskInfo | None:
     if task is None:
         return None
     kind = "multiclass" if model.task.task_type == "ordinal" else model.task.task_type
+    if task.n_risks is not None and model.task.task_type == "survival" and task.n_risks != model.task.n_risks:
+        raise UserError(
+            f"task {task.name!r} has {task.n_risks} events in the data ({', '.join(task.classes)}), the "
+            f"model's has {model.task.n_risks}: rename the data's"
+        )
     if task.task_type != kind or task.n_classes not in (None, model.task.n_outputs):
         raise UserError(
             f"task {task.name!r} is {task.task_type} with {task.n_classes} classes in the data, the model's "

@@ -166,5 +166,8 @@ def _check_fit(encoder: BaseEncoder, head: BaseTaskHead, normalizer: Normalizer,
     labels = {"binary": 1, "multilabel": head.config.n_outputs}.get(head.config.task_type, 0)
     if len(info.thresholds) not in (0, labels):
         wrong.append(f"{len(info.thresholds)} thresholds for {labels} labels")
+    intervals = head.config.n_outputs if head.config.task_type == "survival" else 0
+    if len(info.task.interval_ends) != intervals:
+        wrong.append(f"{len(info.task.interval_ends)} ends for {intervals} intervals")
     if wrong:
         raise ValueError("the parts of the model do not fit together: " + "; ".join(wrong))

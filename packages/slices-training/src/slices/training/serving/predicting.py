@@ -20,6 +20,7 @@ from slices.training.serving.labels import Labels, labelled_task
 from slices.training.serving.stays import Inputs, NewStays
 
 At = tuple[float, ...] | Literal["labels"] | None
+VALUES = {"probs": "prediction", "predicted": "predicted", "lower": "lower", "upper": "upper"}
 NEW = "test"  # the split of stays that the model cannot have been trained on; the one that is judged
 
 
@@ -40,8 +41,6 @@ class Predictor:
     def __init__(self, ensemble: Ensemble, store: StayStore, *, at: At = None, adapt: bool = False) -> None:
         self.ensemble, self.model, self.store = ensemble, ensemble.first, store
         info = self.model.info
-        if self.model.task.task_type == "survival":
-            raise UserError("survival models cannot be asked for a table of predictions yet: use forward")
         self.labels = Labels(store, self.model)
         self.stays = NewStays(store, Inputs(info.columns, info.view), adapt=adapt)
         self._ask(at)
@@ -74,6 +73,9 @@ class Predictor:
         if len(self.ensemble.members) > 1:
             columns |= {"lower": pl.Float32, "upper": pl.Float32}
         columns |= {name: pl.Float32 for name in self._quantiles}
+        if self._ends:
+            columns |= {"event": pl.Int64, "until": pl.Float64}
+            columns |= {"label_time": pl.Float64, "label_event": pl.Float64}
         columns |= {"label": pl.Float32}
         return pl.Schema(columns | {name: pl.String for name in ("split", "task", "task_type", "model")})
 
@@ -82,13 +84,18 @@ class Predictor:
         head = self.model.task
         return [f"q{level:g}" for level in head.quantiles] if head.loss == "quantile" else []
 
+    @property
+    def _ends(self) -> tuple[float, ...]:
+        return self.model.info.task.interval_ends
+
     def tables(self, batch_size: int) -> Iterator[pl.DataFrame]:
         """A row for each stay (or window), prediction time and output, a table a batch.
 
         ``prediction`` is the calibrated probability, or the value; ``predicted`` is 1 where the class or
         label is decided for, null without a threshold; ``label`` is null where it is not known. ``split`` is
         that of the model's own training ("unused": none of them) where the dataset is the one it was trained
-        on, else "test".
+        on, else "test". In survival the outputs are each event's by the end of each interval, in the columns
+        that ``write_predictions`` describes.
         """
         about = {"task": self.model.task.task_name, "task_type": self.model.task.task_type}
         constant = {name: pl.lit(value) for name, value in (about | {"model": self.ensemble.name}).items()}
@@ -98,10 +105,10 @@ class Predictor:
 
     def _rows(self, rows: Index, batch: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> pl.DataFrame:
         samples = self.stays.samples.take(rows)
-        probs = outputs["probs"].numpy()
-        shape = (len(rows), probs.size // (len(rows) * probs.shape[-1]), probs.shape[-1])
+        values = {name: self._by_output(outputs[name]) for name in VALUES if name in outputs}
+        shape = values["probs"].shape
         stay, step, output = (grid.ravel() for grid in np.indices(shape))
-        columns = {name: outputs[name].numpy().ravel() for name in self._values if name in outputs}
+        columns = {VALUES[name]: of_rows.ravel() for name, of_rows in values.items()}
         if self._quantiles:
             levels = outputs["logits"].numpy().reshape(-1, len(self._quantiles))
             columns |= dict(zip(self._quantiles, levels.T, strict=True))
@@ -118,22 +125,25 @@ class Predictor:
                 "split": self.split[samples.stay[stay]],
             }
         )
-        renamed = {self._values.get(name, name): values for name, values in columns.items()}
-        table = table.with_columns(**{name: pl.Series(values) for name, values in renamed.items()})
+        table = table.with_columns(**{name: pl.Series(of_rows) for name, of_rows in columns.items()})
         if "predicted" not in table.columns:
             table = table.with_columns(predicted=pl.lit(None, pl.Float32))
+        if self._ends:
+            event, interval = np.divmod(output, len(self._ends))
+            until = pl.Series(np.asarray(self._ends)[interval])
+            table = table.with_columns(event=pl.Series(event + 1), until=until)
         return table.with_columns(pl.col("predicted").fill_nan(None)).filter(pl.Series(real[stay, step]))
 
-    _values: Mapping[str, str] = {
-        "probs": "prediction",
-        "predicted": "predicted",
-        "lower": "lower",
-        "upper": "upper",
-    }
+    def _by_output(self, values: Tensor) -> Array:
+        """(B, T, C), T 1 of one prediction a stay; of survival (..., K, R) C is R times K, events first."""
+        if self._ends:
+            values = values.transpose(-1, -2).flatten(-2)
+        return np.asarray(values.reshape(len(values), -1, values.shape[-1]))
 
     def _names(self, width: int) -> list[str | None]:
-        classes = self.model.info.task.classes
-        return [str(name) for name in classes] if len(classes) == width else [None] * width
+        """Of each output, where they have names."""
+        classes = [str(name) for name in self.model.info.task.classes for _ in self._ends or [None]]
+        return list(classes) if len(classes) == width else [None] * width
 
     def _when(
         self, until: Array, start: Array, batch: Mapping[str, Tensor]
