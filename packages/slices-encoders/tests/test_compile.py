@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from slices.encoders import ENCODER_CONFIG_REGISTRY, build_encoder, list_encoders
+from slices.encoders import ENCODER_CONFIG_REGISTRY, BaseEncoder, build_encoder, list_encoders
 from slices.encoders.config import PoolingName
 
 Stays = dict[str, Tensor]
@@ -32,7 +32,6 @@ def cases() -> list[Any]:
 
 
 CASES = cases()
-RECURRENT = {"gru", "lstm"}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,7 @@ def recurrence_allowed() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def build(name: str, options: dict[str, Any]) -> torch.nn.Module:
+def build(name: str, options: dict[str, Any]) -> BaseEncoder:
     return build_encoder(name, {"d_input": 5, "d_model": 8, "static_columns": (0,), **options}).eval()
 
 
@@ -60,7 +59,8 @@ def test_exports_with_free_sizes(
     name: str, options: dict[str, Any], make_stays: Callable[..., Stays]
 ) -> None:
     encoder, stays = build(name, options), make_stays()
-    free = {0: Dim("batch")} if name in RECURRENT else {0: Dim("batch"), 1: Dim("time")}
+    fixed = bool(encoder.static_length)
+    free = {0: Dim("batch")} if fixed else {0: Dim("batch"), 1: Dim("time")}
     exported = torch.export.export(encoder, (), stays, dynamic_shapes=dict.fromkeys(stays, free)).module()
-    others = make_stays(b=7, t=6 if name in RECURRENT else 11, seed=1)
+    others = make_stays(b=7, t=6 if fixed else 11, seed=1)
     torch.testing.assert_close(exported(**others), encoder(**others))

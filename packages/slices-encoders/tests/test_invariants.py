@@ -17,6 +17,7 @@ from slices.encoders import (
     ENCODER_REGISTRY,
     BaseEncoder,
     SeparableEncoder,
+    TokenEncoder,
     build_encoder,
     list_encoders,
 )
@@ -193,9 +194,10 @@ def test_what_is_observed_matters(encoder: BaseEncoder, stays: Stays) -> None:
     once = torch.zeros_like(stays["x"])
     once[0, 5, 3] = 1
     assert changed(x=stays["x"] + once)
-    assert changed(counts=stays["counts"] + once)
+    assert changed(counts=stays["counts"] + once) != ("counts" in encoder.blind_to)
     assert changed(mask=stays["mask"] & ~once.bool())
-    assert changed(times=stays["times"] + 1)
+    assert changed(times=stays["times"] + 1) != ("times" in encoder.blind_to)
+    assert changed(times=stays["times"] * 3)
 
 
 def test_every_step_knows_the_statics(stepwise: BaseEncoder, stays: Stays) -> None:
@@ -280,12 +282,16 @@ def test_tokens_say_what_they_are(encoder: BaseEncoder, stays: Stays) -> None:
     assert embedding.shape == (b, n, encoder.output_dim)
     assert (valid.dtype, variable.dtype) == (torch.bool, torch.int64)
     assert (embedding[~valid] == 0).all()
+    assert ((variable >= -2) & (variable < D)).all()
+    span = stays["times"].amax(1, keepdim=True)
+    assert ((time >= 0) & (time <= span + 1e-4) | ~valid | (variable == -2)).all()
     steps = variable[0] == -1
-    assert torch.equal(valid[:, steps], stays["padding_mask"])
-    assert torch.equal(time[:, steps], stays["times"])
-    assert (variable[:, ~steps] == -2).all()
-    if per_step(encoder):
-        assert torch.equal(embedding, encoder(**stays))
+    if not isinstance(encoder, TokenEncoder) or encoder.tokens_are_steps:
+        assert torch.equal(valid[:, steps], stays["padding_mask"])
+        assert torch.equal(time[:, steps], stays["times"])
+        assert (variable[:, ~steps] == -2).all()
+        if per_step(encoder):
+            assert torch.equal(embedding, encoder(**stays))
 
 
 def hide(stays: Stays, keep: Tensor) -> Stays:

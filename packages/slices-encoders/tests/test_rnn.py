@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from slices.encoders import build_encoder
-from slices.encoders.inputs import complete
-from slices.encoders.rnn import RNNEncoder, recurrent_features
+from slices.encoders.inputs import clocked_features, complete
+from slices.encoders.rnn import RNNEncoder
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])
@@ -16,5 +16,5 @@ def test_padding_is_left_out_of_the_recurrence(name: str, stays: dict[str, Tenso
     out = encoder(**stays)
     for i, real in enumerate(stays["padding_mask"]):
         alone = complete(**{key: value[i : i + 1, real] for key, value in stays.items()})
-        hidden, _ = encoder.rnn(recurrent_features(alone))
+        hidden, _ = encoder.rnn(clocked_features(alone))
         torch.testing.assert_close(out[i, real], hidden[0])

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .config import EncoderConfig
-from .inputs import StayInputs, complete, spread_statics
+from .inputs import StayInputs, complete, keep_statics_once, spread_statics
 from .layers.pooling import make_pooling
 from .registry import Registry
-from .tokens import Tokens, stay_token, step_tokens
+from .tokens import Tokens, latest_tokens, stay_token, step_tokens
 
 __all__ = [
     "ENCODER_CONFIG_REGISTRY",
@@ -56,6 +56,12 @@ class BaseEncoder(nn.Module, ABC):
         self.d_input = config.d_input
         self._named = _accepted(self.forward)
 
+    blind_to: ClassVar[Mapping[str, str]] = {}
+    """Of ``counts`` and ``times``, what cannot change the output, each with the reason.
+
+    One that is blind to ``times`` still knows the gaps between steps: only a shift of all is nothing to it.
+    """
+
     @property
     def output_dim(self) -> int:
         """The embedding width H."""
@@ -74,6 +80,11 @@ class BaseEncoder(nn.Module, ABC):
     def causal(self) -> bool:
         """With pooling "none": does changing anything after a step leave that step and all before alone?"""
         return False
+
+    @property
+    def static_length(self) -> str:
+        """Why a graph of ``torch.export`` has one number of steps; "" where it takes any."""
+        return ""
 
     @abstractmethod
     def forward(
@@ -129,7 +140,7 @@ class TokenEncoder(BaseEncoder):
     """An encoder that defines ``encode``; ``forward`` pools what it gives.
 
     Subclasses call ``self.inputs(...)`` first: it completes and checks what is given and lets every
-    real step see the statics.
+    real step see the statics (or with ``statics_once`` the first one alone).
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -140,6 +151,11 @@ class TokenEncoder(BaseEncoder):
         self.static: Tensor
         self.register_buffer("static", static, persistent=False)
 
+    @property
+    def tokens_are_steps(self) -> bool:
+        """Is there one token a step, in their order? Otherwise ``latest_tokens`` are the steps' embeddings."""
+        return True
+
     def inputs(
         self,
         x: Float[Tensor, "B T D"],
@@ -147,12 +163,16 @@ class TokenEncoder(BaseEncoder):
         padding_mask: Bool[Tensor, "B T"] | None,
         times: Float[Tensor, "B T"] | None,
         counts: Float[Tensor, "B T D"] | None,
+        *,
+        statics_once: bool = False,
     ) -> StayInputs:
         """The stay with nothing missing, statics at every real step. ``ValueError`` for wrong shapes."""
         if x.shape[-1] != self.d_input:
             raise ValueError(f"x has {x.shape[-1]} variables, the encoder was built for {self.d_input}")
         stay = complete(x, mask, padding_mask, times, counts)
-        return spread_statics(stay, self.static) if self.config.static_columns else stay
+        if not self.config.static_columns:
+            return stay
+        return keep_statics_once(stay, self.static) if statics_once else spread_statics(stay, self.static)
 
     @abstractmethod
     def encode(
@@ -175,6 +195,9 @@ class TokenEncoder(BaseEncoder):
     ) -> Tensor:
         """See ``BaseEncoder.forward``."""
         tokens = self.encode(x, mask, padding_mask, times, counts)
+        if self.config.pooling == "none" and not self.tokens_are_steps:
+            stay = complete(x, mask, padding_mask, times, counts)
+            return latest_tokens(tokens, stay.times, stay.padding_mask)
         pooled: Tensor = self.pool(tokens.embedding, tokens.valid)
         return pooled
 

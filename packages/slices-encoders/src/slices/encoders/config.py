@@ -1,4 +1,4 @@
-"""The config that every encoder's config derives from."""
+"""What the configs of encoders derive from."""
 
 from __future__ import annotations
 
@@ -55,6 +55,28 @@ class EncoderConfig:
             len(set(self.static_columns)) == len(self.static_columns),
             f"static_columns must not repeat, got {self.static_columns}",
         )
+
+
+@dataclass(kw_only=True)
+class AttentionConfig(EncoderConfig):
+    """What the config of an encoder with transformer blocks holds.
+
+    Attributes:
+        n_heads: attention heads; must divide ``d_model``.
+        d_ff: width of the feed-forward nets; None means ``4 * d_model``.
+    """
+
+    n_heads: int = 4
+    d_ff: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.n_heads >= 1, f"n_heads must be at least 1, got {self.n_heads}")
+        require(
+            self.d_model % self.n_heads == 0,
+            f"d_model must be a multiple of n_heads, got d_model={self.d_model} and n_heads={self.n_heads}",
+        )
+        require(self.d_ff is None or self.d_ff >= 1, f"d_ff must be at least 1 or None, got {self.d_ff}")
 
 
 def require(condition: bool, message: str) -> None:

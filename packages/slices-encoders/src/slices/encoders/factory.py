@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import linear, rnn, transformer  # noqa: F401  (importing an architecture registers it)
+from . import (  # noqa: F401  (importing an architecture registers it)
+    duett,
+    gru_d,
+    linear,
+    mamba,
+    mtand,
+    observation_transformer,
+    patch_transformer,
+    rnn,
+    smart,
+    tcn,
+    transformer,
+    ts2vec,
+)
 from .base import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, BaseEncoder, EncoderConfig, register_encoder
 from .registry import make_config
 

@@ -82,6 +82,26 @@ def take(steps: Shaped[Tensor, "B T F"], index: Int[Tensor, "B K"]) -> Shaped[Te
     return steps.gather(1, index.unsqueeze(-1).expand(-1, -1, steps.shape[-1]))
 
 
+def real_steps_first(stay: StayInputs) -> tuple[StayInputs, Int[Tensor, "B T"]]:
+    """The stay with its real steps in a row and padding after them; and where each step went.
+
+    ``take(out, place)`` puts what was computed of the row back where the steps lay.
+    """
+    order = torch.argsort(~stay.padding_mask, dim=1, stable=True)
+    place = (stay.padding_mask.cumsum(1) - 1).clamp(min=0)
+    x, mask, counts = (take(cells, order) for cells in (stay.x, stay.mask, stay.counts))
+    real, times = stay.padding_mask.gather(1, order), stay.times.gather(1, order)
+    return StayInputs(x, mask, real, times, counts), place
+
+
+def keep_statics_once(stay: StayInputs, static: Bool[Tensor, "D"]) -> StayInputs:
+    """Leave the static variables out of all steps but the first real one."""
+    first = stay.padding_mask & (stay.padding_mask.cumsum(1) == 1)
+    kept = ~static | first.unsqueeze(-1)
+    mask = stay.mask & kept
+    return stay._replace(x=stay.x * mask, mask=mask, counts=stay.counts * mask)
+
+
 def spread_statics(stay: StayInputs, static: Bool[Tensor, "D"]) -> StayInputs:
     """Give every real step what is known of the static variables at the first real step."""
     first = stay.padding_mask.byte().argmax(1, keepdim=True)
@@ -110,10 +130,20 @@ def step_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
     return torch.cat((stay.x.gather(1, latest), presence, torch.log1p(stay.counts), age), dim=-1)
 
 
+def clocked_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
+    """``step_features`` and the logs of the step's time and of the gap before it; F = 4 D + 2.
+
+    What an architecture is given that itself only knows the order of steps.
+    """
+    clock = log_days(torch.stack((stay.times, hours_since_previous_step(stay)), dim=-1))
+    return torch.cat((step_features(stay), clock.to(stay.x.dtype)), dim=-1)
+
+
 def hours_since_previous_step(stay: StayInputs) -> Float[Tensor, "B T"]:
     """Hours since the real step before, 0 at the first one. Of no meaning at padding."""
     latest = torch.where(stay.padding_mask, stay.times, -torch.inf).cummax(1).values
-    before = torch.cat((torch.full_like(latest[:, :1], -torch.inf), latest[:, :-1]), dim=1)
+    first = torch.arange(latest.shape[1], device=latest.device) == 0
+    before = torch.where(first, -torch.inf, latest.roll(1, 1))
     return torch.where(before == -torch.inf, 0.0, stay.times - before)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName
-from .inputs import StayInputs, hours_since_previous_step, log_days, step_features, take
+from .inputs import clocked_features, real_steps_first, take
 from .tokens import Tokens, step_tokens
 
 
@@ -27,8 +27,8 @@ class RNNConfig(EncoderConfig):
 class RNNEncoder(TokenEncoder):
     """A recurrent net over the real steps of a stay, in their order; causal.
 
-    A step's input is ``step_features``, the statics among them, and the logs of its time and of the
-    gap before it. Padding is left out of the recurrence wherever it lies.
+    A step's input is ``clocked_features``, the statics among them. Padding is left out of the recurrence
+    wherever it lies.
     """
 
     cell: ClassVar[type[nn.GRU] | type[nn.LSTM]]
@@ -54,6 +54,11 @@ class RNNEncoder(TokenEncoder):
         """Always."""
         return True
 
+    @property
+    def static_length(self) -> str:
+        """A recurrence is written out step by step."""
+        return "recurrence"
+
     def encode(
         self,
         x: Float[Tensor, "B T D"],
@@ -64,13 +69,12 @@ class RNNEncoder(TokenEncoder):
     ) -> Tokens:
         """One token a step: the hidden state after it."""
         stay = self.inputs(x, mask, padding_mask, times, counts)
-        order = torch.argsort(~stay.padding_mask, dim=1, stable=True)
-        rank = (stay.padding_mask.cumsum(1) - 1).clamp(min=0)
-        features = take(recurrent_features(stay), order)
+        row, place = real_steps_first(stay)
+        features = clocked_features(row)
         # In the precision of the weights: rounding would add up over hundreds of steps.
         with torch.autocast(features.device.type, enabled=False):
             hidden, _ = self.rnn(features)
-        return step_tokens(take(self.dropout(hidden), rank), stay)
+        return step_tokens(take(self.dropout(hidden), place), stay)
 
 
 @register_encoder("gru", RNNConfig)
@@ -95,9 +99,3 @@ class LSTMEncoder(RNNEncoder):
     """
 
     cell = nn.LSTM
-
-
-def recurrent_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
-    """What a recurrent net is given at each step; F = 4 D + 2."""
-    clock = log_days(torch.stack((stay.times, hours_since_previous_step(stay)), dim=-1))
-    return torch.cat((step_features(stay), clock.to(stay.x.dtype)), dim=-1)

@@ -9,34 +9,24 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .base import SeparableEncoder, register_encoder
-from .config import EncoderConfig, require
+from .config import AttentionConfig, require
 from .inputs import StayInputs, step_features
 from .layers import TimeEmbedding, TransformerBlock, attention_mask
-from .tokens import Tokens, stay_token, step_tokens
+from .tokens import Tokens, joined, stay_token, step_tokens
 
 
 @dataclass(kw_only=True)
-class TransformerConfig(EncoderConfig):
+class TransformerConfig(AttentionConfig):
     """Config of ``TransformerEncoder``.
 
     Attributes:
-        n_heads: attention heads; must divide ``d_model``.
-        d_ff: width of the feed-forward nets; None means ``4 * d_model``.
         causal: a step attends only to itself and earlier ones, also where they share a time.
     """
 
-    n_heads: int = 4
-    d_ff: int | None = None
     causal: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.n_heads >= 1, f"n_heads must be at least 1, got {self.n_heads}")
-        require(
-            self.d_model % self.n_heads == 0,
-            f"d_model must be a multiple of n_heads, got d_model={self.d_model} and n_heads={self.n_heads}",
-        )
-        require(self.d_ff is None or self.d_ff >= 1, f"d_ff must be at least 1 or None, got {self.d_ff}")
         require(
             not (self.causal and self.pooling == "cls"),
             "pooling 'cls' is not offered with causal=True: a CLS token sees the whole stay; use 'last'",
@@ -105,4 +95,4 @@ class TransformerEncoder(SeparableEncoder):
     def _with_cls(self, steps: Tokens, stay: StayInputs) -> Tokens:
         embedding = self.cls.to(steps.embedding.dtype).expand(stay.x.shape[0], -1)
         cls = stay_token(embedding, stay)
-        return Tokens(*(torch.cat(pair, dim=1) for pair in zip(cls, steps, strict=True)))
+        return joined(cls, steps)

@@ -1,7 +1,22 @@
 """Building blocks that architectures share."""
 
 from .attention import TransformerBlock, attention_mask
+from .bins import Bins, bins_of_span
+from .continuous import ContinuousEmbedding
+from .convolution import DilatedConv
+from .packing import Cells, observed_cells
 from .pooling import make_pooling
 from .time_embedding import TimeEmbedding
 
-__all__ = ["TimeEmbedding", "TransformerBlock", "attention_mask", "make_pooling"]
+__all__ = [
+    "Bins",
+    "Cells",
+    "ContinuousEmbedding",
+    "DilatedConv",
+    "TimeEmbedding",
+    "TransformerBlock",
+    "attention_mask",
+    "bins_of_span",
+    "make_pooling",
+    "observed_cells",
+]

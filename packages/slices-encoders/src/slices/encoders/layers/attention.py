@@ -32,28 +32,36 @@ class TransformerBlock(nn.Module):
     Vaswani et al. 2017, with the pre-norm order of Xiong et al. 2020 and GELU (Hendrycks & Gimpel
     2016). Dropout falls on what the two branches add; the attention weights are left whole, which
     keeps the fused kernels usable in training.
+
+    Args:
+        d_heads: width of all heads together; None: ``d_model``.
     """
 
-    def __init__(self, d_model: int, n_heads: int, d_ff: int, dropout: float) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, d_ff: int, dropout: float, *, d_heads: int | None = None
+    ) -> None:
         super().__init__()
         self.n_heads = n_heads
+        d_heads = d_heads or d_model
         self.attention_norm = nn.LayerNorm(d_model)
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.qkv = nn.Linear(d_model, 3 * d_heads)
+        self.out = nn.Linear(d_heads, d_model)
         self.feedforward = nn.Sequential(
             nn.LayerNorm(d_model), nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model)
         )
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."]
+        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
     ) -> Float[Tensor, "B N H"]:
-        """``mask``: see ``attention_mask``."""
+        """``mask``: see ``attention_mask``; without one every token looks at all."""
         tokens = tokens + self.dropout(self.attend(self.attention_norm(tokens), mask))
         added: Tensor = self.dropout(self.feedforward(tokens))
         return tokens + added
 
-    def attend(self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."]) -> Float[Tensor, "B N H"]:
+    def attend(
+        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
+    ) -> Float[Tensor, "B N H"]:
         """Multi-head self-attention (Vaswani et al. 2017, eq. 1)."""
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         seen = scaled_dot_product_attention(q, k, v, attn_mask=mask)

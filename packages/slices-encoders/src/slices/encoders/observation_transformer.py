@@ -1,0 +1,107 @@
+"""A transformer over observations: one token for each value that was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .base import SeparableEncoder, register_encoder
+from .config import AttentionConfig, PoolingName, require
+from .layers import ContinuousEmbedding, TransformerBlock, attention_mask, observed_cells
+from .tokens import Tokens
+
+HOURS = 24.0  # times are in days, so that they are of the order of one
+
+
+@dataclass(kw_only=True)
+class ObservationTransformerConfig(AttentionConfig):
+    """Config of ``ObservationTransformerEncoder``.
+
+    Attributes:
+        max_observations: tokens a stay at most: its statics, then the latest. None: all. Cost grows with
+            the square of it. On a GPU and in compiled code it is also the least, so that nothing waits.
+    """
+
+    max_observations: int | None = None
+    pooling: PoolingName = "attention"
+    refused_poolings: ClassVar[dict[str, str]] = {
+        "cls": "the paper's fusion is attention, which is also offered",
+        "last": "of several values measured last, none is the last",
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit = self.max_observations
+        require(limit is None or limit >= 1, f"max_observations must be at least 1 or None, got {limit}")
+
+
+@register_encoder("observation_transformer", ObservationTransformerConfig)
+class ObservationTransformerEncoder(SeparableEncoder):
+    """STraTS (Tipirneni & Reddy, "Self-supervised transformer for sparse and irregularly sampled multivariate
+    clinical time-series", 2022).
+
+    A token is the sum of the embeddings of an observation's value, time and variable (section 3.3); its cost
+    follows the number of observations. Departures: where a cell sums up several measurements, the logarithm
+    of their number is embedded too; statics are observations, in place of a vector beside the last one;
+    blocks normalise before they attend.
+
+    >>> encoder = ObservationTransformerEncoder(ObservationTransformerConfig(d_input=5, d_model=16))
+    >>> encoder(torch.randn(2, 7, 5), torch.rand(2, 7, 5) < 0.3).shape
+    torch.Size([2, 16])
+    """
+
+    config: ObservationTransformerConfig
+
+    def __init__(self, config: ObservationTransformerConfig) -> None:
+        super().__init__(config)
+        width = config.d_model
+        self.of_value = ContinuousEmbedding(width)
+        self.of_time = ContinuousEmbedding(width)
+        self.of_count = ContinuousEmbedding(width)
+        self.of_variable = nn.Embedding(self.d_input, width)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
+            for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    @property
+    def tokens_are_steps(self) -> bool:
+        """They are observations."""
+        return False
+
+    @property
+    def layer_patterns(self) -> tuple[tuple[str, ...], ...]:
+        """The embedding of observations, then block by block."""
+        return (("of_*",), *((f"blocks.{i}.*",) for i in range(self.config.n_layers)))
+
+    def tokenize(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"] | None = None,
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+    ) -> Tokens:
+        """One token an observation."""
+        stay = self.inputs(x, mask, padding_mask, times, counts, statics_once=True)
+        cells = observed_cells(stay.mask, self.static, self.config.max_observations)
+        time = stay.times.gather(1, cells.step)
+        count = cells.of(stay.counts).clamp(min=1).log()
+        embedding = self.of_value(cells.of(stay.x)) + self.of_time(time / HOURS) + self.of_count(count)
+        embedding = (embedding + self.of_variable(cells.variable)).masked_fill(
+            ~cells.valid.unsqueeze(-1), 0.0
+        )
+        return Tokens(embedding, cells.valid, time, cells.variable)
+
+    def encode_tokens(self, tokens: Tokens) -> Tokens:
+        """Every observation, having attended to all."""
+        mask = attention_mask(tokens.valid, tokens.time, causal=False)
+        embedding = tokens.embedding
+        for block in self.blocks:
+            embedding = block(embedding, mask)
+        embedding = self.norm(embedding).masked_fill(~tokens.valid.unsqueeze(-1), 0.0)
+        return tokens._replace(embedding=embedding)

@@ -1,0 +1,123 @@
+"""A transformer over patches of each variable's steps. Letters: P steps a patch, M patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import TokenEncoder, register_encoder
+from .config import AttentionConfig, require
+from .inputs import StayInputs, real_steps_first, step_features
+from .layers import TimeEmbedding, TransformerBlock
+from .tokens import Tokens
+
+
+@dataclass(kw_only=True)
+class PatchTransformerConfig(AttentionConfig):
+    """Config of ``PatchTransformerEncoder``.
+
+    Attributes:
+        patch: steps P of a patch. Patches do not overlap.
+    """
+
+    patch: int = 6
+    refused_poolings: ClassVar[dict[str, str]] = {
+        "cls": "PatchTST has no CLS token",
+        "last": "of the last patches of all variables, none is the last",
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.patch >= 1, f"patch must be at least 1, got {self.patch}")
+
+
+@register_encoder("patch_transformer", PatchTransformerConfig)
+class PatchTransformerEncoder(TokenEncoder):
+    """PatchTST (Nie et al., "A time series is worth 64 words", 2023), for series full of gaps.
+
+    The steps of each variable are cut into patches, mapped to tokens, and go through one transformer that
+    attends within a variable, not across (section 3.1). Departures: of each step a patch holds the latest
+    value, whether that was observed, the count and its age; tokens where a variable was not observed in the
+    whole patch are left out; a token is placed by its time and told its variable, since embeddings of all
+    variables are pooled, where the paper reads each apart; statics are added to every token; values keep
+    their level, which the paper takes away.
+
+    >>> encoder = PatchTransformerEncoder(PatchTransformerConfig(d_input=5, d_model=16))
+    >>> encoder(torch.randn(2, 7, 5)).shape
+    torch.Size([2, 16])
+    """
+
+    config: PatchTransformerConfig
+
+    def __init__(self, config: PatchTransformerConfig) -> None:
+        super().__init__(config)
+        width = config.d_model
+        self.embed = nn.Linear(4 * config.patch, width)
+        self.embed_time = TimeEmbedding(width)
+        self.embed_variable = nn.Embedding(self.d_input, width)
+        self.embed_statics = (
+            nn.Linear(2 * len(config.static_columns), width) if config.static_columns else None
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
+            for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    @property
+    def tokens_are_steps(self) -> bool:
+        """They are patches of variables."""
+        return False
+
+    @property
+    def layer_patterns(self) -> tuple[tuple[str, ...], ...]:
+        """The embedding of patches, then block by block."""
+        return (("embed*",), *((f"blocks.{i}.*",) for i in range(self.config.n_layers)))
+
+    @property
+    def static_length(self) -> str:
+        """Steps are cut into patches."""
+        return "patches of steps"
+
+    def encode(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"] | None = None,
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+    ) -> Tokens:
+        """One token a variable and patch, N = D M; of the time at which the patch begins."""
+        row, _ = real_steps_first(self.inputs(x, mask, padding_mask, times, counts, statics_once=True))
+        valid = self._patches(row.mask).any(-1)  # (B, D, M)
+        time = self._patches(row.times.unsqueeze(-1))[..., 0].expand(valid.shape)
+        features = step_features(row) * row.padding_mask.unsqueeze(-1)
+        patches = torch.cat([self._patches(kind) for kind in features.chunk(4, dim=-1)], dim=-1)
+        tokens = self.embed(patches) + self.embed_time(time) + self.embed_variable.weight.unsqueeze(1)
+        if self.embed_statics is not None:
+            tokens = tokens + self.embed_statics(self._statics(row))[:, None, None]
+        tokens = tokens.flatten(0, 1)  # a series of its own for each stay and variable
+        there = valid.flatten(0, 1)
+        seen = (there | ~there.any(1, keepdim=True))[:, None, None]
+        for block in self.blocks:
+            tokens = block(tokens, seen)
+        tokens = self.norm(tokens).unflatten(0, valid.shape[:2]).masked_fill(~valid.unsqueeze(-1), 0.0)
+        variable = torch.arange(self.d_input, device=x.device)[:, None].expand(valid.shape)
+        return Tokens(tokens.flatten(1, 2), valid.flatten(1), time.flatten(1), variable.flatten(1))
+
+    def _patches(self, steps: Shaped[Tensor, "B T C"]) -> Shaped[Tensor, "B C M P"]:
+        """The steps of each channel, patch by patch; the last is filled up with 0."""
+        size = self.config.patch
+        lacking = -steps.shape[1] % size
+        padded = F.pad(steps.transpose(1, 2), (0, lacking))
+        return padded.reshape(*padded.shape[:2], -1, size)
+
+    def _statics(self, row: StayInputs) -> Float[Tensor, "B S"]:
+        """Values and presence at the first real step."""
+        columns = list(self.config.static_columns)
+        return torch.cat((row.x[:, 0, columns], row.mask[:, 0, columns].to(row.x.dtype)), dim=-1)
