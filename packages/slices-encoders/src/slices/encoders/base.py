@@ -153,7 +153,7 @@ class TokenEncoder(BaseEncoder):
 
     @property
     def tokens_are_steps(self) -> bool:
-        """Is there one token a step, in their order? Otherwise ``latest_tokens`` are the steps' embeddings."""
+        """Is there one token a step, in their order? Otherwise a step is given the ``latest_tokens``."""
         return True
 
     def inputs(

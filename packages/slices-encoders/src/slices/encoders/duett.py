@@ -1,6 +1,7 @@
 """DuETT: attention over events, whole series of a variable, and over times, all variables of a bin.
 
-Letters: K bins, V variables that are not static, E width of a token.
+Letters: K bins, S of them and the summary, V variables that are not static, C of them and the statics, E
+width of a token.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class DuETTEncoder(TokenEncoder):
         stay = self.inputs(x, mask, padding_mask, times, counts)
         bins = bins_of_span(stay, self.config.n_bins)
         width = self.config.d_token
-        cells = self.tokens(stay, bins)  # (B, K + 1, V + 1, E)
+        cells = self.tokens(stay, bins)  # (B, S, C, E)
         when = self.of_time(bins.end / HOURS)
         when = torch.cat((when, self.of_summary.to(when.dtype).expand(when.shape[0], 1, -1)), dim=1)
         for over_events, over_times in zip(self.over_events, self.over_times, strict=True):
@@ -127,7 +128,7 @@ class DuETTEncoder(TokenEncoder):
         cells = self.norm(cells.flatten(2)).unflatten(-1, (-1, width))
         return self._tokens(self.out(cells), bins, stay)
 
-    def tokens(self, stay: StayInputs, bins: Bins) -> Float[Tensor, "B K+1 V+1 E"]:
+    def tokens(self, stay: StayInputs, bins: Bins) -> Float[Tensor, "B S C E"]:
         """Cells, the statics' column after them, the summary's bin last."""
         counted = self.embed_count(bins.counts.round().clamp(0, MOST_COUNTED).long()).squeeze(-1)
         known = torch.stack((bins.value, counted.to(bins.value.dtype)), dim=-1)[:, :, self.columns]
@@ -146,7 +147,7 @@ class DuETTEncoder(TokenEncoder):
         seen = seen.any(1)
         return torch.cat((torch.where(seen, value, 0.0), seen.to(value.dtype)), dim=-1)
 
-    def _tokens(self, embedding: Float[Tensor, "B K+1 V+1 H"], bins: Bins, stay: StayInputs) -> Tokens:
+    def _tokens(self, embedding: Float[Tensor, "B S C H"], bins: Bins, stay: StayInputs) -> Tokens:
         """Of the columns in the order of the variables, the statics' as that of a whole bin."""
         valid = torch.cat((bins.mask[:, :, self.columns], bins.real.unsqueeze(-1)), dim=-1)
         variable = torch.tensor([*self.columns, STEP], device=valid.device).expand(valid.shape)

@@ -56,7 +56,7 @@ def build_encoder(name: str, config: EncoderConfig | Mapping[str, Any]) -> BaseE
 def list_encoders(pattern: str = "*") -> list[str]:
     """The names of all encoders that match a shell pattern, those of installed third parties included.
 
-    >>> list_encoders("*former")
-    ['transformer']
+    >>> list_encoders("*transformer")
+    ['observation_transformer', 'patch_transformer', 'transformer']
     """
     return ENCODER_REGISTRY.names(pattern)

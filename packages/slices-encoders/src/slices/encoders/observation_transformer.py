@@ -48,6 +48,7 @@ class ObservationTransformerEncoder(SeparableEncoder):
     of their number is embedded too; statics are observations, in place of a vector beside the last one;
     blocks normalise before they attend.
 
+    >>> import torch
     >>> encoder = ObservationTransformerEncoder(ObservationTransformerConfig(d_input=5, d_model=16))
     >>> encoder(torch.randn(2, 7, 5), torch.rand(2, 7, 5) < 0.3).shape
     torch.Size([2, 16])

@@ -37,9 +37,9 @@ class SMARTEncoder(TokenEncoder):
 
     Each cell is a token made of its value and whether that was observed; each variable has a learned summary
     before its steps. A block attends over time within a variable, more to what was observed (eq. 4), then
-    over variables by their observed keys (eq. 5). With pooling "cls" the summaries of all variables, one after
-    the other, are mapped to one embedding; other poolings take the observed cells. Departures: tokens are
-    placed by the hour and not by a count of steps; that map belongs to the paper's head. Cost follows T x D.
+    over variables by their observed keys (eq. 5). With pooling "cls" the summaries of all variables together
+    are mapped to one embedding; other poolings take the observed cells. Departures: tokens are placed by the
+    hour and not by a count of steps; that map belongs to the paper's head. Cost follows T x D.
 
     >>> encoder = SMARTEncoder(SMARTConfig(d_input=5, d_model=16))
     >>> encoder(torch.randn(2, 7, 5), torch.rand(2, 7, 5) < 0.3).shape

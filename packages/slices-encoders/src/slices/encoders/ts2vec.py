@@ -38,9 +38,9 @@ class TS2VecEncoder(TokenEncoder):
     """The encoder of TS2Vec (Yue et al., "Towards universal representation of time series", 2022).
 
     Section 3.2: a linear map of each step, then residual blocks of two dilated convolutions, each after a
-    GELU, that look ahead as far as back; the dilation doubles from block to block. A stay's embedding is the maximum over its
-    steps. Departures: it is told times and gaps (``clocked_features``); padding is left out, and stays 0 in
-    every block; the masks that the paper lays on the projected steps belong to its objective.
+    GELU, that look ahead as far as back; the dilation doubles from block to block. A stay's embedding is the
+    maximum over its steps. Departures: it is told times and gaps (``clocked_features``); padding is left out,
+    and stays 0 in every block; the masks that the paper lays on the projected steps belong to its objective.
 
     >>> import torch
     >>> encoder = TS2VecEncoder(TS2VecConfig(d_input=5, d_model=16))

@@ -36,7 +36,7 @@ def bins_of_span(stay: StayInputs, n_bins: int) -> Bins:
 
     >>> from slices.encoders.inputs import complete
     >>> bins = bins_of_span(complete(torch.tensor([[[1.0], [2.0], [3.0], [4.0]]])), n_bins=2)
-    >>> bins.value.flatten().tolist(), bins.count.flatten().tolist(), bins.end.tolist()
+    >>> bins.value.flatten().tolist(), bins.counts.flatten().tolist(), bins.end.tolist()
     ([2.0, 4.0], [2.0, 2.0], [[1.5, 3.0]])
     """
     real = stay.padding_mask
