@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from cli import CommandLine
 from inline import Inline
-from slices.encoders import ENCODER_CONFIG_REGISTRY, LinearConfig, build_encoder
+from slices.encoders import ENCODER_CONFIG_REGISTRY, GRUDConfig, LinearConfig, build_encoder
 from slices.ssl import build_ssl_objective
 from slices.ssl.factory import CONFIG_REGISTRY
 from slices.training import optim
@@ -144,6 +144,7 @@ ELSEWHERE = {
     FineTuneConfig: {"resume"},
     TaskConfig: {"interval_ends"},  # of survival tasks: test_survival_task.py
     LinearConfig: {"n_layers"},  # shared with all encoders; only checked to be 1
+    GRUDConfig: {"n_layers"},
 }
 # who reads options without doing anything by them: checks, copies, comparisons
 IDLE = {"__post_init__", "plain", "_differences", "__eq__", "__repr__", "data_of"}

@@ -33,7 +33,8 @@ class Foreign(nn.Module):
 def encoder_of(name: str) -> nn.Module:
     if name.startswith("foreign"):
         return Foreign(pooled=name.endswith("pooled"))
-    return build_encoder(name, {"d_input": D, "d_model": H, "n_layers": 1, "static_columns": [D - 1]})
+    own = {"observation_transformer": {"max_observations": T * D}}.get(name, {})
+    return build_encoder(name, {"d_input": D, "d_model": H, "n_layers": 1, "static_columns": [D - 1], **own})
 
 
 def stays(seed: int = 0) -> dict[str, Tensor]:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from slices.encoders.layers import TimeEmbedding, TransformerBlock, attention_mask, make_pooling
+from slices.encoders.inputs import complete
+from slices.encoders.layers import (
+    TimeEmbedding,
+    TransformerBlock,
+    attention_mask,
+    bins_of_span,
+    make_pooling,
+    observed_cells,
+)
+from slices.encoders.tokens import Tokens, latest_tokens
 
 
 def tokens_with_gaps() -> tuple[Tensor, Tensor]:
@@ -82,3 +92,54 @@ def test_time_embedding_tells_a_minute_from_the_next_after_weeks() -> None:
     embed = TimeEmbedding(8)
     now, next_minute = embed(torch.tensor([500.0, 500.0 + 1 / 60]))
     assert (now - next_minute).abs().amax() > 1e-3
+
+
+@pytest.mark.parametrize("limit", [None, 4, 100])
+def test_observed_cells_are_those_observed_statics_and_the_latest_first(limit: int | None) -> None:
+    mask = torch.rand(3, 7, 4) < 0.4
+    mask[2] = False
+    mask[..., 1] = False
+    mask[:2, 0, 1] = True
+    static = torch.tensor([False, True, False, False])
+    x = torch.arange(3 * 7 * 4.0).reshape(3, 7, 4)
+    cells = observed_cells(mask, static, limit)
+    for i in range(3):
+        found = list(zip(*(t[i][cells.valid[i]].tolist() for t in (cells.step, cells.variable)), strict=True))
+        every = [(t, d) for t in reversed(range(7)) for d in reversed(range(4)) if mask[i, t, d] and d != 1]
+        wanted = ([(0, 1)] if mask[i, 0, 1] else []) + every
+        assert found == wanted[: limit or len(wanted)]
+        assert cells.of(x)[i][cells.valid[i]].tolist() == [x[i, t, d].item() for t, d in found]
+
+
+def test_bins_hold_the_last_value_and_every_count(make_stays: Callable[..., dict[str, Tensor]]) -> None:
+    stay = complete(**make_stays(b=3, t=20))
+    bins = bins_of_span(stay, 4)
+    for i in range(3):
+        real = stay.padding_mask[i]
+        times = stay.times[i][real]
+        width = (times[-1] - times[0]) / 4
+        place = ((times - times[0]) / width).long().clamp(max=3)
+        for b in range(4):
+            inside = torch.nonzero(real).flatten()[place == b]
+            torch.testing.assert_close(bins.counts[i, b], stay.counts[i, inside].sum(0))
+            assert bins.real[i, b] == bool(len(inside))
+            for d in range(5):
+                seen = inside[stay.mask[i, inside, d]]
+                assert bins.mask[i, b, d] == bool(len(seen))
+                assert bins.value[i, b, d] == (stay.x[i, seen[-1], d] if len(seen) else 0)
+        torch.testing.assert_close(bins.start[i, 0], times[0])
+        torch.testing.assert_close(bins.end[i, 3], times[-1])
+
+
+def test_a_step_has_the_mean_of_the_latest_tokens() -> None:
+    tokens = Tokens(
+        torch.randn(1, 6, 3),
+        torch.tensor([[True, True, False, True, True, True]]),
+        torch.tensor([[2.0, 2.0, 3.0, 5.0, 0.0, 9.0]]),
+        torch.tensor([[0, 3, 1, 0, -2, 2]]),
+    )
+    times, real = torch.tensor([[0.0, 2.0, 4.0, 5.0, 7.0]]), torch.tensor([[True, True, True, True, False]])
+    steps = latest_tokens(tokens, times, real)[0]
+    both = tokens.embedding[0, :2].mean(0)
+    wanted = torch.stack([torch.zeros(3), both, both, tokens.embedding[0, 3], torch.zeros(3)])
+    torch.testing.assert_close(steps, wanted)

@@ -21,8 +21,9 @@ class ObservationTransformerConfig(AttentionConfig):
     """Config of ``ObservationTransformerEncoder``.
 
     Attributes:
-        max_observations: tokens a stay at most: its statics, then the latest. None: all. Cost grows with
-            the square of it. On a GPU and in compiled code it is also the least, so that nothing waits.
+        max_observations: tokens a stay, of its statics, then the latest observations. None: as many as the
+            stay of the batch with the most has; on a GPU and in compiled code, where nothing may wait for
+            that number, as many as there are cells. Cost grows with its square.
     """
 
     max_observations: int | None = None

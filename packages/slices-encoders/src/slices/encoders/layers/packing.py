@@ -26,8 +26,8 @@ class Cells(NamedTuple):
 def observed_cells(mask: Bool[Tensor, "B T D"], static: Bool[Tensor, "D"], limit: int | None) -> Cells:
     """The observed cells of each stay: statics, then from the latest step back; at most ``limit`` of them.
 
-    N is the most that a stay of the batch has. To find that out, a GPU would have to stop: there, and in
-    compiled code, it is the limit, or without one all cells.
+    N is the limit; without one the most that a stay of the batch has, or, since a GPU would have to stop to
+    find that out, all cells there and in compiled code.
 
     >>> mask = torch.tensor([[[True, False], [True, True]]])
     >>> cells = observed_cells(mask, torch.tensor([True, False]), limit=2)
@@ -44,8 +44,10 @@ def observed_cells(mask: Bool[Tensor, "B T D"], static: Bool[Tensor, "D"], limit
 
 
 def _bound(observed: Bool[Tensor, "B N"], limit: int | None) -> int:
-    most = observed.shape[1] if limit is None else min(limit, observed.shape[1])
+    cells = observed.shape[1]
+    if limit is not None:
+        return min(limit, cells)
     if torch.compiler.is_compiling() or observed.device.type != "cpu" or not observed.numel():
-        return most
+        return cells
     found = int(observed.sum(1).amax())
-    return min(-(-max(found, 1) // BUCKET) * BUCKET, most)
+    return min(-(-max(found, 1) // BUCKET) * BUCKET, cells)
