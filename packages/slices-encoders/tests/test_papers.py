@@ -166,13 +166,16 @@ def test_mtand(stay: StayInputs) -> None:
     x, m, times = stay.x[0], stay.mask[0], stay.times[0]
 
     def phi(time: Tensor) -> Tensor:
-        angle = encoder.embed_time.phase.weight[:, 0] * time / 24 + encoder.embed_time.phase.bias
+        angle = (
+            encoder.interpolate.embed_time.phase.weight[:, 0] * time / 24
+            + encoder.interpolate.embed_time.phase.bias
+        )
         return torch.cat((angle[:1], torch.sin(angle[1:])))
 
     reference = encoder.reference.clamp(0, 1).sort().values
     rows = []
     for share in reference:
-        query = encoder.query(phi(times[0] + share * (times[-1] - times[0])))
+        query = encoder.interpolate.query(phi(times[0] + share * (times[-1] - times[0])))
         means = []
         for h in range(2):
             part = slice(4 * h, 4 * h + 4)
@@ -181,7 +184,7 @@ def test_mtand(stay: StayInputs) -> None:
                 if not seen:
                     means.append(torch.tensor(0.0))
                     continue
-                keys = [encoder.key(phi(times[t])) for t in seen]
+                keys = [encoder.interpolate.key(phi(times[t])) for t in seen]
                 scores = torch.stack([query[part] @ key[part] / 2.0 for key in keys])
                 means.append(torch.softmax(scores, 0) @ x[seen, d])
         rows.append(encoder.mix(torch.cat((torch.stack(means), m.any(0).float()))))

@@ -1,5 +1,6 @@
 """Encoders for sparse, irregular clinical time series."""
 
+from .attribution import attention_maps, integrated_gradients
 from .base import BaseEncoder, EncoderConfig, SeparableEncoder, TokenEncoder, Tokens
 from .checkpoint import EncoderCard, LoadedEncoder, load_encoder, read_card, save_encoder
 from .duett import DuETTConfig, DuETTEncoder
@@ -18,6 +19,7 @@ from .mtand import MTANDConfig, MTANDEncoder
 from .normalizer import Normalizer
 from .observation_transformer import ObservationTransformerConfig, ObservationTransformerEncoder
 from .patch_transformer import PatchTransformerConfig, PatchTransformerEncoder
+from .pretrained import from_pretrained, pull, push, save_pretrained
 from .rnn import GRUEncoder, LSTMEncoder, RNNConfig
 from .smart import SMARTConfig, SMARTEncoder
 from .tcn import TCNConfig, TCNEncoder
@@ -64,10 +66,16 @@ __all__ = [
     "Tokens",
     "TransformerConfig",
     "TransformerEncoder",
+    "attention_maps",
     "build_encoder",
+    "from_pretrained",
+    "integrated_gradients",
     "list_encoders",
     "load_encoder",
+    "pull",
+    "push",
     "read_card",
     "register_encoder",
     "save_encoder",
+    "save_pretrained",
 ]

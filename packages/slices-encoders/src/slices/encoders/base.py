@@ -54,7 +54,7 @@ class BaseEncoder(nn.Module, ABC):
             )
         self.config = config
         self.d_input = config.d_input
-        self._named = _accepted(self.forward)
+        self._named = accepted(self.forward)
 
     blind_to: ClassVar[Mapping[str, str]] = {}
     """Of ``counts`` and ``times``, what cannot change the output, each with the reason.
@@ -85,6 +85,21 @@ class BaseEncoder(nn.Module, ABC):
     def static_length(self) -> str:
         """Why a graph of ``torch.export`` has one number of steps; "" where it takes any."""
         return ""
+
+    def describe(self) -> str:
+        """What it is, in a few lines for people."""
+        config, known = self.config, {cls: name for name, cls in ENCODER_REGISTRY.items()}
+        n_parameters = sum(parameter.numel() for parameter in self.parameters())
+        statics = f", {len(config.static_columns)} of them static" if config.static_columns else ""
+        per = "step" if config.pooling == "none" else "stay"
+        lines = [
+            f"{known.get(type(self), type(self).__name__)}: {n_parameters:,} parameters",
+            f"{self.d_input} variables{statics}, to one embedding a {per}, {self.output_dim} wide "
+            f"(pooling {config.pooling})",
+            "causal: a step knows nothing of what comes later" if self.causal else "sees a stay whole",
+        ]
+        lines += [f"blind to {what}: {why}" for what, why in self.blind_to.items()]
+        return "\n".join(lines)
 
     @abstractmethod
     def forward(
@@ -126,7 +141,7 @@ class BaseEncoder(nn.Module, ABC):
         return stay_token(embedding, stay)
 
 
-def _accepted(forward: Callable[..., Tensor]) -> tuple[str, ...]:
+def accepted(forward: Callable[..., Tensor]) -> tuple[str, ...]:
     """What a ``forward`` takes of a stay besides its first argument."""
     _, *others = inspect.signature(forward).parameters.values()
     anything = any(other.kind is other.VAR_KEYWORD for other in others)

@@ -174,6 +174,12 @@ def plain_header(header: dict[str, Any]) -> Header:
 def _read(path: Path) -> tuple[Header, Weights]:
     """Header and weights of this version, whole, but not yet checked against an encoder."""
     header, weights = read_file(path)
+    check_header(path, header)
+    return header, weights
+
+
+def check_header(path: Path, header: Header) -> None:
+    """Raises ``ValueError`` for that of another version, or one that lacks a part."""
     written = header.get("format_version")
     require(
         written == FORMAT_VERSION,
@@ -182,7 +188,6 @@ def _read(path: Path) -> tuple[Header, Weights]:
     )
     missing = {"name", "config", "normalizer", "card"} - header.keys()
     require(not missing, f"cannot load {path}: its header lacks {', '.join(sorted(missing))}")
-    return header, weights
 
 
 def _check_widths(encoder: BaseEncoder, normalizer: Normalizer | None, card: EncoderCard) -> None:

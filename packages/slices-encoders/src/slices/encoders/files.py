@@ -59,7 +59,7 @@ def write_file(path: Path, header: Header, weights: Weights) -> None:
         if path.suffix == ".pt":
             torch.save({"header": header, "weights": weights}, part)
         else:
-            _write_safetensors(part, header, weights)
+            write_safetensors(part, {header["format"]: json.dumps(header)}, weights)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -92,16 +92,21 @@ def _read_pt(path: Path) -> tuple[Header, Weights]:
 
 
 def _read_safetensors(path: Path, kind: FileKind) -> tuple[Header, Weights]:
+    metadata, weights = read_safetensors(path)
+    require(kind.format in metadata, f"its format is not {kind.format!r}")
+    return json.loads(metadata[kind.format]), weights
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], Weights]:
+    """Metadata and tensors."""
     with safe_open(path, framework="pt", device="cpu") as file:
-        metadata = file.metadata() or {}
-        require(kind.format in metadata, f"its format is not {kind.format!r}")
-        header = json.loads(metadata[kind.format])
-        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return dict(file.metadata() or {}), weights
 
 
-def _write_safetensors(path: Path, header: Header, weights: Weights) -> None:
+def write_safetensors(path: Path, metadata: dict[str, str], weights: Weights) -> None:
     """The format is short, and the library's own writer needs numpy, which torch does not bring along."""
-    entries: dict[str, Any] = {"__metadata__": {header["format"]: json.dumps(header)}}
+    entries: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, tensor in weights.items():
         dtype = _SAFETENSORS_DTYPES.get(tensor.dtype)

@@ -66,9 +66,7 @@ class MTANDEncoder(TokenEncoder):
 
     def __init__(self, config: MTANDConfig) -> None:
         super().__init__(config)
-        self.embed_time = PeriodicTime(config.d_time)
-        self.query = nn.Linear(config.d_time, config.d_time)
-        self.key = nn.Linear(config.d_time, config.d_time)
+        self.interpolate = MultiTimeAttention(config.d_time, config.n_heads)
         self.mix = nn.Linear((config.n_heads + 1) * self.d_input, config.d_model)
         self.rnn = nn.GRU(config.d_model, config.d_model, num_layers=config.n_layers, batch_first=True)
         self.dropout = nn.Dropout(config.dropout)
@@ -83,7 +81,7 @@ class MTANDEncoder(TokenEncoder):
     @property
     def layer_patterns(self) -> tuple[tuple[str, ...], ...]:
         """Interpolation, then layer by layer of the recurrent net."""
-        below = ("reference", "embed_time.*", "query.*", "key.*", "mix.*")
+        below = ("reference", "interpolate.*", "mix.*")
         return (below, *((f"rnn.*_l{i}",) for i in range(self.config.n_layers)))
 
     @property
@@ -123,26 +121,46 @@ class MTANDEncoder(TokenEncoder):
         read: Tensor = self.dropout(states)
         return read
 
-    def interpolate(self, row: StayInputs, times: Float[Tensor, "B K"]) -> Float[Tensor, "B K F"]:
+
+class MultiTimeAttention(nn.Module):
+    """Every variable at any times: the mean of its observations, weighted by how alike the times are."""
+
+    def __init__(self, d_time: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.embed_time = PeriodicTime(d_time)
+        self.query = nn.Linear(d_time, d_time)
+        self.key = nn.Linear(d_time, d_time)
+
+    def forward(self, row: StayInputs, times: Float[Tensor, "B K"]) -> Float[Tensor, "B K F"]:
         """Of each head and variable the weighted mean; and of each variable whether it was ever observed.
 
         The softmax is over the steps at which a variable was observed: a variable's own sums of the weights
         ``exp(score)`` and of weights times values, all as two products of matrices.
         """
-        query = self._heads(self.query(self.embed_time(times / HOURS)))
-        key = self._heads(self.key(self.embed_time(row.times / HOURS)))
-        score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5  # (B, J, K, T)
-        score = score.masked_fill(~row.padding_mask[:, None, None], -torch.inf)
-        score = score - score.amax(-1, keepdim=True).clamp(min=torch.finfo(score.dtype).min).detach()
-        weight = torch.exp(score.clamp(min=-FARTHEST)) * row.padding_mask[:, None, None]
+        weight = self._weights(row, times)
         seen = row.mask.to(weight.dtype)
         values, presence = (weight @ cells.unsqueeze(1) for cells in (row.x * seen, seen))
         mean = values / torch.where(presence > 0, presence, 1.0)
         ever = row.mask.any(1, keepdim=True).to(mean.dtype).expand(-1, times.shape[1], -1)
         return torch.cat((mean.transpose(1, 2).flatten(2), ever), dim=-1)
 
+    def attention(self, row: StayInputs, times: Float[Tensor, "B K"]) -> Float[Tensor, "B J K T"]:
+        """The weight of each step, as it is for a variable observed at all of them; real steps come first."""
+        weight = self._weights(row, times)
+        return weight / weight.sum(-1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+
+    def _weights(self, row: StayInputs, times: Float[Tensor, "B K"]) -> Float[Tensor, "B J K T"]:
+        """``exp(score)`` over that of the best step; 0 at padding."""
+        query = self._heads(self.query(self.embed_time(times / HOURS)))
+        key = self._heads(self.key(self.embed_time(row.times / HOURS)))
+        score = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        score = score.masked_fill(~row.padding_mask[:, None, None], -torch.inf)
+        score = score - score.amax(-1, keepdim=True).clamp(min=torch.finfo(score.dtype).min).detach()
+        return torch.exp(score.clamp(min=-FARTHEST)) * row.padding_mask[:, None, None]
+
     def _heads(self, embedding: Float[Tensor, "B N E"]) -> Float[Tensor, "B J N e"]:
-        return embedding.reshape(*embedding.shape[:2], self.config.n_heads, -1).transpose(1, 2)
+        return embedding.reshape(*embedding.shape[:2], self.n_heads, -1).transpose(1, 2)
 
 
 class PeriodicTime(nn.Module):

@@ -129,13 +129,9 @@ class MARTBlock(nn.Module):
     def over_time(
         self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]
     ) -> Float[Tensor, "B D S H"]:
-        """Eq. 4: the score of two steps is greater by one for each of them that was observed.
-
-        That of the asking step is the same for all it asks, and falls out of the softmax.
-        """
-        q, k, v = self.time_qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        bias = observed.to(q.dtype).masked_fill(~real.unsqueeze(1), -torch.inf)[:, :, None, None]
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # (B, D, J, S, H / J)
+        """Eq. 4: the score of two steps is greater by one for each of them that was observed."""
+        q, k, v = self._time_heads(tokens)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=_bias(observed, real).to(q.dtype))
         mixed: Tensor = self.time_out(seen.transpose(2, 3).flatten(-2))
         return mixed
 
@@ -146,12 +142,37 @@ class MARTBlock(nn.Module):
 
         The same weights then mix the values of all steps.
         """
+        values = self.variable_v(tokens).unflatten(-1, (self.n_heads, -1)).permute(0, 3, 1, 2, 4)
+        seen = self._variable_weights(tokens, observed) @ values.flatten(-2)
+        seen = seen.reshape(values.shape).permute(0, 2, 3, 1, 4).flatten(-2)  # heads side by side
+        mixed: Tensor = self.variable_out(seen)
+        return mixed
+
+    def attention(
+        self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]
+    ) -> dict[str, Tensor]:
+        """The weights over ``time`` (B, D, J, S, S), and over ``variables`` (B, J, D, D), of J heads."""
+        normed = self.time_norm(tokens)
+        q, k, _ = self._time_heads(normed)
+        score = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + _bias(observed, real)
+        tokens = tokens + self.over_time(normed, observed, real)
+        variables = self._variable_weights(self.variable_norm(tokens), observed)
+        return {"time": score.softmax(-1), "variables": variables}
+
+    def _time_heads(self, tokens: Float[Tensor, "B D S H"]) -> Float[Tensor, "3 B D J S h"]:
+        heads: Tensor = self.time_qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        return heads
+
+    def _variable_weights(
+        self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"]
+    ) -> Float[Tensor, "B J D D"]:
         query, key = self.variable_qk(tokens).chunk(2, dim=-1)
         weight = observed.to(key.dtype).unsqueeze(-1)
         key = (key * weight).sum(2) / weight.sum(2)  # of the summary at least
         q, k = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (query[:, :, 0], key))
-        attention = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)  # (B, J, D, D)
-        values = self.variable_v(tokens).unflatten(-1, (self.n_heads, -1)).permute(0, 3, 1, 2, 4)
-        seen = (attention @ values.flatten(-2)).unflatten(-1, values.shape[-2:])  # (B, J, D, S, H / J)
-        mixed: Tensor = self.variable_out(seen.permute(0, 2, 3, 1, 4).flatten(-2))
-        return mixed
+        return torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)
+
+
+def _bias(observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "B D 1 1 S"]:
+    """Of the asked step; that of the asking one is the same for all it asks, and falls out of the softmax."""
+    return observed.float().masked_fill(~real.unsqueeze(1), -torch.inf)[:, :, None, None]

@@ -63,7 +63,20 @@ class TransformerBlock(nn.Module):
         self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
     ) -> Float[Tensor, "B N H"]:
         """Multi-head self-attention (Vaswani et al. 2017, eq. 1)."""
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self._heads(tokens)
         seen = scaled_dot_product_attention(q, k, v, attn_mask=mask)
         mixed: Tensor = self.out(seen.transpose(1, 2).flatten(-2))
         return mixed
+
+    def attention(
+        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
+    ) -> Float[Tensor, "B J N N"]:
+        """The weights of its J heads, given what ``forward`` is given."""
+        q, k, _ = self._heads(self.attention_norm(tokens))
+        score = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        score = score if mask is None else score.masked_fill(~mask, -torch.inf)
+        return torch.softmax(score, dim=-1)
+
+    def _heads(self, tokens: Float[Tensor, "B N H"]) -> Float[Tensor, "3 B J N h"]:
+        heads: Tensor = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        return heads

@@ -66,11 +66,17 @@ class AttentionPooling(nn.Module):
         self.score = nn.Sequential(nn.Linear(d_model, d_model), nn.Tanh(), nn.Linear(d_model, 1, bias=False))
 
     def forward(self, embedding: Float[Tensor, "B N H"], valid: Bool[Tensor, "B N"]) -> Float[Tensor, "B H"]:
-        score = self.score(embedding).squeeze(-1)
-        # A finite floor, so that a stay without tokens has weights (of zeros) and not NaN.
-        weight = score.masked_fill(~valid, torch.finfo(score.dtype).min).softmax(1)
+        weight = self.attention(embedding, valid)
         pooled: Tensor = weight.unsqueeze(1).to(embedding.dtype) @ embedding
         return pooled.squeeze(1)
+
+    def attention(
+        self, embedding: Float[Tensor, "B N H"], valid: Bool[Tensor, "B N"]
+    ) -> Float[Tensor, "B N"]:
+        """The weight of each token."""
+        score = self.score(embedding).squeeze(-1)
+        # A finite floor, so that a stay without tokens has weights (of zeros) and not NaN.
+        return torch.softmax(score.masked_fill(~valid, torch.finfo(score.dtype).min), dim=1)
 
 
 _POOLINGS: dict[str, Callable[[int], nn.Module]] = {
