@@ -11,6 +11,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 
 from cli import CommandLine
 from quick import choose, data_for, trainer_for
@@ -20,8 +21,8 @@ from slices.training.adaptation.averaging import average_checkpoints
 from slices.training.adaptation.config import FineTuningConfig
 from slices.training.adaptation.fitting import Fitting
 from slices.training.adaptation.hiding import hide
-from slices.training.adaptation.lora import add_lora, merged
-from slices.training.adaptation.solved_probe import embedded, solve_head
+from slices.training.adaptation.lora import LowRank, add_lora, merged
+from slices.training.adaptation.solved_probe import Embedded, embedded, solve_head
 from slices.training.compose import options
 from slices.training.errors import UserError
 
@@ -175,7 +176,7 @@ def test_lora_beside_layers_that_nobody_trained(
 
 def test_a_layer_that_is_not_there_is_named() -> None:
     encoder = build_encoder("gru", {"d_input": 5, "d_model": 8})
-    with pytest.raises(UserError, match=r"lora_layers: 'qkv' is no linear layer of .*there are: "):
+    with pytest.raises(UserError, match=r"lora_layers: 'qkv' is no linear layer of .*there are "):
         add_lora(encoder, rank=2, layers=["qkv"])
 
 
@@ -257,7 +258,7 @@ def test_averaged_weights_are_the_mean_of_the_best_epochs(
 ) -> None:
     how: dict[str, Any] = {"freeze_encoder": False, "average_best": 2, "max_epochs": 4}
     module, data = adapting(choose(finetune_config, encoder="gru"), tiny, None, "length_of_stay", **how)
-    fitting = Fitting(module, module.config.training, tmp_path / "checkpoints")
+    fitting = Fitting(module, module.config.training, data, tmp_path / "checkpoints")
     trainer = trainer_for(
         tmp_path,
         max_epochs=4,
@@ -265,7 +266,7 @@ def test_averaged_weights_are_the_mean_of_the_best_epochs(
         enable_checkpointing=True,
         limit_train_batches=None,
     )
-    path, score = fitting.fit(trainer, data)
+    path, score = fitting.fit(trainer)
     kept = sorted(tmp_path.glob("checkpoints/best-*.ckpt"))
     assert len(kept) == 2 and path.endswith("average.ckpt")
     states = [torch.load(each, weights_only=True)["state_dict"] for each in kept]
@@ -328,6 +329,65 @@ def test_labels_a_step_are_solved_with_the_steps_that_have_one(
     solve_head(module, data)
 
 
+@pytest.mark.parametrize("far", [0.0, 200.0])
+def test_a_solved_head_is_right_far_from_zero(
+    far: float, finetune_config: DictConfig, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Intercepts are as great as embeddings and labels make them; what never is has a finite one."""
+    module, data = adapting(
+        choose(finetune_config, encoder="gru"), tiny, None, "organ_failure", "linear", solve_head=True
+    )
+    width, n = module.encoder.output_dim, 300
+    x = far + 0.1 * torch.randn(n, width)
+    label = (x[:, :1] > far).float().expand(n, 5).clone()
+    label[:, 3], label[:, 4] = 1.0, 0.0
+    rows = Embedded(x, label, torch.ones(n, 5, dtype=torch.bool), torch.arange(n))
+    monkeypatch.setattr("slices.training.adaptation.solved_probe.embedded", lambda *_: rows)
+    probe = solve_head(module, data)
+    with torch.no_grad():
+        outputs = module.head.eval()(x)
+    assert outputs["logits"].isfinite().all()
+    torch.testing.assert_close(outputs["probs"].double(), probe.predict(x), atol=2e-2, rtol=0)
+    assert ((outputs["probs"] > 0.5) == label.bool()).float().mean() > 0.95
+
+
+def test_a_pooling_that_nobody_trained_is_not_probed(
+    pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    finetune_config.encoder = {"name": "transformer", "d_model": 16, "n_heads": 2, "pooling": "attention"}
+    module, data = adapting(finetune_config, tiny, pretrained, head_type="linear", solve_head=True)
+    with pytest.raises(UserError, match=r"no pool\.score\.0\.bias.*encoder\.pooling=mean"):
+        Fitting(module, module.config.training, data, tmp_path)
+
+
+def test_without_two_classes_to_judge_by_the_loss_chooses(
+    finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, data = adapting(choose(finetune_config, encoder="gru"), tiny, None, freeze_encoder=False)
+    assert data.samples.label is not None
+    data.samples.label[data.splits["val"]] = 0
+    assert Fitting(module, module.config.training, data, tmp_path).monitor == "val/loss"
+    assert "validation labels are all alike" in caplog.text
+    data.samples.label[data.splits["val"][0]] = 1
+    assert Fitting(module, module.config.training, data, tmp_path).monitor == "val/auroc"
+
+
+def test_l2_sp_pulls_nothing_to_zero(
+    pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any]
+) -> None:
+    module, _ = adapting(finetune_config, tiny, pretrained, freeze_encoder=False, l2_sp=0.01)
+    optimizer = module.configure_optimizers()
+    groups = optimizer["optimizer"].param_groups if isinstance(optimizer, dict) else optimizer.param_groups  # type: ignore[union-attr]
+    decaying = {id(p) for group in groups if group["weight_decay"] > 0 for p in group["params"]}
+    assert decaying == {id(p) for p in module.head.parameters() if p.ndim > 1}
+
+
+def test_a_narrow_layer_keeps_the_scale() -> None:
+    layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 1))
+    add_lora(layers, rank=4)
+    assert [part.scale for part in layers.modules() if isinstance(part, LowRank)] == [2.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("task", "named"),
     [
@@ -348,7 +408,7 @@ def test_what_cannot_be_solved_is_listed(
     finetune_config.training = {"solve_head": True}
     module = FineTuneModule(finetune_config, checkpoint_path=pretrained)
     with pytest.raises(UserError) as error:
-        Fitting(module, module.config.training, tmp_path)
+        Fitting(module, module.config.training, prepared(tiny, MORTALITY), tmp_path)
     assert named in str(error.value)
 
 
@@ -394,4 +454,4 @@ def test_every_ready_made_way_goes_from_the_command_line_to_a_model(
         "training.average_best=2",
         "hydra.run.dir=average",
     )
-    assert done.status == 0 and "weights of 2 epochs averaged: val/auroc" in done.out, done.err
+    assert done.status == 0 and "weights of 2 epochs averaged: val/" in done.out, done.err

@@ -123,7 +123,8 @@ def test_patients_stay_together_where_settings_are_chosen(monkeypatch: pytest.Mo
             ["predictions={a: one, b: test}"],
             "b: no rows of split 'val' to choose weights by: use weights=equal",
         ),
-        (["predictions={a: one, b: other}"], "have different labels in the same val rows"),
+        (["predictions={a: one, b: nobody}"], "name different patients for the same stays"),
+        (["predictions={a: one, b: other}"], "have different labels in the same rows"),
     ],
 )
 def test_what_cannot_be_blended_is_told(
@@ -135,6 +136,7 @@ def test_what_cannot_be_blended_is_told(
     for name, changed in (
         ("test", table.filter(pl.col("split") == "test")),
         ("other", table.with_columns(label=1 - pl.col("label"))),
+        ("nobody", table.with_columns(patient_id=pl.col("stay_id") + 10_000)),
     ):
         Path(name).mkdir()
         changed.write_parquet(f"{name}/predictions.parquet")

@@ -17,9 +17,10 @@ from inline import Inline
 from slices.training import StayDataModule
 from slices.training.benchmark import work
 from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, overrides_for, units
-from slices.training.benchmark.table import league
+from slices.training.benchmark.table import SCORES, Row, best_baseline, best_score, league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
 from slices.training.compose import composed
+from slices.training.evaluation.bootstrap import Predictions
 
 
 @pytest.fixture
@@ -127,6 +128,10 @@ def test_a_fraction_needs_its_number_of_draws(cli: CommandLine, arguments: list[
         ("+finetune.trasformer.training.max_epochs=3", "did you mean 'transformer'?"),
         ("+finetune.all.data.batch_size=3", "data belong to the benchmark itself"),
         ("+finetune.0.5.training.max_epochs=3", "unknown key"),
+        ("+finetune.all.training.average_best=2", "average_best would do nothing"),
+        ("+finetune={0.3: {encoder: {pooling: max}}}", "an encoder is the same for all fractions"),
+        ("+finetune.finetune.training={solve_head: true, freeze_encoder: true}", "is adaptation probe"),
+        ("+finetune.linear.encoder.pooling=attention", "has weights that no probe trains"),
     ],
 )
 def test_a_setting_for_nobody_is_refused(
@@ -154,7 +159,8 @@ def test_a_setting_for_nobody_is_refused(
         ("task=deterioration", "task=deterioration has one label a step"),
         ("task.task_name=mortality", "unknown task 'mortality'"),
         ("task.task_type=regression", "is binary, not regression"),
-        ("task.head_type=mpl", "finetune, encoder linear, objective none: unknown task head 'mpl'"),
+        ("task.head_type=attention", "leave probe out of adaptations"),
+        ("task.head_type=mpl", "unknown task head 'mpl'"),
         ("+pretrain.all.training.max_epoch=1", "Did you mean `training.max_epochs`?"),
         (
             "+pretrain.mae.ssl.mask_ratio=3",
@@ -217,3 +223,26 @@ def test_a_fraction_written_as_a_number_counts(arguments: list[str]) -> None:
     given = {"finetune": {"all": {}, 1.0: {"training": {"max_epochs": 7}}}}
     config = BenchmarkConfig.parse(dataclasses.asdict(config_of(arguments)) | given)
     assert overrides_for(config.finetune, next(units(config)), "1") == ["training.max_epochs=7"]
+
+
+def test_ways_to_adapt_that_need_pretraining_are_not_asked_of_none(
+    cli: CommandLine, arguments: list[str]
+) -> None:
+    done = cli("benchmark", *arguments, "objectives=[none]", "adaptations=[lora]")
+    assert done.status == 2 and "without pretraining only probe and finetune" in done.err, done.err
+
+
+def test_the_best_baseline_of_a_regression_has_the_least_error() -> None:
+    """And the best score, which the app gives to a sweep."""
+    generator = np.random.default_rng(0)
+    label = generator.normal(size=50)
+
+    def row(noise: float) -> Row:
+        run = Predictions(np.arange(50), np.arange(50), label, label + noise * generator.normal(size=50))
+        return Row([run], 0.0, 0.0)
+
+    rows = {(1.0, name, "baseline", "baseline"): row(noise) for name, noise in {"a": 0.1, "b": 2.0}.items()}
+    (name, metric), *_ = SCORES["regression"].items()
+    assert name == "mae" and best_baseline(rows, 1.0, name, metric) is rows[1.0, "a", "baseline", "baseline"]
+    assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "mae": [3.0, 2.0]})) == 2.0
+    assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "auroc": [0.7, 0.8]})) == 0.8

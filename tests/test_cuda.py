@@ -221,7 +221,7 @@ def test_a_head_is_solved_or_averaged_on_the_gpu(
     finetune_config.training = {"solve_head": True} if head == "linear" else {"average_best": 2}
     module = FineTuneModule(finetune_config, checkpoint_path=path)
     data = data_for(tiny, "length_of_stay")
-    fitting = Fitting(module, module.config.training, tmp_path / "checkpoints")
+    fitting = Fitting(module, module.config.training, data, tmp_path / "checkpoints")
     trainer = trainer_for(
         tmp_path,
         accelerator="gpu",
@@ -233,6 +233,6 @@ def test_a_head_is_solved_or_averaged_on_the_gpu(
     data.prepare_data()
     data.setup("fit")
     module.follow(data)
-    best, score = fitting.fit(trainer, data)
+    best, score = fitting.fit(trainer)
     (tested,) = trainer.validate(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     assert tested["val/loss"] == pytest.approx(score, rel=1e-4)

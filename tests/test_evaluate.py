@@ -172,6 +172,20 @@ def test_hours_classes_and_labels(tmp_path: Path) -> None:
     assert not (folder / "decision_curve.csv").exists()
 
 
+def test_ordered_classes_are_compared_with_others(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    of_class, ids = rng.integers(3, size=N), np.repeat(np.arange(N), 3)
+    tables = {}
+    for kind in ("ordinal", "multiclass"):
+        prob = rng.dirichlet(np.ones(3), N) * 0.5 + 0.5 * np.eye(3)[of_class]
+        columns = {"stay_id": ids, "output": np.tile(np.arange(3), N), "label": np.eye(3)[of_class].ravel()}
+        columns |= {"split": np.where(ids % 4 == 0, "val", "test"), "prediction": prob.ravel()}
+        tables[kind] = pl.DataFrame(columns).with_columns(task_type=pl.lit(kind))
+    assert judged(tmp_path, tables).comparisons and judged(tmp_path, tables, task_type="multiclass")
+    with pytest.raises(ValueError, match="state task types binary, multiclass"):
+        judged(tmp_path, tables, task_type="binary")
+
+
 def test_quantiles_are_held_to_what_they_promise(tmp_path: Path) -> None:
     normal = np.random.default_rng(0).normal(size=N)
     levels = {"q0.1": np.full(N, -1.2816), "q0.5": np.zeros(N), "q.9": np.full(N, 1.2816)}

@@ -55,6 +55,23 @@ def test_a_label_that_cannot_be_one_is_named(
     assert left_behind(tmp_path) == []  # nothing half written
 
 
+@pytest.mark.parametrize("task", [BINARY, SEVERAL, DAYS], ids=lambda task: task.task_type)
+@pytest.mark.parametrize("seed", range(5))
+def test_stays_without_a_label_take_nobodys_place(task: TaskInfo, seed: int) -> None:
+    """As with several tasks, where a sample may have a label of another alone."""
+    generator = np.random.default_rng(seed)
+    shape = (500, 3) if task is SEVERAL else (500,)
+    label = (generator.random(shape) < 0.3).astype(float)
+    known = np.zeros(shape, dtype=bool)
+    known[:40] = True
+    chosen = label_subset(np.arange(500), label, known, task, 0.05, seed)
+    labelled = chosen[chosen < 40]
+    alone = subset(label[:40], task, np.arange(40), 0.05, seed)
+    assert set(labelled) == set(alone)
+    if task is BINARY:
+        assert set(label[labelled]) == {0.0, 1.0}
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     n=st.integers(5, 300),

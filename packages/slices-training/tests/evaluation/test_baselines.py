@@ -80,6 +80,16 @@ def test_the_same_input_gives_the_same_predictions(name):
     np.testing.assert_array_equal(one, other)
 
 
+def test_tuning_may_take_more_trees_than_the_settings_have(monkeypatch):
+    monkeypatch.setattr("slices.training.baseline.tuning.LEAVES", (3,))
+    monkeypatch.setattr("slices.training.baseline.tuning.SHARES", (1.0,))
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(600, 4))
+    label = 30 * np.sin(2 * features[:, 0]) + 5 * features[:, 1]
+    model = fit_baseline("lightgbm", features, label, "regression", tune=True)
+    assert model.chosen[0]["num_iterations"] > 200  # N_TREES here
+
+
 def test_trees_learn_from_forty_stays():
     features, label = draw("binary")
     model = fit_baseline("lightgbm", features[:40], label[:40], "binary")

@@ -26,6 +26,8 @@ def draw(n: int = 6, n_steps: int = 20, seed: int = 0) -> dict[str, Tensor]:
     real[1, 5] = True
     mask[..., list(STATIC)] = torch.arange(n_steps)[:, None] == 0
     mask[2, 0, 1] = False
+    mask[3, :, 0] = torch.arange(n_steps) == 7  # once, though its cell may sum up several
+    real[3, 7] = True
     times = 3 + torch.rand(n, n_steps, generator=generator).cumsum(1)
     return {
         "timeseries": 80 + 10 * torch.randn(n, n_steps, 4, generator=generator),

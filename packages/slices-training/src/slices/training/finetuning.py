@@ -128,6 +128,11 @@ class FineTuneModule(L.LightningModule):
         """A copy of the normaliser that the encoder's inputs went through."""
         return as_normalizer(self._normalizer)
 
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Parameters of the encoder that its checkpoint lacked, as a pooling that was added since."""
+        return tuple(self._fresh)
+
     def _make_encoder(self, loaded: LoadedEncoder | None) -> BaseEncoder:
         if loaded is None:
             named = encoder_from_scratch(self.config)
@@ -359,7 +364,8 @@ class FineTuneModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over all parameters, also those unfrozen later, and the schedule where there is one."""
         training, lr = self.config.training, self.config.optimizer.lr
-        settings = encoder_settings(self.encoder, lr, training.layer_decay)
+        decays = not training.l2_sp  # which pulls elsewhere
+        settings = encoder_settings(self.encoder, lr, training.layer_decay, decays=decays)
         heads = nn.ModuleList([self.head, *(other.head for other in self.others.values())])
         settings += [(parameter, Setting(training.head_lr or lr)) for parameter in heads.parameters()]
         groups = parameter_groups(settings)

@@ -46,12 +46,12 @@ def parameter_groups(parameters: Iterable[tuple[nn.Parameter, Setting]]) -> Grou
 
 
 def encoder_settings(
-    encoder: BaseEncoder, lr: float, layer_decay: float
+    encoder: BaseEncoder, lr: float, layer_decay: float, *, decays: bool = True
 ) -> list[tuple[nn.Parameter, Setting]]:
     """Each parameter of an encoder with its rate: ``lr`` times ``layer_decay`` for each layer above it.
 
     What belongs to no layer (a last norm, a learned pooling) goes with the highest. An encoder that states no
-    layers has one rate, which is said.
+    layers has one rate, which is said. ``decays``: is the optimizer's weight decay for it?
     """
     layers = encoder.layer_patterns
     if layer_decay < 1 and not layers:
@@ -59,6 +59,6 @@ def encoder_settings(
             "training.layer_decay=%g: %s states no layers: one rate", layer_decay, type(encoder).__name__
         )
     return [
-        (parameter, Setting(lr * layer_decay ** layers_above(name, layers)))
+        (parameter, Setting(lr * layer_decay ** layers_above(name, layers), decays))
         for name, parameter in encoder.named_parameters()
     ]

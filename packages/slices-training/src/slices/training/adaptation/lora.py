@@ -48,7 +48,7 @@ def add_lora(
     Args:
         module: whose ``nn.Linear`` layers are meant, whatever their depth.
         rank: at most that of the layer.
-        alpha: scale times rank; twice the rank by default.
+        alpha: scale times rank; twice the rank by default. A layer too narrow for the rank keeps the scale.
         layers: patterns, one of which a layer's name must match.
 
     Raises:
@@ -62,12 +62,13 @@ def add_lora(
     for pattern in layers:
         if not any(fnmatchcase(name, pattern) for name in linear):
             raise UserError(
-                f"training.lora_layers: {pattern!r} is no linear layer of {type(module).__name__}; "
-                f"there are: {', '.join(linear) or 'none at all'}"
+                f"training.lora_layers: {pattern!r} is no linear layer of {type(module).__name__}; there are "
+                + (", ".join(linear) or "none at all, so use another way to adapt, as in adaptation=gradual")
             )
     chosen = {name: part for name, part in linear.items() if any(fnmatchcase(name, p) for p in layers)}
     for part in chosen.values():
-        low_rank = LowRank(part.weight, min(rank, *part.weight.shape), alpha or 2 * rank)
+        fitting = min(rank, *part.weight.shape)
+        low_rank = LowRank(part.weight, fitting, (alpha or 2 * rank) * fitting / rank)
         parametrize.register_parametrization(part, "weight", low_rank)
     learned = {id(p) for part in module.modules() if isinstance(part, LowRank) for p in part.parameters()}
     names = [name for name, parameter in module.named_parameters() if id(parameter) in learned]

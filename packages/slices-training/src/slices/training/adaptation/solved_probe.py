@@ -21,7 +21,16 @@ from slices.training.finetuning import FineTuneModule
 
 log = logging.getLogger(__name__)
 SOLVED = ("binary", "multiclass", "multilabel", "regression")
-NEVER = -50.0  # the logit of a class without a label, which the solver puts at minus infinity
+NEVER = 50.0  # how far from 0 the logit of what never, or always, is; the solver has infinity
+
+
+def check_trained(module: FineTuneModule) -> None:
+    """Raises ``UserError`` where the encoder has weights that nobody trained: the probe would see noise."""
+    if module.untrained:
+        raise UserError(
+            "training.solve_head=true trains nothing, but the checkpoint has no "
+            f"{', '.join(module.untrained)}: use encoder.pooling=mean, or solve_head=false"
+        )
 
 
 def check_solvable(task: TaskConfig, head: TaskHeadConfig) -> None:
@@ -82,6 +91,7 @@ def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProb
         ValueError: no label, or embeddings that are not finite.
     """
     check_solvable(module.config.task, module.head.config)
+    check_trained(module)
     began = time.perf_counter()
     module.eval()
     rows = embedded(module, datamodule, "train")
@@ -98,7 +108,7 @@ def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProb
     )
     (layer,) = (part for part in module.head.modules() if isinstance(part, nn.Linear))
     weight = probe.weight / probe.scale.unsqueeze(-1)
-    bias = (probe.bias - probe.mean @ weight).clamp(min=NEVER)
+    bias = probe.bias.nan_to_num(posinf=NEVER, neginf=-NEVER) - probe.mean @ weight
     with torch.no_grad():
         layer.weight.copy_(weight.T)
         layer.bias.copy_(bias)

@@ -28,7 +28,7 @@ def benchmark(config: DictConfig) -> float:
     from slices.training.benchmark.cells import BenchmarkConfig, units
     from slices.training.benchmark.plot import plot_label_efficiency
     from slices.training.benchmark.recipe import same_recipe
-    from slices.training.benchmark.table import league, write_league
+    from slices.training.benchmark.table import best_score, league, write_league
     from slices.training.benchmark.work import do_unit
     from slices.training.data.prepare import prepare_dataset
 
@@ -40,7 +40,7 @@ def benchmark(config: DictConfig) -> float:
         _check(parsed)
         same_recipe(parsed)
     todo = list(units(parsed))
-    threads = max(1, (os.cpu_count() or 1) // parsed.jobs)
+    threads = max(1, cores() // parsed.jobs)
     log.info("%d units of work, %d at a time with %d threads each", len(todo), parsed.jobs, threads)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(parsed.jobs, mp_context=spawn) as pool:
@@ -53,8 +53,12 @@ def benchmark(config: DictConfig) -> float:
     if plot is not None:
         log.info("plot: %s", plot)
     log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)
-    first_metric = table.columns[table.columns.index("shared_minutes") + 1]
-    return float(table[first_metric].max())  # type: ignore[arg-type]
+    return best_score(table)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check(config: BenchmarkConfig) -> None:

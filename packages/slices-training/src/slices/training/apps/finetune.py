@@ -36,11 +36,11 @@ def finetune(config: DictConfig) -> float:
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run)
-        fitting = Fitting(module, parsed.training, run.folder / "checkpoints")
+        fitting = Fitting(module, parsed.training, datamodule, run.folder / "checkpoints")
         trainer = make_trainer(run, parsed.trainer, parsed.wandb, fitting.callbacks)
 
     announce(trainer, module, datamodule.sizes)
-    best, score = fitting.fit(trainer, datamodule, run.last_checkpoint)
+    best, score = fitting.fit(trainer, run.last_checkpoint)
     (scores,) = trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
     batches = {}
     for split in ("val", "test"):

@@ -5,6 +5,7 @@ Letters: M models, N rows, C classes, labels or targets.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from slices.training.baseline.config import BlendConfig
 from slices.training.errors import UserError
 from slices.training.evaluation.report.files import KEY, NO_TIME, Contents, Rows, read_predictions
 
+log = logging.getLogger(__name__)
 LEAST = 1e-6  # how near to 0 and 1 a probability is taken to be
 
 
@@ -129,11 +131,19 @@ def _common(contents: Contents, split: str) -> list[Rows]:
         )
     chosen = [_chosen(rows, shared) for rows in of_each.values()]
     for name, rows in zip(of_each, chosen, strict=True):
-        if not np.array_equal(rows.label, chosen[0].label, equal_nan=True):
-            raise UserError(
-                f"{next(iter(of_each))!r} and {name!r} have different labels in the same {split} rows"
-            )
+        _check_agreement(next(iter(of_each)), chosen[0], name, rows)
+        if left_out := len(of_each[name].about) - len(shared):
+            log.warning("%s: %d %s rows that not all models have are left out", name, left_out, split)
     return chosen
+
+
+def _check_agreement(first: str, one: Rows, name: str, other: Rows) -> None:
+    if not one.about["patient_id"].equals(other.about["patient_id"]):
+        raise UserError(
+            f"{first!r} and {name!r} name different patients for the same stays: does one lack patient_id?"
+        )
+    if not np.array_equal(one.label, other.label, equal_nan=True):
+        raise UserError(f"{first!r} and {name!r} have different labels in the same rows")
 
 
 def _chosen(rows: Rows, shared: pl.DataFrame) -> Rows:

@@ -52,6 +52,7 @@ def tuned_trees(
     best: dict[str, Any] = {"cv_loss": np.inf}
     for leaves, share in product(LEAVES, SHARES):
         tried = {**options, "num_leaves": leaves, "feature_fraction": share}
+        tried.pop("num_iterations", None)  # it would overrule num_boost_round
         history = lightgbm.cv(
             tried,
             lightgbm.Dataset(features, label, params={"verbose": -1}),

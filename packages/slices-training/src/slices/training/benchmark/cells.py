@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from slices.encoders import ENCODER_REGISTRY
 from slices.encoders.registry import make_config, unknown
+from slices.heads import TASK_HEAD_REGISTRY
 from slices.ssl.factory import SSL_REGISTRY
 from slices.training.agreement import with_task
 from slices.training.compose import composed, options
@@ -23,6 +24,7 @@ from slices.training.ranges import require_at_least_one
 BASELINE = "baseline"  # the objective of a row that has no encoder
 NONE = "none"  # the objective of an encoder that nobody pretrained
 
+VALIDATING = {"patience", "average_best"}
 FROM_SCRATCH = ("probe", "finetune")  # ways to adapt that need nothing pretrained
 Section = dict[str, dict[str, Any]]
 
@@ -84,6 +86,21 @@ class BenchmarkConfig:
         if self.data.label_fraction < 1:
             raise ValueError("data.label_fraction belongs into label_fractions")
         self._check_settings()
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        """Every encoder and objective is for something, and probes are linear."""
+        for unit in kinds(self):
+            if not any(cells(self, unit)):
+                raise ValueError(
+                    f"adaptations={list(self.adaptations)}: of encoder {unit.encoder} without pretraining "
+                    f"only {' and '.join(FROM_SCRATCH)} can be had: add one, or leave objective {NONE} out"
+                )
+        if "probe" in self.adaptations and TASK_HEAD_REGISTRY.find(self.task.head_type).pools_steps:
+            raise ValueError(
+                f"task.head_type={self.task.head_type} takes the steps' embeddings, a probe that of a stay: "
+                "leave probe out of adaptations, or use task.head_type=linear"
+            )
 
     def _check_lists(self) -> None:
         for name in ("encoders", "objectives", "adaptations", "label_fractions", "draws", "seeds"):
@@ -123,6 +140,15 @@ class BenchmarkConfig:
                         raise ValueError(f"{name}: {unknown('key', part, ['all', *allowed])}")
                 if taken := sorted({"data", "task", "seed"} & set(settings)):
                     raise ValueError(f"{name}.{key}: {', '.join(taken)} belong to the benchmark itself")
+                if idle := sorted(VALIDATING & set(settings.get("training") or {})):
+                    raise ValueError(
+                        f"{name}.{key}.training: {', '.join(idle)} would do nothing, since the benchmark "
+                        "trains for max_epochs without validation stays; leave it out"
+                    )
+                if "encoder" in settings and set(fractions) & set(key.split("+")):
+                    raise ValueError(
+                        f"{name}.{key}: an encoder is the same for all fractions of labels; leave it out"
+                    )
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> BenchmarkConfig:

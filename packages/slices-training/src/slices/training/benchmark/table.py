@@ -14,6 +14,7 @@ from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cel
 from slices.training.benchmark.work import read_cell
 from slices.training.evaluation import weighted
 from slices.training.evaluation.bootstrap import Interval, Predictions, bootstrap_interval, paired_interval
+from slices.training.evaluation.report.suites import LOWER_IS_BETTER
 
 Metric = Callable[..., Any]
 RowKey = tuple[float, str, str, str]
@@ -57,7 +58,7 @@ def league(config: BenchmarkConfig) -> pl.DataFrame:
             "shared_minutes": row.shared / 60,
         }
         scratch = rows.get((fraction, encoder, NONE, "finetune"))
-        baseline = _best_baseline(rows, fraction, next(iter(scores.values())))
+        baseline = best_baseline(rows, fraction, *next(iter(scores.items())))
         for name, metric in scores.items():
             line |= _columns(name, bootstrap_interval(metric, row.runs))
             for suffix, other in (("scratch", scratch), ("baseline", baseline)):
@@ -85,9 +86,18 @@ def _row(config: BenchmarkConfig, members: list[Cell]) -> Row:
     return Row(runs, seconds, shared)
 
 
-def _best_baseline(rows: dict[RowKey, Row], fraction: float, metric: Metric) -> Row | None:
+def best_baseline(rows: dict[RowKey, Row], fraction: float, name: str, metric: Metric) -> Row | None:
+    """Of a fraction of labels, by a metric."""
     found = [row for key, row in rows.items() if key[0] == fraction and key[2] == BASELINE]
-    return max(found, key=lambda row: _mean(metric, row), default=None)
+    best = min if name in LOWER_IS_BETTER else max
+    return best(found, key=lambda row: _mean(metric, row), default=None)
+
+
+def best_score(table: pl.DataFrame) -> float:
+    """The best of the table by its first metric."""
+    name = table.columns[table.columns.index("shared_minutes") + 1]
+    best = table[name].min() if name in LOWER_IS_BETTER else table[name].max()
+    return float(best)  # type: ignore[arg-type]
 
 
 def _mean(metric: Metric, row: Row) -> float:

@@ -158,7 +158,19 @@ def check_finetuning(config: BenchmarkConfig, unit: Unit) -> None:
     if unit.objective != BASELINE:
         for cell in cells(config, unit):
             if cell.draw == 0:
-                _check_module(FineTuneModule(finetune_config(config, cell, None)))
+                module = FineTuneModule(finetune_config(config, cell, None))
+                _check_module(module)
+                _check_probing(module, cell)
+
+
+def _check_probing(module: FineTuneModule, cell: Cell) -> None:
+    if cell.adaptation != "probe" and module.config.training.solve_head:
+        raise ValueError(f"adaptation {cell.adaptation}: solve_head=true is adaptation probe; leave it out")
+    if cell.adaptation == "probe" and module.encoder.config.pooling == "attention":
+        raise ValueError(
+            "adaptation probe: encoder.pooling=attention has weights that no probe trains: use mean, as in "
+            f"finetune: {{{cell.unit.encoder}: {{encoder: {{pooling: mean}}}}}}"
+        )
 
 
 def _check_module(module: SSLPretrainModule | FineTuneModule) -> None:

@@ -69,8 +69,9 @@ def label_subset(
     Each stratum is put in an order by a hash of stay and seed, and a stay at rank r of n is taken
     where (r + 1/2) / n < fraction, so that a smaller fraction lies inside a larger one. Strata are the
     classes, and in survival the events; of several labels in a stay the highest class; in a multilabel
-    task how many are positive; deciles of a regression. At least one stay of each class, and for each label
-    at least one positive, is always taken where there is one, however small the fraction.
+    task how many are positive; deciles of a regression; and stays without any label. At least one stay of
+    each class, and for each label at least one positive, is always taken where there is one, however small
+    the fraction.
 
     ``stay_id (N,)``; ``label`` and ``label_mask`` as in ``Samples``.
     """
@@ -89,7 +90,7 @@ def label_subset(
     group_size[order] = np.repeat(size, size)
     chosen = (rank + 0.5) / group_size < fraction
     if task.task_type == "regression":
-        chosen[np.argmin((rank + 0.5) / group_size)] = True
+        chosen[np.argmin(np.where(strata < 0, np.inf, (rank + 0.5) / group_size))] = True
     else:
         chosen |= rank == 0
     if task.task_type == "multilabel":  # the first positive stay of each label, in the order of the draw
@@ -116,14 +117,17 @@ def _strata(
     positive: npt.NDArray[np.bool_],
     task: TaskInfo,
 ) -> npt.NDArray[np.int64]:
+    """Those without a label, as samples of several tasks may be, are one of their own: -1."""
     n_stays = len(positive)
+    labelled = np.bincount(of_sample, known.sum(axis=1), n_stays) > 0
     if task.task_type == "multilabel":
-        return np.asarray(positive.sum(axis=1))
-    if task.task_type == "regression":
+        found = positive.sum(axis=1)
+    elif task.task_type == "regression":
         total = np.bincount(of_sample, (label * known).sum(axis=1), n_stays)
         mean = total / np.maximum(np.bincount(of_sample, known.sum(axis=1), n_stays), 1)
-        place = np.argsort(np.argsort(mean, kind="stable"))
-        return np.asarray(place * N_QUANTILES // n_stays)
-    highest = np.zeros(n_stays, dtype=label.dtype)
-    np.maximum.at(highest, of_sample, (label * known).max(axis=1))
-    return highest.astype(np.int64)
+        place = np.argsort(np.argsort(np.where(labelled, mean, np.inf), kind="stable"))
+        found = place * N_QUANTILES // max(labelled.sum(), 1)
+    else:
+        found = np.zeros(n_stays, dtype=label.dtype)
+        np.maximum.at(found, of_sample, (label * known).max(axis=1))
+    return np.where(labelled, found, -1).astype(np.int64)

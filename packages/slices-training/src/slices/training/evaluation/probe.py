@@ -147,6 +147,10 @@ def _check(features: Tensor, label: Tensor, there: Tensor, task_type: TaskType) 
     if task_type in ("binary", "multiclass") and label.shape[1] != 1:
         raise ValueError(f"{task_type}: expected one label a row, got {label.shape[1]}")
     if not there.any(0).all():
-        raise ValueError("no label to learn from: a task, or one of its labels, has none in these rows")
+        lacking = ", ".join(str(column) for column in (~there.any(0)).nonzero().flatten().tolist())
+        which = f" (label {lacking})" if label.shape[1] > 1 else ""
+        raise ValueError(
+            f"no label to learn from in these rows: the task, or one of its labels{which}, has none"
+        )
     if not features[there.any(1)].isfinite().all():
         raise ValueError("features are not finite: the encoder gave NaN or infinity for a stay")

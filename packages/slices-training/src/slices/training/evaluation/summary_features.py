@@ -90,6 +90,7 @@ def _of_whole(x: Tensor, seen: Tensor, count: Tensor, hours: Tensor) -> list[Ten
     off, off_time = x - mean[:, None], time - mean_time[:, None]
     variance, variance_time = (count * off**2).sum(1) / n, (count * off_time**2).sum(1) / n
     slope = (count * off * off_time).sum(1) / n / variance_time
+    slope = torch.where(seen.sum(1) > 1, slope, torch.nan)  # of one step, rounding would be one
     since = hours.amax(1)[:, None] - _last(time.expand_as(x), seen)
     lowest, highest = _extremes(x, seen)
     return [n, _first(x, seen), _last(x, seen), lowest, highest, mean, variance.sqrt(), slope, since]

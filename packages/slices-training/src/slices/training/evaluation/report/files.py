@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -170,16 +170,20 @@ def _by_model(read: list[tuple[str | None, tuple[Path, pl.DataFrame]]]) -> dict[
 
 
 def _task_type(tables: Mapping[str, pl.DataFrame], given: TaskType | None) -> TaskType:
-    stated = {kind for table in tables.values() for kind in table["task_type"].unique()}
-    kinds = (stated - {None}) | ({given} if given and stated != {given} else set())
+    stated = [kind for table in tables.values() for kind in table["task_type"].unique().drop_nulls()]
+    kinds = {judged_as(kind) for kind in (*stated, *([given] if given else []))}
     if len(kinds) != 1:
         said = ", ".join(sorted(kinds)) or "none"
         raise ValueError(f"the files state task types {said}: give one that is right, as in task_type=binary")
     (kind,) = kinds
-    kind = "multiclass" if kind == "ordinal" else kind  # judged by the probabilities of its classes
     if kind not in ("binary", "multiclass", "multilabel", "regression", "survival"):
         raise ValueError(f"predictions of task_type {kind!r} cannot be judged yet")
-    return kind
+    return cast(TaskType, kind)
+
+
+def judged_as(kind: str) -> str:
+    """Ordered classes are judged by their probabilities, as others are."""
+    return "multiclass" if kind == "ordinal" else kind
 
 
 def _rows(where: str, table: pl.DataFrame, kind: TaskType) -> Rows:
