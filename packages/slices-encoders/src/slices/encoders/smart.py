@@ -130,9 +130,10 @@ class MARTBlock(nn.Module):
         self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]
     ) -> Float[Tensor, "B D S H"]:
         """Eq. 4: the score of two steps is greater by one for each of them that was observed."""
-        q, k, v = self._time_heads(tokens)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=_bias(observed, real).to(q.dtype))
-        mixed: Tensor = self.time_out(seen.transpose(2, 3).flatten(-2))
+        q, k, v = self._time_heads(tokens).flatten(1, 2)  # the fused kernels take four axes
+        bias = _bias(observed, real).to(q.dtype).flatten(0, 1)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        mixed: Tensor = self.time_out(seen.transpose(1, 2).flatten(-2)).reshape(tokens.shape)
         return mixed
 
     def over_variables(

@@ -1,0 +1,347 @@
+"""How fast encoders train, beside a bare loop of the same operations, and beside another checkout's encoders.
+
+``hatch run bench:encoders [transformer gru_d ...] [--steps 48] [--rounds 5] [--threads 1] [--peer FOLDER]``
+
+One step is forward, backward, clipping and AdamW on random stays, 30 % of whose cells are observed; stays per
+processor second. Where an encoder has a bare loop in this file, or ``--peer`` (the ``src`` of a checkout of
+https://github.com/hannesill/SLICES) has it, they take turns, round by round, each in a process of its own, at
+equal sizes and dropout, and are compared by the median of the rounds' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+D, OBSERVED = 35, 0.3
+
+
+class Size(NamedTuple):
+    """Of the comparison with a peer; other encoders are timed as they come."""
+
+    d_model: int = 64
+    n_layers: int = 2
+    n_heads: int = 4
+    batch: int = 64
+
+
+SIZES = {
+    "transformer": Size(),
+    "gru_d": Size(n_layers=1),
+    "observation_transformer": Size(128, batch=16),
+    "smart": Size(32, batch=16),
+}
+PEER = {  # module, config, encoder, and what its config calls its own
+    "transformer": ("transformer", "TransformerConfig", "TransformerEncoder", {"pooling": "mean"}),
+    "gru_d": ("gru_d", "GRUDConfig", "GRUDEncoder", {}),
+    "observation_transformer": (
+        "observation",
+        "ObservationTransformerConfig",
+        "ObservationTransformerEncoder",
+        {"pooling": "mean"},
+    ),
+    "smart": ("smart", "SMARTEncoderConfig", "SMARTEncoder", {"pooling": "query"}),
+}
+Stays = dict[str, Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--steps", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--peer")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        worker(options.work, options.names[0], options.steps, options.threads)
+        return
+    print(f"{'encoder':26} {'parameters':>11} {'stays/CPU-s':>12} {'over bare':>10} {'over peer':>10}")
+    for name in options.names or every_encoder():
+        compare(name, options)
+
+
+def every_encoder() -> list[str]:
+    from slices.encoders import list_encoders
+
+    return list_encoders()
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    kinds = [
+        "slices",
+        *(["bare"] if name in BARE else []),
+        *(["peer"] if options.peer and name in PEER else []),
+    ]
+    workers = {kind: Worker(kind, name, options) for kind in kinds}
+    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(options.rounds):
+        for kind, one in workers.items():
+            rates[kind].append(one.round())
+    for one in workers.values():
+        one.end()
+
+    def ratio(kind: str) -> str:
+        if kind not in rates:
+            return ""
+        return f"{statistics.median(a / b for a, b in zip(rates['slices'], rates[kind], strict=True)):.2f}"
+
+    count, rate = workers["slices"].parameters, statistics.median(rates["slices"])
+    print(f"{name:26} {count:11,} {rate:12.0f} {ratio('bare'):>10} {ratio('peer'):>10}", flush=True)
+
+
+class Worker:
+    """A process that times one encoder whenever it is told to."""
+
+    def __init__(self, kind: str, name: str, options: argparse.Namespace) -> None:
+        peer = ["--peer", options.peer] if kind == "peer" else []
+        command = [sys.executable, __file__, name, "--work", kind, *peer]
+        command += ["--steps", str(options.steps), "--threads", str(options.threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.parameters = int(self._said())
+
+    def round(self) -> float:
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self._said())
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _said(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(map(str, self.process.args))} failed")  # type: ignore[arg-type]
+        return line
+
+
+def worker(kind: str, name: str, n_steps: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    size = SIZES.get(name, Size())
+    encoder, stays = MAKERS[kind](name, size), make_stays(size.batch, n_steps)
+    optimizer = torch.optim.AdamW(encoder.parameters())
+    encoder.train()
+    print(sum(parameter.numel() for parameter in encoder.parameters()), flush=True)
+    step(encoder, stays, optimizer)
+    for _ in sys.stdin:
+        began, times = time.process_time(), 0
+        while time.process_time() - began < 1.5:
+            step(encoder, stays, optimizer)
+            times += 1
+        print(times * size.batch / (time.process_time() - began), flush=True)
+
+
+def make_stays(batch: int, n_steps: int) -> Stays:
+    mask = torch.rand(batch, n_steps, D) < OBSERVED
+    return {"x": torch.randn(mask.shape) * mask, "mask": mask}
+
+
+def step(encoder: nn.Module, stays: Stays, optimizer: torch.optim.Optimizer) -> None:
+    out = encoder(**stays)
+    (out.mean(1) if out.ndim == 3 else out).square().mean().backward()
+    nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def ours(name: str, size: Size) -> nn.Module:
+    from slices.encoders import build_encoder
+
+    if name not in SIZES:
+        return build_encoder(name, {"d_input": D})
+    config = {"d_input": D, "d_model": size.d_model, "n_layers": size.n_layers}
+    return build_encoder(name, config | ({} if name == "gru_d" else {"n_heads": size.n_heads}))
+
+
+def theirs(name: str, size: Size) -> nn.Module:
+    folder = sys.argv[sys.argv.index("--peer") + 1]
+    sys.path.insert(0, folder)
+    for module in [module for module in sys.modules if module.split(".")[0] == "slices"]:
+        del sys.modules[module]
+    module_name, config_name, encoder_name, own = PEER[name]
+    module: Any = importlib.import_module(f"slices.models.encoders.{module_name}")
+    config: dict[str, Any] = {
+        "d_input": D,
+        "d_model": size.d_model,
+        "n_layers": size.n_layers,
+        "dropout": 0.1,
+    }
+    if name != "gru_d":
+        config |= {"n_heads": size.n_heads, "d_ff": 4 * size.d_model}
+    encoder: nn.Module = getattr(module, encoder_name)(getattr(module, config_name)(**config | own))
+    return encoder
+
+
+class BareTransformer(nn.Module):
+    """Blocks of scaled-dot-product attention on tokens of any kind, and their mean."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        h = size.d_model
+        self.n_heads = size.n_heads
+        parts = {"qkv": nn.Linear(h, 3 * h), "out": nn.Linear(h, h), "norm": nn.LayerNorm(h)}
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {name: type(part)(*_arguments(part)) for name, part in parts.items()}
+                | {"ff": nn.Sequential(nn.LayerNorm(h), nn.Linear(h, 4 * h), nn.GELU(), nn.Linear(4 * h, h))}
+            )
+            for _ in range(size.n_layers)
+        )
+        self.norm = nn.LayerNorm(h)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for block in self.blocks:
+            heads = block["qkv"](block["norm"](tokens)).unflatten(-1, (3, self.n_heads, -1))  # type: ignore[index]
+            q, k, v = heads.permute(2, 0, 3, 1, 4)
+            seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+            tokens = tokens + F.dropout(block["out"](seen), 0.1)  # type: ignore[index]
+            tokens = tokens + F.dropout(block["ff"](tokens), 0.1)  # type: ignore[index]
+        mean: Tensor = self.norm(tokens).mean(1)
+        return mean
+
+
+def _arguments(part: nn.Module) -> tuple[int, ...]:
+    return (part.in_features, part.out_features) if isinstance(part, nn.Linear) else part.normalized_shape  # type: ignore[return-value]
+
+
+class BareSteps(nn.Module):
+    """A transformer over steps: four numbers a variable, and the hour."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        h = size.d_model
+        self.embed = nn.Sequential(nn.Linear(4 * D, h), nn.GELU(), nn.Linear(h, h))
+        self.embed_time = nn.Linear(32, h)
+        self.blocks = BareTransformer(size)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        angle = torch.arange(x.shape[1])[:, None] * torch.logspace(0, -3, 16)
+        hour = self.embed_time(torch.cat((angle.sin(), angle.cos()), dim=-1))
+        out: Tensor = self.blocks(self.embed(torch.cat((x, mask.float(), x, x), dim=-1)) + hour)
+        return out
+
+
+class BareObservations(nn.Module):
+    """A transformer over as many observations as the fullest stay has."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        h = size.d_model
+        self.of_value = nn.Sequential(nn.Linear(1, 11), nn.Tanh(), nn.Linear(11, h))
+        self.of_time = nn.Sequential(nn.Linear(1, 11), nn.Tanh(), nn.Linear(11, h))
+        self.of_variable = nn.Embedding(D, h)
+        self.blocks = BareTransformer(size)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        most = int(mask.sum((1, 2)).max())
+        place = mask.flatten(1).int().topk(most, dim=1).indices
+        value = self.of_value(x.flatten(1).gather(1, place)[..., None])
+        out: Tensor = self.blocks(
+            value + self.of_time((place // D)[..., None].float()) + self.of_variable(place % D)
+        )
+        return out
+
+
+class BareGRUD(nn.Module):
+    """The recurrence of GRU-D on inputs that are there already."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        h = size.d_model
+        self.rate = nn.Parameter(torch.rand(D))
+        self.forget, self.inputs = nn.Linear(D, h), nn.Linear(2 * D, 3 * h)
+        self.gates, self.candidate = nn.Linear(h, 2 * h, bias=False), nn.Linear(h, h, bias=False)
+        self.h = h
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        kept = torch.exp(-torch.relu(self.rate * x.abs()))
+        inputs = self.inputs(torch.cat((torch.where(mask, x, kept * x), mask.float()), dim=-1))
+        fades = torch.exp(-torch.relu(self.forget(x.abs()))).unbind(1)
+        gates, candidates = inputs.split((2 * self.h, self.h), dim=-1)
+        state = x.new_zeros(x.shape[0], self.h)
+        for fade, gate, candidate in zip(fades, gates.unbind(1), candidates.unbind(1), strict=True):
+            faded = fade * state
+            update, reset = torch.sigmoid(gate + self.gates(faded)).chunk(2, dim=-1)
+            state = torch.lerp(faded, torch.tanh(candidate + self.candidate(reset * faded)), update)
+        return F.dropout(state, 0.1)
+
+
+class BareSMART(nn.Module):
+    """Attention over time within each variable, then over variables, on all cells."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        h = size.d_model
+        self.n_heads = size.n_heads
+        self.embed = nn.Sequential(nn.Linear(2, h), nn.Linear(h, h))
+        self.summary = nn.Parameter(torch.randn(D, 1, h))
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "time_norm": nn.LayerNorm(h),
+                    "variable_norm": nn.LayerNorm(h),
+                    "qkv": nn.Linear(h, 3 * h, bias=False),
+                    "out": nn.Linear(h, h),
+                    "qk": nn.Linear(h, 2 * h, bias=False),
+                    "v": nn.Linear(h, h, bias=False),
+                    "variable_out": nn.Linear(h, h),
+                    "ff": nn.Sequential(nn.LayerNorm(h), nn.Linear(h, 4 * h), nn.GELU(), nn.Linear(4 * h, h)),
+                }
+            )
+            for _ in range(size.n_layers)
+        )
+        self.join = nn.Linear(D * h, h)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        cells = self.embed(torch.stack((x, mask.float()), dim=-1)).transpose(1, 2)
+        tokens = torch.cat((self.summary.expand(len(x), -1, -1, -1), cells), dim=2)
+        for part in self.blocks:
+            block: Any = part
+            heads = block["qkv"](block["time_norm"](tokens)).unflatten(-1, (3, self.n_heads, -1))
+            q, k, v = heads.permute(3, 0, 1, 4, 2, 5).flatten(1, 2)
+            seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+            tokens = tokens + F.dropout(block["out"](seen).reshape(tokens.shape), 0.1)
+            normed = block["variable_norm"](tokens)
+            query, key = block["qk"](normed).chunk(2, dim=-1)
+            q, k = (
+                t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (query[:, :, 0], key.mean(2))
+            )
+            weights = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)
+            v = block["v"](normed).unflatten(-1, (self.n_heads, -1)).permute(0, 3, 1, 2, 4)
+            seen = (weights @ v.flatten(-2)).reshape(v.shape).permute(0, 2, 3, 1, 4).flatten(-2)
+            tokens = tokens + F.dropout(block["variable_out"](seen), 0.1)
+            tokens = tokens + F.dropout(block["ff"](tokens), 0.1)
+        out: Tensor = self.join(tokens[:, :, 0].flatten(1))
+        return out
+
+
+BARE: dict[str, Callable[[Size], nn.Module]] = {
+    "transformer": BareSteps,
+    "gru_d": BareGRUD,
+    "observation_transformer": BareObservations,
+    "smart": BareSMART,
+}
+MAKERS: dict[str, Callable[[str, Size], nn.Module]] = {
+    "slices": ours,
+    "bare": lambda name, size: BARE[name](size),
+    "peer": theirs,
+}
+
+if __name__ == "__main__":
+    main()
