@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
+import sys
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -83,7 +85,7 @@ def test_configs_travel_with_slices_training(wheels: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize("package", sorted(ALONE))
 def test_a_package_works_alone(tmp_path: Path, wheels: dict[str, Path], package: str) -> None:
-    needed = requirements(wheels[package])
+    needed = {name: wanted for name, wanted in requirements(wheels[package]).items() if wanted.marker is None}
     assert set(needed) <= {"torch", "jaxtyping", "safetensors", "einops"}
     python = isolated.isolated_python(tmp_path / "env", list(needed), [wheels[package]])
     siblings = [name.replace("-", ".") for name in ALONE if name != package]
@@ -97,6 +99,34 @@ def there(module):
 assert not [module for module in {OTHERS + siblings} if there(module)]
 """
     subprocess.run([str(python), "-I", "-c", absent + ALONE[package]], check=True, cwd=tmp_path)
+
+
+BAG = """
+import torch
+from slices.encoders import build_encoder, from_pretrained, list_encoders, save_pretrained
+from slices.encoders import load_encoder, save_encoder
+assert "bag" in list_encoders("b*")
+bag = build_encoder("bag", {"d_input": 8, "hidden_size": 4}).eval()
+x, mask = torch.randn(2, 5, 8), torch.rand(2, 5, 8) < 0.5
+assert bag(x, mask).shape == (2, 64) and bag.encode(x, mask).embedding.shape == (2, 1, 64)
+file, folder = save_encoder("bag.pt", bag), save_pretrained("bag", bag)
+for loaded in (load_encoder(file), from_pretrained(folder)):
+    assert torch.equal(loaded.encoder(x, mask), bag(x, mask))
+assert "bag" in bag.describe()
+"""
+
+
+def test_an_architecture_of_a_third_party_takes_one_class_and_one_entry_point(
+    tmp_path: Path, wheels: dict[str, Path]
+) -> None:
+    example = tmp_path / "example"
+    shutil.copytree(ROOT / "examples" / "slices-bag", example)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=example, check=True, capture_output=True)
+    (bag,) = tmp_path.glob("slices_bag-*.whl")
+    ours = wheels["slices-encoders"]
+    python = isolated.isolated_python(tmp_path / "env", ["torch", "jaxtyping", "safetensors"], [ours, bag])
+    subprocess.run([str(python), "-I", "-c", BAG], check=True, cwd=tmp_path)
 
 
 @pytest.fixture
