@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY
+from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, build_encoder, list_encoders
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -27,6 +27,18 @@ def test_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert names["embeddings"].shape == (8, 48, 64)
     assert names["embedding"].shape == (1, 64) and names["embedding"].isfinite().all()
     assert names["tokens"].variable.tolist() == [[-2]] * 8
+
+
+def test_the_parameters_are_those_stated() -> None:
+    """Of every encoder, for 35 variables."""
+    stated: dict[str, int] = {}
+    for line in README.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `") and re.search(r"\d,\d{3}", line):
+            _, names, _, counts, *_ = line.split("|")
+            numbers = [int(number.replace(",", "")) for number in counts.split(", ")]
+            stated |= dict(zip(re.findall(r"`(\w+)`", names), numbers, strict=True))
+    built = {name: build_encoder(name, {"d_input": 35}) for name in list_encoders()}
+    assert stated == {name: sum(p.numel() for p in encoder.parameters()) for name, encoder in built.items()}
 
 
 def test_it_needs_no_more_than_it_says() -> None:
