@@ -356,7 +356,9 @@ def test_a_pooling_that_nobody_trained_is_not_probed(
 ) -> None:
     finetune_config.encoder = {"name": "transformer", "d_model": 16, "n_heads": 2, "pooling": "attention"}
     module, data = adapting(finetune_config, tiny, pretrained, head_type="linear", solve_head=True)
-    with pytest.raises(UserError, match=r"no pool\.score\.0\.bias.*encoder\.pooling=mean"):
+    with pytest.raises(
+        UserError, match=r"no pool\.score\.0\.bias.*encoder=transformer encoder\.pooling=mean"
+    ):
         Fitting(module, module.config.training, data, tmp_path)
 
 

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from cli import CommandLine
-from slices.encoders import load_encoder
+from slices.encoders import list_encoders, load_encoder
 from slices.training import FineTuneModule
 
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1"]
@@ -35,6 +35,29 @@ def test_the_main_job(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> N
     assert of_stay["prediction"].to_list() == pytest.approx([1.0] * len(of_stay), abs=1e-5)
     (model,) = (tmp_path / "outputs" / "finetune").glob("*/checkpoints/best.ckpt")
     FineTuneModule.load_from_checkpoint(model, weights_only=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resolution", ["4", "timestamps"])
+@pytest.mark.parametrize("encoder", list_encoders())
+def test_every_encoder_goes_the_whole_way(
+    encoder: str, resolution: str, cli: CommandLine, on_tiny: list[str]
+) -> None:
+    """Pretrained, probed, fine-tuned, in use, on a grid and on measured times."""
+    on = [word for word in on_tiny if not word.startswith("data.resolution")]
+    on += [f"data.resolution={resolution}"]
+    narrow = ["encoder.d_model=16", f"encoder={encoder}"]
+    if encoder == "observation_transformer":  # its own, attention, is nothing that a probe could train
+        narrow += ["encoder.pooling=mean"]
+    done = cli("pretrain", *on, *narrow, "hydra.run.dir=pretrained")
+    assert done.status == 0, done.err
+    for way in ("probe", "finetune"):
+        words = [f"adaptation={way}", "checkpoint_path=pretrained/encoder.pt", f"hydra.run.dir={way}"]
+        done = cli("finetune", *on, *words)
+        assert done.status == 0, (way, done.err)
+    done = cli("predict", "model=finetune", *on[:2], "hydra.run.dir=new")
+    assert done.status == 0, done.err
+    assert cli("embed", "model=pretrained/encoder.pt", *on[:2], "hydra.run.dir=embedded").status == 0
 
 
 def test_from_scratch_is_the_same_app_with_no_checkpoint(cli: CommandLine, on_tiny: list[str]) -> None:

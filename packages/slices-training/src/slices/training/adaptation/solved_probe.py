@@ -27,9 +27,10 @@ NEVER = 50.0  # how far from 0 the logit of what never, or always, is; the solve
 def check_trained(module: FineTuneModule) -> None:
     """Raises ``UserError`` where the encoder has weights that nobody trained: the probe would see noise."""
     if module.untrained:
+        name = module.config.encoder.name if module.config.encoder else "..."
         raise UserError(
             "training.solve_head=true trains nothing, but the checkpoint has no "
-            f"{', '.join(module.untrained)}: use encoder.pooling=mean, or solve_head=false"
+            f"{', '.join(module.untrained)}: use encoder={name} encoder.pooling=mean, or solve_head=false"
         )
 
 
