@@ -43,6 +43,7 @@ def config_of(arguments: list[str]) -> BenchmarkConfig:
         return BenchmarkConfig.parse(composed(compose("benchmark", overrides=arguments), "benchmark"))
 
 
+@pytest.mark.slow
 def test_a_league_from_the_command_line_and_again(
     cli: CommandLine,
     arguments: list[str],

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-UNTESTED = {"torch", "tensorboard", "wandb"}  # torch: see hatch.toml; loggers are optional, and not installed
+UNTESTED = {"torch", "tensorboard", "wandb", "huggingface-hub"}  # torch: see hatch.toml; others not installed
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -53,6 +53,11 @@ def stays(seed: int = 0) -> dict[str, Tensor]:
     return {"x": x * mask, "mask": mask, "padding_mask": padding_mask, "times": times, "counts": mask.float()}
 
 
+# of those that only differ in how they make tokens, a few in a quick run
+QUICK = ("transformer", "gru", "linear", "observation_transformer", "duett")
+ENCODERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_encoders()]
+
+
 class NoSync(TorchDispatchMode):
     """Refuses what would wait for a GPU: reading a number, or a shape that depends on the data."""
 
@@ -69,7 +74,7 @@ class NoSync(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("encoder_name", list_encoders())
+@pytest.mark.parametrize("encoder_name", ENCODERS)
 @pytest.mark.parametrize("objective_name", list_objectives())
 def test_no_step_waits_for_the_device(objective_name: str, encoder_name: str) -> None:
     config = {"name": objective_name, "d_input": D, "static_columns": [D - 1]}
@@ -83,7 +88,7 @@ def test_no_step_waits_for_the_device(objective_name: str, encoder_name: str) ->
         objective.on_optimizer_step(1, 10)
 
 
-@pytest.mark.parametrize("encoder_name", list_encoders())
+@pytest.mark.parametrize("encoder_name", ENCODERS)
 @pytest.mark.parametrize("objective_name", list_objectives())
 def test_every_pair_trains_in_half_precision_weights(objective_name: str, encoder_name: str) -> None:
     """As Lightning's ``bf16-true`` has it: weights and floating inputs alike."""
@@ -100,7 +105,7 @@ def test_the_guard_against_waiting_sees_it() -> None:
         torch.ones(2).sum().item()
 
 
-@pytest.mark.parametrize("encoder_name", [*list_encoders(), "foreign", "foreign_pooled"])
+@pytest.mark.parametrize("encoder_name", [*ENCODERS, "foreign", "foreign_pooled"])
 @pytest.mark.parametrize("objective_name", list_objectives())
 def test_every_pair_trains(objective_name: str, encoder_name: str) -> None:
     torch.manual_seed(0)

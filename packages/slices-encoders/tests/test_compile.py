@@ -17,7 +17,7 @@ Stays = dict[str, Tensor]
 
 
 def cases() -> list[Any]:
-    """Every encoder with every pooling; in a quick run each pooling once, each encoder once."""
+    """Every encoder with every pooling; in a quick run each pooling once, and three encoders."""
     every = [
         (name, {"pooling": pooling})
         for name in list_encoders()
@@ -26,7 +26,10 @@ def cases() -> list[Any]:
     ]
     every += [("transformer", {"pooling": pooling, "causal": True}) for pooling in ("none", "mean", "last")]
     every += [("gru", {"pooling": "last", "n_layers": 2})]
-    quick = [case for case in every if case[0] == "linear" or case[1] == {"pooling": "none"}]
+    few = ("transformer", "gru_d", "observation_transformer")
+    quick = [
+        case for case in every if case[0] == "linear" or (case[0] in few and case[1] == {"pooling": "none"})
+    ]
     slow = [pytest.param(*case, marks=pytest.mark.slow) for case in every if case not in quick]
     return quick + slow
 

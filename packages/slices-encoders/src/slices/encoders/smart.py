@@ -70,6 +70,11 @@ class SMARTEncoder(TokenEncoder):
         """The embedding of cells, then block by block."""
         return (("embed*", "summary"), *((f"blocks.{i}.*",) for i in range(self.config.n_layers)))
 
+    @property
+    def static_length(self) -> str:
+        """Every variable of every stay is a series of its own, and ``torch.export`` wants to know how long."""
+        return "series of variables"
+
     def encode(
         self,
         x: Float[Tensor, "B T D"],
@@ -80,11 +85,11 @@ class SMARTEncoder(TokenEncoder):
     ) -> Tokens:
         """One token an observed cell, N = T D; with pooling "cls" one of the whole stay before them."""
         row, _ = real_steps_first(self.inputs(x, mask, padding_mask, times, counts))
-        cells = torch.stack((row.x, row.mask.to(row.x.dtype)), dim=-1).transpose(1, 2)
+        cells = torch.stack((row.x.mT, row.mask.to(row.x.dtype).mT), dim=-1)
         tokens = self.embed(cells) + self.embed_time(row.times).unsqueeze(1)
         summary = self.summary[:, None].expand(x.shape[0], -1, -1, -1).to(tokens.dtype)
-        tokens = torch.cat((summary, tokens), dim=2)  # (B, D, T', H)
-        observed = F.pad(row.mask.transpose(1, 2), (1, 0), value=True)
+        tokens = torch.cat((summary, tokens), dim=2).contiguous()  # (B, D, T', H)
+        observed = F.pad(row.mask.mT, (1, 0), value=True).contiguous()
         real = F.pad(row.padding_mask, (1, 0), value=True)
         for block in self.blocks:
             tokens = block(tokens, observed, real)
@@ -130,9 +135,8 @@ class MARTBlock(nn.Module):
         self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]
     ) -> Float[Tensor, "B D S H"]:
         """Eq. 4: the score of two steps is greater by one for each of them that was observed."""
-        q, k, v = self._time_heads(tokens).flatten(1, 2)  # the fused kernels take four axes
-        bias = _bias(observed, real).to(q.dtype).flatten(0, 1)
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        q, k, v = self._time_heads(tokens)
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=_bias(observed, real).to(q.dtype))
         mixed: Tensor = self.time_out(seen.transpose(1, 2).flatten(-2)).reshape(tokens.shape)
         return mixed
 
@@ -156,13 +160,15 @@ class MARTBlock(nn.Module):
         normed = self.time_norm(tokens)
         q, k, _ = self._time_heads(normed)
         score = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + _bias(observed, real)
+        over_time = score.softmax(-1).reshape(*tokens.shape[:2], *score.shape[1:])
         tokens = tokens + self.over_time(normed, observed, real)
         variables = self._variable_weights(self.variable_norm(tokens), observed)
-        return {"time": score.softmax(-1), "variables": variables}
+        return {"time": over_time, "variables": variables}
 
-    def _time_heads(self, tokens: Float[Tensor, "B D S H"]) -> Float[Tensor, "3 B D J S h"]:
-        heads: Tensor = self.time_qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        return heads
+    def _time_heads(self, tokens: Float[Tensor, "B D S H"]) -> Float[Tensor, "3 BD J S h"]:
+        """Each variable of each stay as a series of its own: the fused kernels take four axes."""
+        heads: Tensor = self.time_qkv(tokens.flatten(0, 1)).unflatten(-1, (3, self.n_heads, -1))
+        return heads.permute(2, 0, 3, 1, 4)
 
     def _variable_weights(
         self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"]
@@ -174,6 +180,7 @@ class MARTBlock(nn.Module):
         return torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)
 
 
-def _bias(observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "B D 1 1 S"]:
+def _bias(observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]) -> Float[Tensor, "BD 1 1 S"]:
     """Of the asked step; that of the asking one is the same for all it asks, and falls out of the softmax."""
-    return observed.float().masked_fill(~real.unsqueeze(1), -torch.inf)[:, :, None, None]
+    padded = ~real.repeat_interleave(observed.shape[1], dim=0)
+    return observed.flatten(0, 1).float().masked_fill(padded, -torch.inf)[:, None, None]
