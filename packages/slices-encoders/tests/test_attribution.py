@@ -34,11 +34,11 @@ def test_attributions_add_up_to_the_score(name: str, stays: Stays) -> None:
     def score(embedding: Tensor) -> Tensor:
         return head(embedding)[:, 0]
 
-    found = integrated_gradients(score, encoder, **stays, n_steps=200)
+    found = integrated_gradients(score, encoder, **stays, n_steps=60)
     assert (found[~stays["mask"]] == 0).all() and (found[stays["mask"]] != 0).any()
     with torch.no_grad():
         whole = score(encoder(**stays)) - score(encoder(**stays | {"x": torch.zeros_like(stays["x"])}))
-    torch.testing.assert_close(found.sum((1, 2)), whole, atol=2e-3, rtol=2e-2)
+    torch.testing.assert_close(found.sum((1, 2)), whole, atol=5e-3, rtol=3e-2)
     assert all(parameter.grad is None for parameter in encoder.parameters())
 
 

@@ -72,7 +72,7 @@ class SMARTEncoder(TokenEncoder):
 
     @property
     def static_length(self) -> str:
-        """Every variable of every stay is a series of its own, and ``torch.export`` wants to know how long."""
+        """Variables are series of their own, and ``torch.export`` wants to know how long."""
         return "series of variables"
 
     def encode(
