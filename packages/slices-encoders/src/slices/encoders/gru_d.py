@@ -109,14 +109,12 @@ class GRUDEncoder(TokenEncoder):
 def latest_and_interval(row: StayInputs) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
     """Each variable's last value before a step (0 where there is none), and the days since then (eq. 2).
 
-    Of what has not been observed yet, the days since the first step.
+    Of what has not been observed yet, the days since the first step. At the first step itself nothing came
+    before: its own value stands there, which only matters where it was observed, and then is not asked for.
     """
-    n_steps = row.x.shape[1]
-    steps = torch.arange(n_steps, device=row.x.device).unsqueeze(-1)
+    steps = torch.arange(row.x.shape[1], device=row.x.device).unsqueeze(-1)
     before = torch.where(row.mask, steps, 0).cummax(1).values.roll(1, 1)
-    before = torch.where(steps == 0, 0, before)
-    known = row.mask.cummax(1).values.roll(1, 1) & (steps > 0)
+    before = torch.where(steps == 0, 0, before)  # 0 also where there is none: x is 0 there
     times = row.times.unsqueeze(-1).expand(row.x.shape)
     interval = (times - times.gather(1, before)) / HOURS
-    interval = interval.clamp(min=0).to(row.x.dtype)  # at padding times are 0
-    return torch.where(known, row.x.gather(1, before), 0.0), interval
+    return row.x.gather(1, before), interval.clamp(min=0).to(row.x.dtype)  # at padding times are 0
