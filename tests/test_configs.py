@@ -73,9 +73,28 @@ COMPONENTS: list[tuple[str, Any]] = [
 ]
 
 
+SIZES = [name for name in options("encoder") if name.endswith("_large")]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_states_every_option_and_its_parameters(name: str) -> None:
+    written = read("encoder", name)
+    encoder = build_encoder(written["name"], written | {"d_input": 35})
+    assert name == f"{written['name']}_large"
+    assert written.keys() - {"name"} == plain(encoder.config).keys()
+    millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
+    first, *_ = (CONFIGS / "encoder" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert first == f"# {millions:.1f} million parameters with 35 variables"
+
+
 @pytest.mark.parametrize(
     ("group", "registry", "name"),
-    [(group, registry, name) for group, registry in COMPONENTS for name in options(group)],
+    [
+        (group, registry, name)
+        for group, registry in COMPONENTS
+        for name in options(group)
+        if name not in SIZES
+    ],
 )
 def test_a_component_file_states_the_dataclass(group: str, registry: Any, name: str) -> None:
     written = read(group, name)
