@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from quick import data_for, trainer_for
-from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, GRUEncoder, Tokens
+from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, GRUEncoder, StayInputs, Tokens
 from slices.encoders.rnn import RNNConfig
 from slices.training import FineTuneModule, StayDataModule
 from slices.training.apps.predictions import write_predictions
@@ -137,9 +137,9 @@ def test_the_last_prediction_does_change(hourly: tuple[str, dict[str, Any]]) -> 
 class Peeking(GRUEncoder):
     """Says that it is causal, and adds a little of the whole stay to every step."""
 
-    def encode(self, x: Tensor, *rest: Any) -> Tokens:
-        tokens = super().encode(x, *rest)
-        return tokens._replace(embedding=tokens.embedding + 1e-3 * x.mean(dim=(1, 2))[:, None, None])
+    def encode_stay(self, stay: StayInputs) -> Tokens:
+        tokens = super().encode_stay(stay)
+        return tokens._replace(embedding=tokens.embedding + 1e-3 * stay.x.mean(dim=(1, 2))[:, None, None])
 
 
 @pytest.fixture

@@ -152,11 +152,10 @@ def accepted(forward: Callable[..., Tensor]) -> tuple[str, ...]:
 
 
 class TokenEncoder(BaseEncoder):
-    """An encoder that defines ``encode``; ``forward`` pools what it gives.
+    """An encoder that defines ``encode_stay``; ``forward`` pools what that gives."""
 
-    Subclasses call ``self.inputs(...)`` first: it completes and checks what is given and lets every
-    real step see the statics (or with ``statics_once`` the first one alone).
-    """
+    statics_once: ClassVar[bool] = False
+    """Do its stays have the statics at the first real step alone? Otherwise every real step sees them."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
@@ -171,25 +170,10 @@ class TokenEncoder(BaseEncoder):
         """Is there one token a step, in their order? Otherwise a step is given the ``latest_tokens``."""
         return True
 
-    def inputs(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None,
-        padding_mask: Bool[Tensor, "B T"] | None,
-        times: Float[Tensor, "B T"] | None,
-        counts: Float[Tensor, "B T D"] | None,
-        *,
-        statics_once: bool = False,
-    ) -> StayInputs:
-        """The stay with nothing missing, statics at every real step. ``ValueError`` for wrong shapes."""
-        if x.shape[-1] != self.d_input:
-            raise ValueError(f"x has {x.shape[-1]} variables, the encoder was built for {self.d_input}")
-        stay = complete(x, mask, padding_mask, times, counts)
-        if not self.config.static_columns:
-            return stay
-        return keep_statics_once(stay, self.static) if statics_once else spread_statics(stay, self.static)
-
     @abstractmethod
+    def encode_stay(self, stay: StayInputs) -> Tokens:
+        """The tokens before pooling, of stays with nothing left out, and 0 where nothing must be seen."""
+
     def encode(
         self,
         x: Float[Tensor, "B T D"],
@@ -199,6 +183,23 @@ class TokenEncoder(BaseEncoder):
         counts: Float[Tensor, "B T D"] | None = None,
     ) -> Tokens:
         """The tokens before pooling."""
+        return self.encode_stay(self.inputs(x, mask, padding_mask, times, counts))
+
+    def inputs(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"] | None = None,
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+    ) -> StayInputs:
+        """The stay with nothing missing. ``ValueError`` for wrong shapes."""
+        if x.shape[-1] != self.d_input:
+            raise ValueError(f"x has {x.shape[-1]} variables, the encoder was built for {self.d_input}")
+        stay = complete(x, mask, padding_mask, times, counts)
+        if not self.config.static_columns:
+            return stay
+        return (keep_statics_once if self.statics_once else spread_statics)(stay, self.static)
 
     def forward(
         self,
@@ -209,9 +210,9 @@ class TokenEncoder(BaseEncoder):
         counts: Float[Tensor, "B T D"] | None = None,
     ) -> Tensor:
         """See ``BaseEncoder.forward``."""
-        tokens = self.encode(x, mask, padding_mask, times, counts)
+        stay = self.inputs(x, mask, padding_mask, times, counts)
+        tokens = self.encode_stay(stay)
         if self.config.pooling == "none" and not self.tokens_are_steps:
-            stay = complete(x, mask, padding_mask, times, counts)
             return latest_tokens(tokens, stay.times, stay.padding_mask)
         pooled: Tensor = self.pool(tokens.embedding, tokens.valid)
         return pooled
@@ -226,6 +227,13 @@ class SeparableEncoder(TokenEncoder):
     """
 
     @abstractmethod
+    def tokenize_stay(self, stay: StayInputs) -> Tokens:
+        """The cheap part: input tokens, of stays as in ``encode_stay``."""
+
+    @abstractmethod
+    def encode_tokens(self, tokens: Tokens) -> Tokens:
+        """The expensive part: the same tokens in the same order, each knowing of the others."""
+
     def tokenize(
         self,
         x: Float[Tensor, "B T D"],
@@ -235,21 +243,11 @@ class SeparableEncoder(TokenEncoder):
         counts: Float[Tensor, "B T D"] | None = None,
     ) -> Tokens:
         """The cheap part: input tokens."""
+        return self.tokenize_stay(self.inputs(x, mask, padding_mask, times, counts))
 
-    @abstractmethod
-    def encode_tokens(self, tokens: Tokens) -> Tokens:
-        """The expensive part: the same tokens in the same order, each knowing of the others."""
-
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
-        """``encode_tokens(tokenize(...))``."""
-        return self.encode_tokens(self.tokenize(x, mask, padding_mask, times, counts))
+    def encode_stay(self, stay: StayInputs) -> Tokens:
+        """``encode_tokens(tokenize_stay(stay))``."""
+        return self.encode_tokens(self.tokenize_stay(stay))
 
 
 ENCODER_REGISTRY: Registry[type[BaseEncoder]] = Registry("encoder", "slices.encoders")

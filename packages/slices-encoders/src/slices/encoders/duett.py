@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from .base import TokenEncoder, register_encoder
@@ -105,16 +105,8 @@ class DuETTEncoder(TokenEncoder):
         below = ("embed_*", "summary", "of_*")
         return (below, *((f"over_*.{i}.*",) for i in range(self.config.n_layers)))
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a bin and observed variable, and one a bin (the statics'); of the time it begins."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         bins = bins_of_span(stay, self.config.n_bins)
         width = self.config.d_token
         cells = self.tokens(stay, bins)  # (B, S, C, E)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from .base import TokenEncoder, register_encoder
@@ -70,19 +70,11 @@ class GRUDEncoder(TokenEncoder):
         """A recurrence is written out step by step."""
         return "recurrence"
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a step: the hidden state after it."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         row, place = real_steps_first(stay)
         # In the precision of the weights: rounding would add up over hundreds of steps.
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(stay.x.device.type, enabled=False):
             hidden = self.recur(row)
         return step_tokens(take(self.dropout(hidden), place), stay)
 

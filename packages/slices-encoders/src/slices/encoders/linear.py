@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 
 from .base import SeparableEncoder, register_encoder
 from .config import EncoderConfig, require
-from .inputs import step_features
+from .inputs import StayInputs, step_features
 from .layers import TimeEmbedding
 from .tokens import Tokens, step_tokens
 
@@ -48,16 +47,8 @@ class LinearEncoder(SeparableEncoder):
         """Always."""
         return True
 
-    def tokenize(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def tokenize_stay(self, stay: StayInputs) -> Tokens:
         """One token a step, N = T."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         return step_tokens(self.embed(step_features(stay)) + self.embed_time(stay.times), stay)
 
     def encode_tokens(self, tokens: Tokens) -> Tokens:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
-from .inputs import clocked_features, hours_since_previous_step, real_steps_first, take
+from .inputs import StayInputs, clocked_features, hours_since_previous_step, real_steps_first, take
 from .layers import DilatedConv
 from .tokens import Tokens, step_tokens
 
@@ -87,16 +87,8 @@ class MambaEncoder(TokenEncoder):
         """Steps are cut into chunks."""
         return "chunks of steps"
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a step."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         row, place = real_steps_first(stay)
         hours = hours_since_previous_step(row).clamp(min=0)
         steps = self.embed(clocked_features(row))

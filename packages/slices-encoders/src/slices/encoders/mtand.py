@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from .base import TokenEncoder, register_encoder
@@ -89,16 +89,8 @@ class MTANDEncoder(TokenEncoder):
         """With an embedding a step the recurrence is over the steps."""
         return "recurrence" if self.tokens_are_steps else ""
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a reference time; with pooling "none" one a step."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         row, place = real_steps_first(stay)
         if self.tokens_are_steps:
             return step_tokens(take(self.read(row, row.times), place), stay)

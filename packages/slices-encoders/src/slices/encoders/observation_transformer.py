@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 
 from .base import SeparableEncoder, register_encoder
 from .config import AttentionConfig, PoolingName, require
+from .inputs import StayInputs
 from .layers import ContinuousEmbedding, TransformerBlock, attention_mask, observed_cells
 from .tokens import Tokens
 
@@ -55,6 +55,7 @@ class ObservationTransformerEncoder(SeparableEncoder):
     torch.Size([2, 16])
     """
 
+    statics_once = True
     config: ObservationTransformerConfig
 
     def __init__(self, config: ObservationTransformerConfig) -> None:
@@ -80,16 +81,8 @@ class ObservationTransformerEncoder(SeparableEncoder):
         """The embedding of observations, then block by block."""
         return (("of_*",), *((f"blocks.{i}.*",) for i in range(self.config.n_layers)))
 
-    def tokenize(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def tokenize_stay(self, stay: StayInputs) -> Tokens:
         """One token an observation."""
-        stay = self.inputs(x, mask, padding_mask, times, counts, statics_once=True)
         cells = observed_cells(stay.mask, self.static, self.config.max_observations)
         time = stay.times.gather(1, cells.step)
         count = cells.of(stay.counts).clamp(min=1).log()

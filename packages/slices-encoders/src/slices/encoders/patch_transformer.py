@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,6 +52,7 @@ class PatchTransformerEncoder(TokenEncoder):
     torch.Size([2, 16])
     """
 
+    statics_once = True
     config: PatchTransformerConfig
 
     def __init__(self, config: PatchTransformerConfig) -> None:
@@ -84,16 +85,9 @@ class PatchTransformerEncoder(TokenEncoder):
         """Steps are cut into patches."""
         return "patches of steps"
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a variable and patch, N = D M; of the time at which the patch begins."""
-        row, _ = real_steps_first(self.inputs(x, mask, padding_mask, times, counts, statics_once=True))
+        row, _ = real_steps_first(stay)
         valid = self._patches(row.mask).any(-1)  # (B, D, M)
         time = self._patches(row.times.unsqueeze(-1))[..., 0].expand(valid.shape)
         features = step_features(row) * row.padding_mask.unsqueeze(-1)
@@ -107,7 +101,7 @@ class PatchTransformerEncoder(TokenEncoder):
         for block in self.blocks:
             tokens = block(tokens, seen)
         tokens = self.norm(tokens).unflatten(0, valid.shape[:2]).masked_fill(~valid.unsqueeze(-1), 0.0)
-        variable = torch.arange(self.d_input, device=x.device)[:, None].expand(valid.shape)
+        variable = torch.arange(self.d_input, device=stay.x.device)[:, None].expand(valid.shape)
         return Tokens(tokens.flatten(1, 2), valid.flatten(1), time.flatten(1), variable.flatten(1))
 
     def _patches(self, steps: Shaped[Tensor, "B T C"]) -> Shaped[Tensor, "B C M P"]:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName
-from .inputs import clocked_features, real_steps_first, take
+from .inputs import StayInputs, clocked_features, real_steps_first, take
 from .tokens import Tokens, step_tokens
 
 
@@ -59,16 +58,8 @@ class RNNEncoder(TokenEncoder):
         """A recurrence is written out step by step."""
         return "recurrence"
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a step: the hidden state after it."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         row, place = real_steps_first(stay)
         features = clocked_features(row)
         # In the precision of the weights: rounding would add up over hundreds of steps.

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .base import TokenEncoder, register_encoder
 from .config import AttentionConfig, PoolingName
-from .inputs import real_steps_first
+from .inputs import StayInputs, real_steps_first
 from .layers import TimeEmbedding
 from .tokens import Tokens, joined, stay_token
 
@@ -75,19 +75,12 @@ class SMARTEncoder(TokenEncoder):
         """Variables are series of their own, and ``torch.export`` wants to know how long."""
         return "series of variables"
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token an observed cell, N = T D; with pooling "cls" one of the whole stay before them."""
-        row, _ = real_steps_first(self.inputs(x, mask, padding_mask, times, counts))
+        row, _ = real_steps_first(stay)
         cells = torch.stack((row.x.mT, row.mask.to(row.x.dtype).mT), dim=-1)
         tokens = self.embed(cells) + self.embed_time(row.times).unsqueeze(1)
-        summary = self.summary[:, None].expand(x.shape[0], -1, -1, -1).to(tokens.dtype)
+        summary = self.summary[:, None].expand(stay.x.shape[0], -1, -1, -1).to(tokens.dtype)
         tokens = torch.cat((summary, tokens), dim=2).contiguous()  # (B, D, T', H)
         observed = F.pad(row.mask.mT, (1, 0), value=True).contiguous()
         real = F.pad(row.padding_mask, (1, 0), value=True)
@@ -96,7 +89,7 @@ class SMARTEncoder(TokenEncoder):
         tokens = self.norm(tokens)
         valid = row.mask.transpose(1, 2)
         time = row.times.unsqueeze(1).expand(valid.shape)
-        variable = torch.arange(self.d_input, device=x.device)[:, None].expand(valid.shape)
+        variable = torch.arange(self.d_input, device=stay.x.device)[:, None].expand(valid.shape)
         embedding = tokens[:, :, 1:].masked_fill(~valid.unsqueeze(-1), 0.0)
         flat = Tokens(*(field.flatten(1, 2) for field in (embedding, valid, time, variable)))
         if self.config.pooling != "cls":

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
-from .inputs import clocked_features, real_steps_first, take
+from .inputs import StayInputs, clocked_features, real_steps_first, take
 from .layers import DilatedConv
 from .tokens import Tokens, step_tokens
 
@@ -63,16 +63,8 @@ class TCNEncoder(TokenEncoder):
         """Always."""
         return True
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a step."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         row, place = real_steps_first(stay)
         steps = clocked_features(row)
         for block in self.blocks:

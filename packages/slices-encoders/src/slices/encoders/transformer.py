@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import nn
 
 from .base import SeparableEncoder, register_encoder
 from .config import AttentionConfig, require
@@ -70,16 +69,8 @@ class TransformerEncoder(SeparableEncoder):
         """As configured."""
         return self.config.causal
 
-    def tokenize(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def tokenize_stay(self, stay: StayInputs) -> Tokens:
         """One token a step, N = T; a CLS token before them with pooling "cls", N = T + 1."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         steps = step_tokens(self.embed(step_features(stay)) + self.embed_time(stay.times), stay)
         return self._with_cls(steps, stay) if self.config.pooling == "cls" else steps
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
-from .inputs import clocked_features, real_steps_first, take
+from .inputs import StayInputs, clocked_features, real_steps_first, take
 from .layers import DilatedConv
 from .tokens import Tokens, step_tokens
 
@@ -65,16 +65,8 @@ class TS2VecEncoder(TokenEncoder):
         """The map of steps, then block by block."""
         return (("project.*",), *((f"blocks.{i}.*",) for i in range(len(self.blocks))))
 
-    def encode(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"] | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-    ) -> Tokens:
+    def encode_stay(self, stay: StayInputs) -> Tokens:
         """One token a step."""
-        stay = self.inputs(x, mask, padding_mask, times, counts)
         row, place = real_steps_first(stay)
         real = row.padding_mask.unsqueeze(-1)
         steps = self.project(clocked_features(row))
