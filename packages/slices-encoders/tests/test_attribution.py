@@ -16,6 +16,7 @@ from slices.encoders import (
 Stays = dict[str, Tensor]
 ATTENTIVE = {
     "transformer": {"blocks.0", "blocks.1"},
+    "flowsheet": {"blocks.0", "blocks.1"},
     "observation_transformer": {"pool", "blocks.0", "blocks.1"},
     "patch_transformer": {"blocks.0", "blocks.1"},
     "smart": {f"blocks.{i}.{over}" for i in (0, 1) for over in ("time", "variables")},

@@ -342,6 +342,51 @@ def test_duett(stay: StayInputs) -> None:
     close(encoder(**given(stay))[0], encoder.join(summary.flatten()))
 
 
+def test_flowsheet(stay: StayInputs) -> None:
+    """Our own: what its docstring says."""
+    encoder = built("flowsheet", n_bins=4)
+    x, m, counts, times = stay.x[0], stay.mask[0], stay.counts[0], stay.times[0]
+    start, width = times[0], (times[-1] - times[0]) / 4
+    place = [min(int((time - start) / width), 3) for time in times]
+    value, count = torch.zeros(4, D), torch.zeros(4, D)
+    for t in range(T):
+        value[place[t]] = torch.where(m[t], x[t], value[place[t]])
+        count[place[t]] += counts[t]
+    tokens = []
+    for d in range(D):
+        seen = x[m[:, d], d]
+        if not len(seen):
+            continue
+        since = times[-1] - times[m[:, d]][-1]
+        numbers = [
+            seen.mean(),
+            (seen.var(correction=0) + 1e-6).sqrt(),
+            seen.min(),
+            seen.max(),
+            seen[0],
+            seen[-1],
+        ]
+        numbers += [torch.tensor(1.0), torch.log1p(counts[:, d].sum()), torch.log1p(since) / math.log(25)]
+        features = torch.cat(
+            (value[:, d], (count[:, d] > 0).float(), count[:, d].log1p(), torch.stack(numbers))
+        )
+        tokens.append(encoder.embed_row(features) + encoder.embed_variable.weight[d])
+    latest, age = torch.zeros(D), torch.zeros(D)
+    for b in range(4):
+        end = start + width * (b + 1)
+        for d in range(D):
+            known = [k for k in range(b + 1) if count[k, d] > 0]
+            latest[d] = value[known[-1], d] if known else 0.0
+            age[d] = torch.log1p((b - (known[-1] if known else 0)) * width) / math.log(25)
+        features = torch.cat((latest, (count[b] > 0).float(), count[b].log1p(), age))
+        if b in place:
+            tokens.append(encoder.embed_column(features) + encoder.embed_time(end))
+    row = torch.stack(tokens)
+    for block in encoder.blocks:
+        row = block_of(block, row)
+    close(encoder(**given(stay))[0], encoder.norm(row).mean(0))
+
+
 def test_every_architecture_is_here() -> None:
     """But those that are torch's own recurrence, or a linear map."""
     from slices.encoders import list_encoders

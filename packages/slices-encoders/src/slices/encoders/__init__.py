@@ -11,6 +11,7 @@ from .factory import (
     list_encoders,
     register_encoder,
 )
+from .flowsheet import FlowsheetConfig, FlowsheetEncoder
 from .gru_d import GRUDConfig, GRUDEncoder
 from .inputs import StayInputs
 from .linear import LinearConfig, LinearEncoder
@@ -37,6 +38,8 @@ __all__ = [
     "DuETTEncoder",
     "EncoderCard",
     "EncoderConfig",
+    "FlowsheetConfig",
+    "FlowsheetEncoder",
     "GRUDConfig",
     "GRUDEncoder",
     "GRUEncoder",

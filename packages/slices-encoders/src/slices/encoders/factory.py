@@ -11,6 +11,7 @@ from typing import Any
 
 from . import (  # noqa: F401  (importing an architecture registers it)
     duett,
+    flowsheet,
     gru_d,
     linear,
     mamba,

@@ -6,9 +6,11 @@ from .continuous import ContinuousEmbedding
 from .convolution import DilatedConv
 from .packing import Cells, observed_cells
 from .pooling import make_pooling
+from .summaries import N_SUMMARIES, summaries
 from .time_embedding import TimeEmbedding
 
 __all__ = [
+    "N_SUMMARIES",
     "Bins",
     "Cells",
     "ContinuousEmbedding",
@@ -19,4 +21,5 @@ __all__ = [
     "bins_of_span",
     "make_pooling",
     "observed_cells",
+    "summaries",
 ]
