@@ -52,6 +52,8 @@ def stays() -> dict[str, Tensor]:
     mask[2] = False
     times = torch.arange(T, dtype=torch.float32).expand(B, T) * padding_mask
     x = torch.randn(B, T, D, generator=generator) * mask
+    for cells in (x, mask):  # a static variable
+        cells[:, 1:, 1] = 0
     return {"x": x, "mask": mask, "padding_mask": padding_mask, "times": times, "counts": mask.float()}
 
 
@@ -61,7 +63,7 @@ def on_gpu(tree: Any) -> Any:
 
 def encoder_of(name: str) -> nn.Module:
     torch.manual_seed(0)
-    return build_encoder(name, {"d_input": D, "d_model": H, "dropout": 0.0})
+    return build_encoder(name, {"d_input": D, "d_model": H, "dropout": 0.0, "static_columns": (1,)})
 
 
 def objective_of(name: str, encoder: nn.Module) -> Any:

@@ -131,6 +131,18 @@ def test_bins_hold_the_last_value_and_every_count(make_stays: Callable[..., dict
         torch.testing.assert_close(bins.end[i, 3], times[-1])
 
 
+@pytest.mark.parametrize("n_bins", [3, 7, 12, 32])
+def test_a_step_on_a_border_is_beyond_it(n_bins: int) -> None:
+    """However a division rounds: on a GPU steps lay in other bins than on a processor."""
+    for span in range(1, 120):
+        hours = torch.arange(span + 1).expand(1, -1)
+        rounded = torch.where((hours > 0) & (hours < span), -1e-6 * span, 0.0)
+        stay = complete(torch.ones(1, span + 1, 1), times=hours + rounded)
+        place = (hours * n_bins // span).clamp(max=n_bins - 1)
+        expected = torch.zeros(1, n_bins).scatter_add(1, place, torch.ones(1, span + 1))
+        assert torch.equal(bins_of_span(stay, n_bins).counts.squeeze(-1), expected), span
+
+
 def test_a_step_has_the_mean_of_the_latest_tokens() -> None:
     tokens = Tokens(
         torch.randn(1, 6, 3),

@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
@@ -75,8 +76,12 @@ class DuETTEncoder(TokenEncoder):
     def __init__(self, config: DuETTConfig) -> None:
         super().__init__(config)
         statics = list(config.static_columns)
-        self.columns = [column for column in range(self.d_input) if column not in statics]
-        n_columns, width, hidden = len(self.columns) + 1, config.d_token, config.d_hidden
+        columns = [column for column in range(self.d_input) if column not in statics]
+        self.columns: Tensor
+        self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
+        self.statics: Tensor
+        self.register_buffer("statics", torch.tensor(statics, dtype=torch.int64), persistent=False)
+        n_columns, width, hidden = len(columns) + 1, config.d_token, config.d_hidden
         self.embed_count = nn.Embedding(MOST_COUNTED + 1, 1)
         self.embed_values = EachColumnsNet(n_columns - 1, 2, hidden, width)
         self.embed_statics = nn.Sequential(
@@ -123,7 +128,7 @@ class DuETTEncoder(TokenEncoder):
     def tokens(self, stay: StayInputs, bins: Bins) -> Float[Tensor, "B S C E"]:
         """Cells, the statics' column after them, the summary's bin last."""
         counted = self.embed_count(bins.counts.round().clamp(0, MOST_COUNTED).long()).squeeze(-1)
-        known = torch.stack((bins.value, counted.to(bins.value.dtype)), dim=-1)[:, :, self.columns]
+        known = torch.stack((bins.value, counted.to(bins.value.dtype)), dim=-1).index_select(2, self.columns)
         column = self.embed_statics(self._statics(stay))[:, None, None].expand(-1, bins.real.shape[1], -1, -1)
         cells = torch.cat((self.embed_values(known), column), dim=2)
         summary = self.summary.to(cells.dtype).expand(cells.shape[0], 1, cells.shape[2], -1)
@@ -131,18 +136,17 @@ class DuETTEncoder(TokenEncoder):
 
     def _statics(self, stay: StayInputs) -> Float[Tensor, "B S"]:
         """Values and presence, which are those of every real step."""
-        columns = list(self.config.static_columns)
-        if not columns:
+        if not self.config.static_columns:
             return stay.x.new_ones(stay.x.shape[0], 1)
-        seen = stay.mask[..., columns]
-        value = torch.where(seen, stay.x[..., columns], -torch.inf).amax(1)
+        seen = stay.mask.index_select(2, self.statics)
+        value = torch.where(seen, stay.x.index_select(2, self.statics), -torch.inf).amax(1)
         seen = seen.any(1)
         return torch.cat((torch.where(seen, value, 0.0), seen.to(value.dtype)), dim=-1)
 
     def _tokens(self, embedding: Float[Tensor, "B S C H"], bins: Bins, stay: StayInputs) -> Tokens:
         """Of the columns in the order of the variables, the statics' as that of a whole bin."""
-        valid = torch.cat((bins.mask[:, :, self.columns], bins.real.unsqueeze(-1)), dim=-1)
-        variable = torch.tensor([*self.columns, STEP], device=valid.device).expand(valid.shape)
+        valid = torch.cat((bins.mask.index_select(2, self.columns), bins.real.unsqueeze(-1)), dim=-1)
+        variable = F.pad(self.columns, (0, 1), value=STEP).expand(valid.shape)
         time = bins.start.unsqueeze(-1).expand(valid.shape)
         cells = embedding[:, :-1].masked_fill(~valid.unsqueeze(-1), 0.0)
         tokens = Tokens(*(field.flatten(1, 2) for field in (cells, valid, time, variable)))

@@ -79,7 +79,9 @@ def _check(
 
 def take(steps: Shaped[Tensor, "B T F"], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K F"]:
     """The steps at the given places, for each stay its own."""
-    return steps.gather(1, index.unsqueeze(-1).expand(-1, -1, steps.shape[-1]))
+    rows = index + torch.arange(index.shape[0], device=index.device).unsqueeze(1) * steps.shape[1]
+    taken = steps.flatten(0, 1).index_select(0, rows.flatten())
+    return taken.view(*index.shape, steps.shape[-1])
 
 
 def real_steps_first(stay: StayInputs) -> tuple[StayInputs, Int[Tensor, "B T"]]:
@@ -87,8 +89,9 @@ def real_steps_first(stay: StayInputs) -> tuple[StayInputs, Int[Tensor, "B T"]]:
 
     ``take(out, place)`` puts what was computed of the row back where the steps lay.
     """
-    order = torch.argsort(~stay.padding_mask, dim=1, stable=True)
-    place = (stay.padding_mask.cumsum(1) - 1).clamp(min=0)
+    real, steps = stay.padding_mask, torch.arange(stay.x.shape[1], device=stay.x.device)
+    place = torch.where(real, real.cumsum(1), real.sum(1, keepdim=True) + (~real).cumsum(1)) - 1
+    order = torch.zeros_like(place).scatter(1, place, steps.expand(place.shape))
     x, mask, counts = (take(cells, order) for cells in (stay.x, stay.mask, stay.counts))
     real, times = stay.padding_mask.gather(1, order), stay.times.gather(1, order)
     return StayInputs(x, mask, real, times, counts), place

@@ -61,6 +61,10 @@ class PatchTransformerEncoder(TokenEncoder):
         self.embed = nn.Linear(4 * config.patch, width)
         self.embed_time = TimeEmbedding(width)
         self.embed_variable = nn.Embedding(self.d_input, width)
+        self.statics: Tensor
+        self.register_buffer(
+            "statics", torch.tensor(config.static_columns, dtype=torch.int64), persistent=False
+        )
         self.embed_statics = (
             nn.Linear(2 * len(config.static_columns), width) if config.static_columns else None
         )
@@ -113,5 +117,5 @@ class PatchTransformerEncoder(TokenEncoder):
 
     def _statics(self, row: StayInputs) -> Float[Tensor, "B S"]:
         """Values and presence at the first real step."""
-        columns = list(self.config.static_columns)
-        return torch.cat((row.x[:, 0, columns], row.mask[:, 0, columns].to(row.x.dtype)), dim=-1)
+        known = torch.stack((row.x[:, 0], row.mask[:, 0].to(row.x.dtype)), dim=1)
+        return known.index_select(2, self.statics).flatten(1)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..inputs import StayInputs
 
+BORDER = 1e-4
+"""Of a bin: a step this near to a border is beyond it, however a device rounds."""
+
 
 class Bins(NamedTuple):
     """What each bin of a stay holds.
@@ -44,12 +47,11 @@ def bins_of_span(stay: StayInputs, n_bins: int) -> Bins:
     first = torch.where(real, stay.times, torch.inf).amin(1, keepdim=True)
     last = torch.where(real, stay.times, -torch.inf).amax(1, keepdim=True)
     first, span = torch.where(some, first, 0.0), torch.where(some, last - first, 0.0)
-    width = span / n_bins
-    place = torch.where(width > 0, (stay.times - first) / torch.where(width > 0, width, 1.0), 0.0)
-    place = place.long().clamp(0, n_bins - 1)
-    rank = torch.arange(n_bins, device=real.device)
-    start = first + rank * width
-    return gathered(stay, place, start, start + width)
+    place = (stay.times - first) * n_bins / torch.where(span > 0, span, 1.0)
+    place = (place + BORDER).long().clamp(0, n_bins - 1)
+    edge = torch.arange(n_bins + 1, device=real.device) / n_bins
+    edges = first + edge * span
+    return gathered(stay, place, edges[:, :-1], edges[:, 1:])
 
 
 def gathered(

@@ -30,9 +30,8 @@ def summaries(stay: StayInputs) -> Float[Tensor, "B D S"]:
     mean = x.sum(1) / n
     variance = ((x - mean.unsqueeze(1)).square() * seen).sum(1) / n
     least, greatest = torch.where(seen, x, torch.inf).amin(1), torch.where(seen, x, -torch.inf).amax(1)
-    steps = torch.arange(x.shape[1], device=x.device).unsqueeze(-1)
-    first = torch.where(seen, steps, x.shape[1] - 1).amin(1, keepdim=True)
-    last = torch.where(seen, steps, 0).amax(1, keepdim=True)
+    first = seen.byte().argmax(1, keepdim=True)
+    last = x.shape[1] - 1 - seen.flip(1).byte().argmax(1, keepdim=True)
     end = torch.where(stay.padding_mask, stay.times, 0.0).amax(1, keepdim=True)
     since = end - stay.times.unsqueeze(-1).expand(x.shape).gather(1, last).squeeze(1)
     of_values = (least, greatest, x.gather(1, first).squeeze(1), x.gather(1, last).squeeze(1))
