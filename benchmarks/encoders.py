@@ -1,9 +1,10 @@
 """How fast encoders train, beside a bare loop of the same operations, and beside another checkout's encoders.
 
-``hatch run bench:encoders [transformer gru_d ...] [--steps 48] [--rounds 5] [--threads 1] [--peer FOLDER]``
+``hatch run bench:encoders [transformer gru_d ...] [--steps 48] [--rounds 5] [--threads 1] [--device cpu]
+[--peer FOLDER]``
 
 One step is forward, backward, clipping and AdamW on random stays, 30 % of whose cells are observed; stays per
-processor second. Where an encoder has a bare loop in this file, or ``--peer`` (the ``src`` of a checkout of
+processor second, on a GPU per second. Where an encoder has a bare loop in this file, or ``--peer`` (the ``src`` of a checkout of
 https://github.com/hannesill/SLICES) has it, they take turns, round by round, each in a process of its own, at
 equal sizes and dropout, and are compared by the median of the rounds' ratios.
 """
@@ -61,13 +62,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--peer")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        worker(options.work, options.names[0], options.steps, options.threads)
+        worker(options.work, options.names[0], options)
         return
-    print(f"{'encoder':26} {'parameters':>11} {'stays/CPU-s':>12} {'over bare':>10} {'over peer':>10}")
+    print(f"{'encoder':26} {'parameters':>11} {'stays/s':>12} {'over bare':>10} {'over peer':>10}")
     for name in options.names or every_encoder():
         compare(name, options)
 
@@ -107,7 +109,14 @@ class Worker:
     def __init__(self, kind: str, name: str, options: argparse.Namespace) -> None:
         peer = ["--peer", options.peer] if kind == "peer" else []
         command = [sys.executable, __file__, name, "--work", kind, *peer]
-        command += ["--steps", str(options.steps), "--threads", str(options.threads)]
+        command += [
+            "--steps",
+            str(options.steps),
+            "--threads",
+            str(options.threads),
+            "--device",
+            options.device,
+        ]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.parameters = int(self._said())
 
@@ -130,21 +139,36 @@ class Worker:
         return line
 
 
-def worker(kind: str, name: str, n_steps: int, threads: int) -> None:
-    torch.set_num_threads(threads)
+def worker(kind: str, name: str, options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     size = SIZES.get(name, Size())
-    encoder, stays = MAKERS[kind](name, size), make_stays(size.batch, n_steps)
+    encoder = MAKERS[kind](name, size).to(options.device)
+    stays = {key: part.to(options.device) for key, part in make_stays(size.batch, options.steps).items()}
+    seconds, at_once = clock(options.device), 1 if options.device == "cpu" else 10
     optimizer = torch.optim.AdamW(encoder.parameters())
     encoder.train()
     print(sum(parameter.numel() for parameter in encoder.parameters()), flush=True)
     step(encoder, stays, optimizer)
     for _ in sys.stdin:
-        began, times = time.process_time(), 0
-        while time.process_time() - began < 1.5:
-            step(encoder, stays, optimizer)
-            times += 1
-        print(times * size.batch / (time.process_time() - began), flush=True)
+        began, times = seconds(), 0
+        while seconds() - began < 1.5:
+            for _ in range(at_once):
+                step(encoder, stays, optimizer)
+            times += at_once
+        print(times * size.batch / (seconds() - began), flush=True)
+
+
+def clock(device: str) -> Callable[[], float]:
+    """Seconds of the processor; on a GPU, seconds once it has done what it was given."""
+    if device == "cpu":
+        return time.process_time
+
+    def done() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return done
 
 
 def make_stays(batch: int, n_steps: int) -> Stays:
@@ -231,7 +255,8 @@ class BareSteps(nn.Module):
         self.blocks = BareTransformer(size)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        angle = torch.arange(x.shape[1])[:, None] * torch.logspace(0, -3, 16)
+        steps, rates = torch.arange(x.shape[1], device=x.device), torch.logspace(0, -3, 16, device=x.device)
+        angle = steps[:, None] * rates
         hour = self.embed_time(torch.cat((angle.sin(), angle.cos()), dim=-1))
         out: Tensor = self.blocks(self.embed(torch.cat((x, mask.float(), x, x), dim=-1)) + hour)
         return out
