@@ -18,7 +18,7 @@ from .layers import (
     N_SUMMARIES,
     Bins,
     TimeEmbedding,
-    TransformerBlock,
+    TransformerBlocks,
     attention_mask,
     bins_of_span,
     summaries,
@@ -73,10 +73,7 @@ class FlowsheetEncoder(SeparableEncoder):
         self.embed_column = _net(4 * self.d_input, width)
         self.embed_time = TimeEmbedding(width)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
-            for _ in range(config.n_layers)
-        )
+        self.blocks = TransformerBlocks(config)
         self.norm = nn.LayerNorm(width)
 
     @property
@@ -94,17 +91,12 @@ class FlowsheetEncoder(SeparableEncoder):
         row, _ = real_steps_first(stay)
         bins = bins_of_span(row, self.config.n_bins)
         tokens = joined(self._rows(row, bins), self._columns(row, bins))
-        embedding = tokens.embedding.masked_fill(~tokens.valid.unsqueeze(-1), 0.0)
-        return tokens._replace(embedding=embedding)
+        return tokens.embedded(tokens.embedding)
 
     def encode_tokens(self, tokens: Tokens) -> Tokens:
         """Every row and column, having attended to all."""
         mask = attention_mask(tokens.valid, tokens.time, causal=False)
-        embedding = self.dropout(tokens.embedding)
-        for block in self.blocks:
-            embedding = block(embedding, mask)
-        embedding = self.norm(embedding).masked_fill(~tokens.valid.unsqueeze(-1), 0.0)
-        return tokens._replace(embedding=embedding)
+        return tokens.embedded(self.norm(self.blocks(self.dropout(tokens.embedding), mask)))
 
     def _rows(self, row: StayInputs, bins: Bins) -> Tokens:
         cells = (bins.value, bins.mask.to(row.x.dtype), torch.log1p(bins.counts))

@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
-from .inputs import StayInputs, real_steps_first, take
+from .inputs import StayInputs, latest_step, real_steps_first, take
 from .tokens import Tokens, step_tokens
 
 HOURS = 24.0  # intervals are in days, so that their weights are of the order of one
@@ -83,7 +84,7 @@ class GRUDEncoder(TokenEncoder):
         latest, interval = latest_and_interval(row)
         seen = row.mask.to(row.x.dtype)
         kept = torch.exp(-torch.relu(self.decay_rate * interval + self.decay_bias))
-        imputed = torch.where(row.mask, row.x, kept * latest)  # eq. 11 with a mean of 0
+        imputed = row.x + (1 - seen) * kept * latest  # eq. 11 with a mean of 0; x is 0 where unobserved
         forget = torch.exp(-torch.relu(self.forget(interval))).unbind(1)
         inputs = self.of_input(torch.cat((imputed, seen), dim=-1))
         gates, candidates = inputs.split((2 * self.config.d_model, self.config.d_model), dim=-1)
@@ -104,9 +105,7 @@ def latest_and_interval(row: StayInputs) -> tuple[Float[Tensor, "B T D"], Float[
     Of what has not been observed yet, the days since the first step. At the first step itself nothing came
     before: its own value stands there, which only matters where it was observed, and then is not asked for.
     """
-    steps = torch.arange(row.x.shape[1], device=row.x.device).unsqueeze(-1)
-    before = torch.where(row.mask, steps, 0).cummax(1).values.roll(1, 1)
-    before = torch.where(steps == 0, 0, before)  # 0 also where there is none: x is 0 there
+    before = F.pad(latest_step(row.mask)[:, :-1], (0, 0, 1, 0))  # 0 also where there is none: x is 0 there
     times = row.times.unsqueeze(-1).expand(row.x.shape)
     interval = (times - times.gather(1, before)) / HOURS
     return row.x.gather(1, before), interval.clamp(min=0).to(row.x.dtype)  # at padding times are 0

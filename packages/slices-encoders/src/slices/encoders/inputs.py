@@ -116,6 +116,16 @@ def spread_statics(stay: StayInputs, static: Bool[Tensor, "D"]) -> StayInputs:
     return stay._replace(x=spread(stay.x), mask=spread(stay.mask), counts=spread(stay.counts))
 
 
+def latest_step(seen: Bool[Tensor, "B T D"]) -> Int[Tensor, "B T D"]:
+    """The latest step, this one included, at which a cell of this variable was seen; 0 where none was.
+
+    >>> latest_step(torch.tensor([[[False], [True], [False]]])).flatten().tolist()
+    [0, 1, 1]
+    """
+    steps = torch.arange(seen.shape[1], device=seen.device).unsqueeze(-1)
+    return (steps * seen).cummax(1).values
+
+
 def step_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
     """What is known of every variable at each step, from that step and those before; F = 4 D.
 
@@ -125,8 +135,7 @@ def step_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
     """
     first = stay.padding_mask & (stay.padding_mask.cumsum(1) == 1)
     seen = stay.mask | first.unsqueeze(-1)
-    steps = torch.arange(stay.x.shape[1], device=stay.x.device).unsqueeze(-1)
-    latest = torch.where(seen, steps, 0).cummax(1).values
+    latest = latest_step(seen)
     times = stay.times.unsqueeze(-1).expand(stay.x.shape)
     age = log_days(times - times.gather(1, latest)).to(stay.x.dtype)
     presence = stay.mask.to(stay.x.dtype)

@@ -10,7 +10,7 @@ from torch import nn
 from .base import SeparableEncoder, register_encoder
 from .config import AttentionConfig, PoolingName, require
 from .inputs import StayInputs
-from .layers import ContinuousEmbedding, TransformerBlock, attention_mask, observed_cells
+from .layers import ContinuousEmbedding, TransformerBlocks, attention_mask, observed_cells
 from .tokens import Tokens
 
 HOURS = 24.0  # times are in days, so that they are of the order of one
@@ -65,10 +65,7 @@ class ObservationTransformerEncoder(SeparableEncoder):
         self.of_time = ContinuousEmbedding(width)
         self.of_count = ContinuousEmbedding(width)
         self.of_variable = nn.Embedding(self.d_input, width)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
-            for _ in range(config.n_layers)
-        )
+        self.blocks = TransformerBlocks(config)
         self.norm = nn.LayerNorm(width)
 
     @property
@@ -87,16 +84,10 @@ class ObservationTransformerEncoder(SeparableEncoder):
         time = stay.times.gather(1, cells.step)
         count = cells.of(stay.counts).clamp(min=1).log()
         embedding = self.of_value(cells.of(stay.x)) + self.of_time(time / HOURS) + self.of_count(count)
-        embedding = (embedding + self.of_variable(cells.variable)).masked_fill(
-            ~cells.valid.unsqueeze(-1), 0.0
-        )
-        return Tokens(embedding, cells.valid, time, cells.variable)
+        embedding = embedding + self.of_variable(cells.variable)
+        return Tokens(embedding, cells.valid, time, cells.variable).embedded(embedding)
 
     def encode_tokens(self, tokens: Tokens) -> Tokens:
         """Every observation, having attended to all."""
         mask = attention_mask(tokens.valid, tokens.time, causal=False)
-        embedding = tokens.embedding
-        for block in self.blocks:
-            embedding = block(embedding, mask)
-        embedding = self.norm(embedding).masked_fill(~tokens.valid.unsqueeze(-1), 0.0)
-        return tokens._replace(embedding=embedding)
+        return tokens.embedded(self.norm(self.blocks(tokens.embedding, mask)))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .base import TokenEncoder, register_encoder
 from .config import AttentionConfig, require
 from .inputs import StayInputs, real_steps_first, step_features
-from .layers import TimeEmbedding, TransformerBlock
+from .layers import TimeEmbedding, TransformerBlocks
 from .tokens import Tokens
 
 
@@ -68,10 +68,7 @@ class PatchTransformerEncoder(TokenEncoder):
         self.embed_statics = (
             nn.Linear(2 * len(config.static_columns), width) if config.static_columns else None
         )
-        self.blocks = nn.ModuleList(
-            TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
-            for _ in range(config.n_layers)
-        )
+        self.blocks = TransformerBlocks(config)
         self.norm = nn.LayerNorm(width)
 
     @property
@@ -102,11 +99,10 @@ class PatchTransformerEncoder(TokenEncoder):
         tokens = tokens.flatten(0, 1)  # a series of its own for each stay and variable
         there = valid.flatten(0, 1)
         seen = (there | ~there.any(1, keepdim=True))[:, None, None]
-        for block in self.blocks:
-            tokens = block(tokens, seen)
-        tokens = self.norm(tokens).unflatten(0, valid.shape[:2]).masked_fill(~valid.unsqueeze(-1), 0.0)
+        tokens = self.norm(self.blocks(tokens, seen)).unflatten(0, valid.shape[:2])
         variable = torch.arange(self.d_input, device=stay.x.device)[:, None].expand(valid.shape)
-        return Tokens(tokens.flatten(1, 2), valid.flatten(1), time.flatten(1), variable.flatten(1))
+        places = Tokens(tokens.flatten(1, 2), valid.flatten(1), time.flatten(1), variable.flatten(1))
+        return places.embedded(places.embedding)
 
     def _patches(self, steps: Shaped[Tensor, "B T C"]) -> Shaped[Tensor, "B C M P"]:
         """The steps of each channel, patch by patch; the last is filled up with 0."""

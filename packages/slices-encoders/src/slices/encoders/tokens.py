@@ -32,6 +32,10 @@ class Tokens(NamedTuple):
     time: Float[Tensor, "B N"]
     variable: Int[Tensor, "B N"]
 
+    def embedded(self, embedding: Float[Tensor, "B N H"]) -> Tokens:
+        """The same tokens with other embeddings, 0 where not valid."""
+        return self._replace(embedding=embedding.masked_fill(~self.valid.unsqueeze(-1), 0.0))
+
 
 def step_tokens(embedding: Float[Tensor, "B T H"], stay: StayInputs) -> Tokens:
     """One token a time step, 0 where the step is padding."""

@@ -10,7 +10,7 @@ from torch import nn
 from .base import SeparableEncoder, register_encoder
 from .config import AttentionConfig, require
 from .inputs import StayInputs, step_features
-from .layers import TimeEmbedding, TransformerBlock, attention_mask
+from .layers import TimeEmbedding, TransformerBlocks, attention_mask
 from .tokens import Tokens, joined, stay_token, step_tokens
 
 
@@ -51,10 +51,7 @@ class TransformerEncoder(SeparableEncoder):
         width = config.d_model
         self.embed = nn.Sequential(nn.Linear(4 * self.d_input, width), nn.GELU(), nn.Linear(width, width))
         self.embed_time = TimeEmbedding(width)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(width, config.n_heads, config.d_ff or 4 * width, config.dropout)
-            for _ in range(config.n_layers)
-        )
+        self.blocks = TransformerBlocks(config)
         self.norm = nn.LayerNorm(width)
         if config.pooling == "cls":
             self.cls = nn.Parameter(torch.randn(width))
@@ -77,11 +74,7 @@ class TransformerEncoder(SeparableEncoder):
     def encode_tokens(self, tokens: Tokens) -> Tokens:
         """Every valid token, having attended to the valid ones (if causal, to itself and those before)."""
         mask = attention_mask(tokens.valid, tokens.time, self.causal)
-        embedding = tokens.embedding
-        for block in self.blocks:
-            embedding = block(embedding, mask)
-        embedding = self.norm(embedding).masked_fill(~tokens.valid.unsqueeze(-1), 0.0)
-        return tokens._replace(embedding=embedding)
+        return tokens.embedded(self.norm(self.blocks(tokens.embedding, mask)))
 
     def _with_cls(self, steps: Tokens, stay: StayInputs) -> Tokens:
         embedding = self.cls.to(steps.embedding.dtype).expand(stay.x.shape[0], -1)

@@ -1,6 +1,6 @@
 """Building blocks that architectures share."""
 
-from .attention import TransformerBlock, attention_mask
+from .attention import TransformerBlock, TransformerBlocks, attention_mask
 from .bins import Bins, bins_of_span
 from .continuous import ContinuousEmbedding
 from .convolution import DilatedConv
@@ -17,6 +17,7 @@ __all__ = [
     "DilatedConv",
     "TimeEmbedding",
     "TransformerBlock",
+    "TransformerBlocks",
     "attention_mask",
     "bins_of_span",
     "make_pooling",

@@ -1,4 +1,4 @@
-"""A pre-norm transformer block over tokens, some of which are not there."""
+"""Pre-norm transformer blocks over tokens, some of which are not there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+from ..config import AttentionConfig
 
 
 def attention_mask(
@@ -80,3 +82,21 @@ class TransformerBlock(nn.Module):
     def _heads(self, tokens: Float[Tensor, "B N H"]) -> Float[Tensor, "3 B J N h"]:
         heads: Tensor = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         return heads
+
+
+class TransformerBlocks(nn.ModuleList):
+    """The blocks of a config, one after the other."""
+
+    def __init__(self, config: AttentionConfig) -> None:
+        width, d_ff = config.d_model, config.d_ff or 4 * config.d_model
+        super().__init__(
+            TransformerBlock(width, config.n_heads, d_ff, config.dropout) for _ in range(config.n_layers)
+        )
+
+    def forward(
+        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
+    ) -> Float[Tensor, "B N H"]:
+        """``mask``: see ``attention_mask``; without one every token looks at all."""
+        for block in self:
+            tokens = block(tokens, mask)
+        return tokens
