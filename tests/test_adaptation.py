@@ -434,6 +434,7 @@ def test_ways_that_contradict_themselves_are_refused(how: dict[str, Any], messag
         FineTuningConfig(**how)
 
 
+@pytest.mark.slow
 def test_every_ready_made_way_goes_from_the_command_line_to_a_model(
     on_tiny: list[str], cli: CommandLine
 ) -> None:

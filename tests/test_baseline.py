@@ -76,9 +76,9 @@ def test_a_baseline_never_sees_the_labels_of_val_and_test(
     ("task", "second"),
     [
         ("length_of_stay", "model=logistic_regression"),
-        ("length_of_stay_class", "model=logistic_regression"),
+        pytest.param("length_of_stay_class", "model=logistic_regression", marks=pytest.mark.slow),
         ("organ_failure", "seed=1"),
-        ("deterioration", "seed=1"),
+        pytest.param("deterioration", "seed=1", marks=pytest.mark.slow),
     ],
 )
 def test_every_type_of_task_has_a_baseline_and_a_blend(

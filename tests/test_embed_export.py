@@ -151,6 +151,7 @@ def test_a_graph_that_gives_other_numbers_is_not_written(
     assert not list(tmp_path.glob("*.pt2"))
 
 
+@pytest.mark.slow
 def test_steps_are_the_grids(cli: CommandLine, tiny: dict[str, Any], tmp_path: Path) -> None:
     save_model(tmp_path / "model.safetensors", made(tiny, tmp_path).model)
     done = cli("export", f"model={tmp_path}", "n_steps=7")

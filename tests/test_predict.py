@@ -45,7 +45,9 @@ def write_csv(store: StayStore, folder: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("task", ["in_hospital_mortality", "organ_failure", "deterioration"])
+@pytest.mark.parametrize(
+    "task", ["in_hospital_mortality", pytest.param("organ_failure", marks=pytest.mark.slow), "deterioration"]
+)
 def test_a_table_in_raw_units_gives_the_test_predictions_of_fine_tuning(
     task: str, cli: CommandLine, on_tiny: list[str], dataset_dir: Path, tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ def test_killed_in_mid_epoch_and_resumed(
         assert torch.equal(value, ours["weights"][name]), name
 
 
-@pytest.mark.parametrize("val_fraction", [0.15, 0.0])
+@pytest.mark.parametrize("val_fraction", [0.15, pytest.param(0.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("killed", [False, True])
 def test_resuming_a_run_that_is_complete_only_says_so(
     val_fraction: float, killed: bool, on_tiny: list[str], tmp_path: Path, cli: CommandLine

@@ -70,7 +70,7 @@ def test_death_in_hospital_goes_from_the_records_to_a_judged_model(discharge: st
         assert found[metric]["low"] <= found[metric]["estimate"] <= found[metric]["high"]
 
 
-@pytest.mark.parametrize("discharge", ["competes", "censors"])
+@pytest.mark.parametrize("discharge", [pytest.param("competes", marks=pytest.mark.slow), "censors"])
 def test_new_stays_get_the_incidences_of_fine_tuning(discharge: str, cli: CommandLine) -> None:
     """Labels are put beside where the data has them; of two models there is the range."""
     chosen = [f"data.definitions.time_to_death.discharge={discharge}"]

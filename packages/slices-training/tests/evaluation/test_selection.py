@@ -44,7 +44,7 @@ def test_a_temperature_keeps_the_order_and_undoes_itself(temperature: float) -> 
 
 
 @given(rows=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1)), max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @pytest.mark.parametrize("rule", ["youden", "f1"])
 def test_no_threshold_is_better(rule: str, rows: list[tuple[int, int]]) -> None:
     score, label = np.array([*rows, (2, 0), (7, 1)]).T
