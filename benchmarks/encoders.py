@@ -109,14 +109,8 @@ class Worker:
     def __init__(self, kind: str, name: str, options: argparse.Namespace) -> None:
         peer = ["--peer", options.peer] if kind == "peer" else []
         command = [sys.executable, __file__, name, "--work", kind, *peer]
-        command += [
-            "--steps",
-            str(options.steps),
-            "--threads",
-            str(options.threads),
-            "--device",
-            options.device,
-        ]
+        for option in ("steps", "threads", "device"):
+            command += [f"--{option}", str(getattr(options, option))]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.parameters = int(self._said())
 

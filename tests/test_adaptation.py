@@ -126,7 +126,7 @@ def test_a_low_rank_change_has_its_rank_and_scale() -> None:
     layer = torch.nn.Linear(6, 5)
     weight = layer.weight.detach().clone()
     add_lora(layer, rank=2, alpha=6.0, layers=[""])
-    a, b = layer.parametrizations.weight[0].a, layer.parametrizations.weight[0].b  # type: ignore
+    a, b = layer.parametrizations.weight[0].a, layer.parametrizations.weight[0].b  # type: ignore[index, union-attr]
     with torch.no_grad():
         b.normal_()
     change = layer.weight - weight

@@ -93,7 +93,7 @@ import sys
 sys.modules["slices"] = None  # importing it fails
 import torch
 program = torch.export.load("model.pt2").module()
-cases = torch.load("cases.pt")
+cases = torch.load("cases.pt", weights_only=True)
 for inputs, expected in cases:
     found = program(*inputs)
     for name, value in expected.items():
