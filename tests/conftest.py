@@ -8,7 +8,9 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from adapting import MORTALITY, prepared
 from cli import CommandLine
+from slices.encoders import build_encoder, save_encoder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 N_STAYS = 120
@@ -79,3 +81,14 @@ def on_tiny(dataset_dir: Path) -> list[str]:
         "training.max_epochs=1",
         "training.batch_size=32",
     ]
+
+
+@pytest.fixture
+def pretrained(tiny: dict[str, Any], tmp_path: Path) -> Path:
+    """A transformer of two blocks in place of a pretrained one."""
+    data = prepared(tiny, MORTALITY)
+    torch.manual_seed(1)
+    shape = {"d_input": len(data.variables), "static_columns": data.static_columns}
+    encoder = build_encoder("transformer", {**shape, "d_model": 16, "n_layers": 2, "n_heads": 2})
+    save_encoder(tmp_path / "encoder.pt", encoder, normalizer=data.normalizer)
+    return tmp_path / "encoder.pt"

@@ -10,56 +10,20 @@ import polars as pl
 import pytest
 import torch
 from omegaconf import DictConfig
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from adapting import adapting
 from cli import CommandLine
-from quick import choose, data_for, trainer_for
-from slices.encoders import build_encoder, save_encoder
-from slices.training import FineTuneModule, StayDataModule
+from quick import choose, trainer_for
+from slices.encoders import build_encoder
+from slices.training import FineTuneModule
 from slices.training.adaptation.averaging import average_checkpoints
 from slices.training.adaptation.config import FineTuningConfig
 from slices.training.adaptation.fitting import Fitting
 from slices.training.adaptation.hiding import hide
 from slices.training.adaptation.lora import LowRank, add_lora, merged
-from slices.training.adaptation.solved_probe import Embedded, embedded, solve_head
 from slices.training.compose import options
 from slices.training.errors import UserError
-
-MORTALITY = "in_hospital_mortality"
-
-
-@pytest.fixture
-def pretrained(tiny: dict[str, Any], tmp_path: Path) -> Path:
-    """A transformer of two blocks in place of a pretrained one."""
-    data = prepared(tiny, MORTALITY)
-    torch.manual_seed(1)
-    shape = {"d_input": len(data.variables), "static_columns": data.static_columns}
-    encoder = build_encoder("transformer", {**shape, "d_model": 16, "n_layers": 2, "n_heads": 2})
-    save_encoder(tmp_path / "encoder.pt", encoder, normalizer=data.normalizer)
-    return tmp_path / "encoder.pt"
-
-
-def prepared(tiny: dict[str, Any], task: str, **how: Any) -> StayDataModule:
-    data = data_for(tiny, task, **how)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def adapting(
-    config: DictConfig,
-    tiny: dict[str, Any],
-    checkpoint: Path | None,
-    task: str = MORTALITY,
-    head_type: str = "mlp",
-    **how: Any,
-) -> tuple[FineTuneModule, StayDataModule]:
-    config = choose(config, task=task)
-    config.data, config.training, config.task = tiny, how, {"head_type": head_type}
-    torch.manual_seed(0)
-    module = FineTuneModule(config, checkpoint_path=checkpoint)
-    return module, prepared(tiny, task, per_step=module.config.task.per_step)
 
 
 def trained(module: FineTuneModule) -> set[str]:
@@ -282,86 +246,6 @@ def test_nothing_to_average_is_refused(tmp_path: Path) -> None:
         average_checkpoints([], tmp_path / "average.ckpt")
 
 
-@pytest.mark.parametrize(
-    "task", [MORTALITY, "length_of_stay_class", "organ_failure", "length_of_stay", "deterioration"]
-)
-def test_a_solved_head_says_what_the_probe_says(
-    task: str, pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any]
-) -> None:
-    module, data = adapting(finetune_config, tiny, pretrained, task, head_type="linear", solve_head=True)
-    probe = solve_head(module, data)
-    rows = embedded(module, data, "train")
-    torch.testing.assert_close(
-        module.head.eval()(rows.features)["probs"].double(),
-        probe.predict(rows.features),
-        rtol=1e-3,
-        atol=1e-4,
-    )
-    n_labels = 1 if rows.label.ndim == 1 else rows.label.shape[1]
-    assert len(probe.strength) == n_labels and len(rows.features) == len(rows.patient)
-
-
-def test_a_solved_head_is_scikit_learns(
-    pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any]
-) -> None:
-    module, data = adapting(finetune_config, tiny, pretrained, head_type="linear", solve_head=True)
-    probe = solve_head(module, data)
-    rows = embedded(module, data, "train")
-    x = ((rows.features.double() - probe.mean) / probe.scale).numpy()
-    model = LogisticRegression(C=1 / probe.strength[0], tol=1e-10, max_iter=10_000).fit(x, rows.label.numpy())
-    ours = module.head.eval()(rows.features)["probs"].detach().numpy()
-    assert ours == pytest.approx(model.predict_proba(x), abs=1e-4)
-
-
-def test_labels_a_step_are_solved_with_the_steps_that_have_one(
-    finetune_config: DictConfig, tiny: dict[str, Any]
-) -> None:
-    config = choose(finetune_config, encoder="gru", task="deterioration")
-    config.data, config.encoder = tiny, {"d_model": 8}
-    config.task = {"per_step": True, "head_type": "linear"}
-    config.training = {"solve_head": True}
-    module = FineTuneModule(config)
-    data = prepared(tiny, "deterioration", per_step=True)
-    rows = embedded(module, data, "train")
-    label, label_mask = data.split_labels("train")
-    assert len(rows.features) == label_mask.sum() and rows.features.shape[1] == 8
-    assert rows.label.sum() == label[label_mask].sum()
-    solve_head(module, data)
-
-
-@pytest.mark.parametrize("far", [0.0, 200.0])
-def test_a_solved_head_is_right_far_from_zero(
-    far: float, finetune_config: DictConfig, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Intercepts are as great as embeddings and labels make them; what never is has a finite one."""
-    module, data = adapting(
-        choose(finetune_config, encoder="gru"), tiny, None, "organ_failure", "linear", solve_head=True
-    )
-    width, n = module.encoder.output_dim, 300
-    x = far + 0.1 * torch.randn(n, width)
-    label = (x[:, :1] > far).float().expand(n, 5).clone()
-    label[:, 3], label[:, 4] = 1.0, 0.0
-    rows = Embedded(x, label, torch.ones(n, 5, dtype=torch.bool), torch.arange(n))
-    monkeypatch.setattr("slices.training.adaptation.solved_probe.embedded", lambda *_: rows)
-    probe = solve_head(module, data)
-    with torch.no_grad():
-        outputs = module.head.eval()(x)
-    assert outputs["logits"].isfinite().all()
-    torch.testing.assert_close(outputs["probs"].double(), probe.predict(x), atol=2e-2, rtol=0)
-    assert ((outputs["probs"] > 0.5) == label.bool()).float().mean() > 0.95
-
-
-def test_a_pooling_that_nobody_trained_is_not_probed(
-    pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
-) -> None:
-    finetune_config.encoder = {"name": "transformer", "d_model": 16, "n_heads": 2, "pooling": "attention"}
-    module, data = adapting(finetune_config, tiny, pretrained, head_type="linear", solve_head=True)
-    with pytest.raises(
-        UserError, match=r"no pool\.score\.0\.bias.*encoder=transformer encoder\.pooling=mean"
-    ):
-        Fitting(module, module.config.training, data, tmp_path)
-
-
 def test_without_two_classes_to_judge_by_the_loss_chooses(
     finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -388,30 +272,6 @@ def test_a_narrow_layer_keeps_the_scale() -> None:
     layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 1))
     add_lora(layers, rank=4)
     assert [part.scale for part in layers.modules() if isinstance(part, LowRank)] == [2.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("task", "named"),
-    [
-        ({"head_type": "mlp"}, "task.head_type=mlp (use linear)"),
-        ({"head_type": "linear", "loss": "focal"}, "task.loss=focal (use cross_entropy)"),
-        ({"head_type": "linear", "class_weight": "balanced"}, "task.class_weight=balanced (use null)"),
-    ],
-)
-def test_what_cannot_be_solved_is_listed(
-    task: dict[str, Any],
-    named: str,
-    finetune_config: DictConfig,
-    tiny: dict[str, Any],
-    pretrained: Path,
-    tmp_path: Path,
-) -> None:
-    finetune_config.data, finetune_config.task = tiny, task
-    finetune_config.training = {"solve_head": True}
-    module = FineTuneModule(finetune_config, checkpoint_path=pretrained)
-    with pytest.raises(UserError) as error:
-        Fitting(module, module.config.training, prepared(tiny, MORTALITY), tmp_path)
-    assert named in str(error.value)
 
 
 @pytest.mark.parametrize(
