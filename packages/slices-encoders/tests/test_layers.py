@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from slices.encoders.inputs import complete
 from slices.encoders.layers import (
+    Dropout,
     TimeEmbedding,
     TransformerBlock,
     attention_mask,
@@ -155,3 +156,50 @@ def test_a_step_has_the_mean_of_the_latest_tokens() -> None:
     both = tokens.embedding[0, :2].mean(0)
     wanted = torch.stack([torch.zeros(3), both, both, tokens.embedding[0, 3], torch.zeros(3)])
     torch.testing.assert_close(steps, wanted)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_drops_at_its_rate_at_every_place_of_a_draw(rate: float) -> None:
+    ones = torch.ones(4000, 4, 3)
+    out = Dropout(rate)(ones)
+    kept = out != 0
+    share = kept.float().view(-1, 4).mean(0)  # four numbers are drawn at once
+    torch.testing.assert_close(share, torch.full((4,), 1 - rate), atol=0.02, rtol=0)
+    together = torch.corrcoef(kept.float().view(-1, 4).T) - torch.eye(4)
+    assert together.abs().max() < 0.05
+    torch.testing.assert_close(out[kept], torch.full((int(kept.sum()),), 1 / (1 - rate)), rtol=2e-4, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 7), (0, 4)])
+def test_dropout_takes_any_shape_and_its_gradient_is_what_it_kept(shape: tuple[int, ...]) -> None:
+    x = torch.ones(shape, dtype=torch.float64, requires_grad=True)
+    out = Dropout(0.3)(x)
+    out.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, out.detach())
+
+
+def test_a_block_computes_the_rows_it_is_told_to() -> None:
+    block, tokens = TransformerBlock(8, 2, 16, dropout=0.0), torch.randn(4, 3, 8)
+    mask = attention_mask(torch.rand(4, 3) < 0.6, torch.arange(3.0).expand(4, 3), causal=False)
+    out, every = block(tokens, mask, torch.tensor([0, 2])), block(tokens, mask)
+    torch.testing.assert_close(out[[0, 2]], every[[0, 2]])
+    assert torch.equal(out[[1, 3]], tokens[[1, 3]])
+    torch.testing.assert_close(
+        block.attention(tokens, mask, torch.tensor([0])), block.attention(tokens, mask)
+    )
+
+
+def test_dropout_is_seeded_and_off_in_evaluation() -> None:
+    drop, x = Dropout(0.4), torch.randn(50, 3)
+    torch.manual_seed(3)
+    first = drop(x)
+    torch.manual_seed(3)
+    assert torch.equal(first, drop(x))
+    assert not torch.equal(first, drop(x))
+    assert torch.equal(drop.eval()(x), x)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 1e-9])
+def test_dropout_of_nothing_and_of_all(rate: float) -> None:
+    x = torch.randn(40)
+    assert torch.equal(Dropout(rate)(x), x * (rate != 1.0))

@@ -17,6 +17,7 @@ from .inputs import StayInputs, real_steps_first, step_features
 from .layers import (
     N_SUMMARIES,
     Bins,
+    Dropout,
     TimeEmbedding,
     TransformerBlocks,
     attention_mask,
@@ -72,7 +73,7 @@ class FlowsheetEncoder(SeparableEncoder):
         self.embed_variable = nn.Embedding(self.d_input, width)
         self.embed_column = _net(4 * self.d_input, width)
         self.embed_time = TimeEmbedding(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = TransformerBlocks(config)
         self.norm = nn.LayerNorm(width)
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
 from .inputs import StayInputs, latest_step, real_steps_first, take
+from .layers import Dropout
 from .tokens import Tokens, step_tokens
 
 HOURS = 24.0  # intervals are in days, so that their weights are of the order of one
@@ -59,7 +60,7 @@ class GRUDEncoder(TokenEncoder):
         self.of_input = nn.Linear(2 * d, 3 * h)  # W and V of update, reset and candidate, and their biases
         self.of_gates = nn.Linear(h, 2 * h, bias=False)  # U_z, U_r
         self.of_candidate = nn.Linear(h, h, bias=False)  # U
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def causal(self) -> bool:

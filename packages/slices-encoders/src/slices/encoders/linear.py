@@ -10,7 +10,7 @@ from torch import nn
 from .base import SeparableEncoder, register_encoder
 from .config import EncoderConfig, require
 from .inputs import StayInputs, step_features
-from .layers import TimeEmbedding
+from .layers import Dropout, TimeEmbedding
 from .tokens import Tokens, step_tokens
 
 
@@ -40,7 +40,7 @@ class LinearEncoder(SeparableEncoder):
         super().__init__(config)
         self.embed = nn.Linear(4 * self.d_input, config.d_model)
         self.embed_time = TimeEmbedding(config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def causal(self) -> bool:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
 from .inputs import StayInputs, clocked_features, hours_since_previous_step, real_steps_first, take
-from .layers import DilatedConv
+from .layers import DilatedConv, Dropout
 from .tokens import Tokens, step_tokens
 
 CHUNK = 64  # steps whose influence on each other is one matrix
@@ -125,7 +125,7 @@ class MambaBlock(nn.Module):
         self.through = nn.Parameter(torch.ones(n_heads))  # D of the paper
         self.out_norm = RMSNorm(inner)
         self.out = nn.Linear(inner, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, steps: Float[Tensor, "B T H"], hours: Float[Tensor, "B T"]) -> Float[Tensor, "B T H"]:
         """``hours``: since the step before."""

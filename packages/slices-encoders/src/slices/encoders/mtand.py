@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
 from .inputs import StayInputs, real_steps_first, take
+from .layers import Dropout
 from .tokens import STEP, Tokens, step_tokens
 
 HOURS = 24.0  # times are in days, so that they are of the order of one
@@ -69,7 +70,7 @@ class MTANDEncoder(TokenEncoder):
         self.interpolate = MultiTimeAttention(config.d_time, config.n_heads)
         self.mix = nn.Linear((config.n_heads + 1) * self.d_input, config.d_model)
         self.rnn = nn.GRU(config.d_model, config.d_model, num_layers=config.n_layers, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         if not self.tokens_are_steps:
             self.reference = nn.Parameter(torch.linspace(0.0, 1.0, config.n_reference))
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .base import TokenEncoder, register_encoder
 from .config import AttentionConfig, require
 from .inputs import StayInputs, real_steps_first, step_features
-from .layers import TimeEmbedding, TransformerBlocks
+from .layers import TimeEmbedding, TransformerBlocks, attention_mask, rows_to_compute
 from .tokens import Tokens
 
 
@@ -98,10 +98,11 @@ class PatchTransformerEncoder(TokenEncoder):
             tokens = tokens + self.embed_statics(self._statics(row))[:, None, None]
         tokens = tokens.flatten(0, 1)  # a series of its own for each stay and variable
         there = valid.flatten(0, 1)
-        seen = (there | ~there.any(1, keepdim=True))[:, None, None]
-        tokens = self.norm(self.blocks(tokens, seen)).unflatten(0, valid.shape[:2])
+        mask = attention_mask(there, time.flatten(0, 1), causal=False)
+        tokens = self.norm(self.blocks(tokens, mask, rows_to_compute(there.any(1))))
+        embedding = tokens.unflatten(0, valid.shape[:2])
         variable = torch.arange(self.d_input, device=stay.x.device)[:, None].expand(valid.shape)
-        places = Tokens(tokens.flatten(1, 2), valid.flatten(1), time.flatten(1), variable.flatten(1))
+        places = Tokens(*(field.flatten(1, 2) for field in (embedding, valid, time, variable)))
         return places.embedded(places.embedding)
 
     def _patches(self, steps: Shaped[Tensor, "B T C"]) -> Shaped[Tensor, "B C M P"]:

@@ -11,6 +11,7 @@ from torch import nn
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName
 from .inputs import StayInputs, clocked_features, real_steps_first, take
+from .layers import Dropout
 from .tokens import Tokens, step_tokens
 
 
@@ -41,7 +42,7 @@ class RNNEncoder(TokenEncoder):
             batch_first=True,
             dropout=config.dropout if config.n_layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def layer_patterns(self) -> tuple[tuple[str, ...], ...]:

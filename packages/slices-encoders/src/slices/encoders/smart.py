@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .base import TokenEncoder, register_encoder
 from .config import AttentionConfig, PoolingName
 from .inputs import StayInputs, real_steps_first
-from .layers import TimeEmbedding
+from .layers import Dropout, TimeEmbedding
 from .tokens import Tokens, joined, stay_token
 
 
@@ -113,7 +113,7 @@ class MARTBlock(nn.Module):
         self.feedforward = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, d_ff), nn.GELU(), nn.Linear(d_ff, width)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"], real: Bool[Tensor, "B S"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
 from .inputs import StayInputs, clocked_features, real_steps_first, take
-from .layers import DilatedConv
+from .layers import DilatedConv, Dropout
 from .tokens import Tokens, step_tokens
 
 
@@ -80,7 +80,7 @@ class TemporalBlock(nn.Module):
         self.first = DilatedConv(c_in, c_out, kernel, dilation, causal=True, weight_norm=True)
         self.second = DilatedConv(c_out, c_out, kernel, dilation, causal=True, weight_norm=True)
         self.skip = nn.Linear(c_in, c_out) if c_in != c_out else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, steps: Float[Tensor, "B T C"]) -> Float[Tensor, "B T H"]:
         inner = self.dropout(torch.relu(self.first(steps)))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
 from .inputs import StayInputs, clocked_features, real_steps_first, take
-from .layers import DilatedConv
+from .layers import DilatedConv, Dropout
 from .tokens import Tokens, step_tokens
 
 
@@ -58,7 +58,7 @@ class TS2VecEncoder(TokenEncoder):
             ConvBlock(widths[i], widths[i + 1], 2**i, final=i == config.n_layers)
             for i in range(config.n_layers + 1)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def layer_patterns(self) -> tuple[tuple[str, ...], ...]:

@@ -4,7 +4,8 @@ from .attention import TransformerBlock, TransformerBlocks, attention_mask
 from .bins import Bins, bins_of_span
 from .continuous import ContinuousEmbedding
 from .convolution import DilatedConv
-from .packing import Cells, observed_cells
+from .dropout import Dropout
+from .packing import Cells, observed_cells, rows_to_compute
 from .pooling import make_pooling
 from .summaries import N_SUMMARIES, summaries
 from .time_embedding import TimeEmbedding
@@ -15,6 +16,7 @@ __all__ = [
     "Cells",
     "ContinuousEmbedding",
     "DilatedConv",
+    "Dropout",
     "TimeEmbedding",
     "TransformerBlock",
     "TransformerBlocks",
@@ -22,5 +24,6 @@ __all__ = [
     "bins_of_span",
     "make_pooling",
     "observed_cells",
+    "rows_to_compute",
     "summaries",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..config import AttentionConfig
+from .dropout import Dropout
 
 
 def attention_mask(
@@ -51,12 +52,23 @@ class TransformerBlock(nn.Module):
         self.feedforward = nn.Sequential(
             nn.LayerNorm(d_model), nn.Linear(d_model, d_ff), nn.GELU(), nn.Linear(d_ff, d_model)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
-        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
+        self,
+        tokens: Float[Tensor, "B N H"],
+        mask: Bool[Tensor, "B 1 ..."] | None = None,
+        rows: Int[Tensor, "R"] | None = None,
     ) -> Float[Tensor, "B N H"]:
-        """``mask``: see ``attention_mask``; without one every token looks at all."""
+        """The same tokens, having looked at each other.
+
+        Args:
+            mask: see ``attention_mask``; without one every token looks at all.
+            rows: of the B, those to compute; the others stay as they are.
+        """
+        if rows is not None:
+            mask = None if mask is None else mask.index_select(0, rows)
+            return tokens.index_copy(0, rows, self.forward(tokens.index_select(0, rows), mask))
         tokens = tokens + self.dropout(self.attend(self.attention_norm(tokens), mask))
         added: Tensor = self.dropout(self.feedforward(tokens))
         return tokens + added
@@ -71,9 +83,12 @@ class TransformerBlock(nn.Module):
         return mixed
 
     def attention(
-        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
+        self,
+        tokens: Float[Tensor, "B N H"],
+        mask: Bool[Tensor, "B 1 ..."] | None = None,
+        rows: Int[Tensor, "R"] | None = None,
     ) -> Float[Tensor, "B J N N"]:
-        """The weights of its J heads, given what ``forward`` is given."""
+        """The weights of its J heads, given what ``forward`` is given; of all B."""
         q, k, _ = self._heads(self.attention_norm(tokens))
         score = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         score = score if mask is None else score.masked_fill(~mask, -torch.inf)
@@ -94,9 +109,12 @@ class TransformerBlocks(nn.ModuleList):
         )
 
     def forward(
-        self, tokens: Float[Tensor, "B N H"], mask: Bool[Tensor, "B 1 ..."] | None = None
+        self,
+        tokens: Float[Tensor, "B N H"],
+        mask: Bool[Tensor, "B 1 ..."] | None = None,
+        rows: Int[Tensor, "R"] | None = None,
     ) -> Float[Tensor, "B N H"]:
-        """``mask``: see ``attention_mask``; without one every token looks at all."""
+        """See ``TransformerBlock.forward``."""
         for block in self:
-            tokens = block(tokens, mask)
+            tokens = block(tokens, mask, rows)
         return tokens

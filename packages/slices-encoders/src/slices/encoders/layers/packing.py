@@ -43,11 +43,24 @@ def observed_cells(mask: Bool[Tensor, "B T D"], static: Bool[Tensor, "D"], limit
     return Cells(index // width, index % width, valid)
 
 
+def rows_to_compute(there: Bool[Tensor, "R"]) -> Int[Tensor, "N"] | None:
+    """The rows that are there; None, for all, where finding out would make a GPU stop, and in compiled code.
+
+    >>> rows_to_compute(torch.tensor([True, False, True])).tolist()
+    [0, 2]
+    """
+    return there.nonzero().squeeze(1) if _counting_is_cheap(there) else None
+
+
+def _counting_is_cheap(there: Tensor) -> bool:
+    return there.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def _bound(observed: Bool[Tensor, "B N"], limit: int | None) -> int:
     cells = observed.shape[1]
     if limit is not None:
         return min(limit, cells)
-    if torch.compiler.is_compiling() or observed.device.type != "cpu" or not observed.numel():
+    if not _counting_is_cheap(observed) or not observed.numel():
         return cells
     found = int(observed.sum(1).amax())
     return min(-(-max(found, 1) // BUCKET) * BUCKET, cells)
