@@ -278,7 +278,7 @@ class BareObservations(nn.Module):
 
 
 class BareGRUD(nn.Module):
-    """The recurrence of GRU-D on inputs that are there already."""
+    """The recurrence of GRU-D, on each variable's last value and the steps since then."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -289,9 +289,12 @@ class BareGRUD(nn.Module):
         self.h = h
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        kept = torch.exp(-torch.relu(self.rate * x.abs()))
-        inputs = self.inputs(torch.cat((torch.where(mask, x, kept * x), mask.float()), dim=-1))
-        fades = torch.exp(-torch.relu(self.forget(x.abs()))).unbind(1)
+        steps = torch.arange(x.shape[1], device=x.device)[:, None]
+        last = F.pad((steps * mask).cummax(1).values[:, :-1], (0, 0, 1, 0))
+        since, seen = (steps - last).float(), mask.float()
+        kept = torch.exp(-torch.relu(self.rate * since))
+        inputs = self.inputs(torch.cat((x + (1 - seen) * kept * x.gather(1, last), seen), dim=-1))
+        fades = torch.exp(-torch.relu(self.forget(since))).unbind(1)
         gates, candidates = inputs.split((2 * self.h, self.h), dim=-1)
         state = x.new_zeros(x.shape[0], self.h)
         for fade, gate, candidate in zip(fades, gates.unbind(1), candidates.unbind(1), strict=True):
