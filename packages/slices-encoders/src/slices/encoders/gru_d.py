@@ -90,11 +90,12 @@ class GRUDEncoder(TokenEncoder):
         inputs = self.of_input(torch.cat((imputed, seen), dim=-1))
         gates, candidates = inputs.split((2 * self.config.d_model, self.config.d_model), dim=-1)
         state = row.x.new_zeros(row.x.shape[0], self.config.d_model)
+        of_gates, of_candidate = self.of_gates.weight.t(), self.of_candidate.weight.t()
         states = []
         for fade, gate, candidate in zip(forget, gates.unbind(1), candidates.unbind(1), strict=True):
             faded = fade * state
-            update, reset = torch.sigmoid(gate + self.of_gates(faded)).chunk(2, dim=-1)
-            proposed = torch.tanh(candidate + self.of_candidate(reset * faded))
+            update, reset = torch.sigmoid(torch.addmm(gate, faded, of_gates)).chunk(2, dim=-1)
+            proposed = torch.tanh(torch.addmm(candidate, reset * faded, of_candidate))
             state = torch.lerp(faded, proposed, update)
             states.append(state)
         return torch.stack(states, dim=1)
