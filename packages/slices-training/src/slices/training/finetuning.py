@@ -390,8 +390,8 @@ class FineTuneModule(L.LightningModule):
 
 
 def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:
-    """The encoder section with what its data says of it; the default transformer where there is none."""
-    named = config.encoder or NamedEncoder.parse({"name": "transformer"})
+    """The encoder section with what its data says of it; the default one where there is none."""
+    named = config.encoder or NamedEncoder.parse({"name": "flowsheet"})
     if config.task.keeps_steps:
         named = NamedEncoder(name=named.name, config=dataclasses.replace(named.config, pooling="none"))
     return shaped(named, config.data)

@@ -45,7 +45,7 @@ class BenchmarkConfig:
     data: DataConfig
     task: TaskConfig
     folder: str = "outputs/benchmark"
-    encoders: tuple[str, ...] = ("transformer",)
+    encoders: tuple[str, ...] = ("flowsheet",)
     objectives: tuple[str, ...] = (NONE, "mae")
     adaptations: tuple[str, ...] = ("probe", "finetune")
     baselines: tuple[Literal["logistic_regression", "lightgbm"], ...] = ()
