@@ -193,7 +193,7 @@ def test_the_checkpoints_columns_and_scale_are_used_whatever_the_data_module_had
 def test_another_pooling_starts_fresh_and_is_named(
     pretrained: dict[str, Path], finetune_config: DictConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = choose(finetune_config, encoder="transformer")
+    config = choose(finetune_config, encoder="flowsheet")
     config.encoder = {"d_model": 16, "pooling": "attention"}
     with caplog.at_level("INFO", logger="slices"):
         module = FineTuneModule(config, checkpoint_path=pretrained["checkpoint_path"])
@@ -206,8 +206,8 @@ def test_another_pooling_starts_fresh_and_is_named(
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
-        ({"name": "gru", "d_model": 16}, "name: 'transformer' in the file, 'gru' asked for"),
-        ({"name": "transformer", "d_model": 32}, "d_model: 16 in the file, 32 asked for"),
+        ({"name": "gru", "d_model": 16}, "name: 'flowsheet' in the file, 'gru' asked for"),
+        ({"name": "flowsheet", "d_model": 32}, "d_model: 16 in the file, 32 asked for"),
     ],
 )
 def test_a_checkpoint_of_another_encoder_is_refused(

@@ -54,7 +54,7 @@ def test_a_config_that_was_only_loaded_is_composed(monkeypatch: pytest.MonkeyPat
     config.ssl = {"mask_ratio": 0.25}
     module = SSLPretrainModule(config)  # type: ignore[arg-type]
     assert module.config.ssl.mask_ratio == 0.25  # type: ignore[attr-defined]
-    assert module.config.encoder.name == "transformer"
+    assert module.config.encoder.name == "flowsheet"
     assert module.config.encoder.config.d_input >= 35  # type: ignore[operator]
 
 
