@@ -238,6 +238,12 @@ def _arguments(part: nn.Module) -> tuple[int, ...]:
     return (part.in_features, part.out_features) if isinstance(part, nn.Linear) else part.normalized_shape  # type: ignore[return-value]
 
 
+def waves(n_steps: int, device: torch.device) -> Tensor:
+    steps, rates = torch.arange(n_steps, device=device), torch.logspace(0, -3, 16, device=device)
+    angle = steps[:, None] * rates
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
 class BareSteps(nn.Module):
     """A transformer over steps: four numbers a variable, and the hour."""
 
@@ -249,11 +255,74 @@ class BareSteps(nn.Module):
         self.blocks = BareTransformer(size)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        steps, rates = torch.arange(x.shape[1], device=x.device), torch.logspace(0, -3, 16, device=x.device)
-        angle = steps[:, None] * rates
-        hour = self.embed_time(torch.cat((angle.sin(), angle.cos()), dim=-1))
+        hour = self.embed_time(waves(x.shape[1], x.device))
         out: Tensor = self.blocks(self.embed(torch.cat((x, mask.float(), x, x), dim=-1)) + hour)
         return out
+
+
+class BareFlowsheet(nn.Module):
+    """A transformer over variables and bins: a few numbers of each, and the bin's hour."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        h, self.n_bins = size.d_model, 12
+        self.of_row = nn.Sequential(nn.Linear(3 * self.n_bins + 9, h), nn.GELU(), nn.Linear(h, h))
+        self.of_column = nn.Sequential(nn.Linear(4 * D, h), nn.GELU(), nn.Linear(h, h))
+        self.of_variable, self.of_hour = nn.Parameter(torch.randn(D, h)), nn.Linear(32, h)
+        self.blocks = BareTransformer(size)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        bins, seen = (cells.unflatten(1, (self.n_bins, -1)) for cells in (x, mask))
+        value, there, count = bins.amax(2), seen.any(2).float(), torch.log1p(seen.sum(2))
+        n, ever = mask.sum(1).clamp(min=1), mask.any(1).float()
+        mean, least, greatest = x.sum(1) / n, x.amin(1), x.amax(1)
+        spread = (((x - mean[:, None]) * mask).square().sum(1) / n).sqrt()
+        summary = (mean, spread, least, greatest, x[:, 0], x[:, -1], ever, torch.log1p(n), ever)
+        rows = torch.cat((value.mT, there.mT, count.mT, torch.stack(summary, dim=-1)), dim=-1)
+        columns = torch.cat((value, there, count, value), dim=-1)
+        hour = self.of_hour(waves(self.n_bins, x.device))
+        tokens = (self.of_row(rows) + self.of_variable, self.of_column(columns) + hour)
+        out: Tensor = self.blocks(F.dropout(torch.cat(tokens, dim=1), 0.1))
+        return out
+
+
+class BareGRU(nn.Module):
+    """A recurrent net over steps: four numbers a variable, and two of the clock."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4 * D + 2, size.d_model, batch_first=True)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        states, _ = self.rnn(torch.cat((x, mask.float(), x, x, x[..., :2]), dim=-1))
+        return F.dropout(states[:, -1], 0.1)
+
+
+class BareTCN(nn.Module):
+    """Dilated convolutions over steps, two a block, their weights normalised."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        h, kernel, n_blocks = size.d_model, 3, 4
+        widths = [4 * D + 2] + [h] * n_blocks
+        self.pads = [(kernel - 1) * 2**i for i in range(n_blocks)]
+        normed = nn.utils.parametrizations.weight_norm
+        self.first, self.second = (
+            nn.ModuleList(
+                normed(nn.Conv1d(h if second else widths[i], h, kernel, dilation=2**i))
+                for i in range(n_blocks)
+            )
+            for second in (False, True)
+        )
+        self.skip = nn.Conv1d(widths[0], h, 1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        steps = torch.cat((x, mask.float(), x, x, x[..., :2]), dim=-1).mT
+        for i, (pad, first, second) in enumerate(zip(self.pads, self.first, self.second, strict=True)):
+            inner = F.dropout(torch.relu(first(F.pad(steps, (pad, 0)))), 0.1)
+            inner = F.dropout(torch.relu(second(F.pad(inner, (pad, 0)))), 0.1)
+            steps = torch.relu(inner + (steps if i else self.skip(steps)))
+        return steps[..., -1]
 
 
 class BareObservations(nn.Module):
@@ -354,8 +423,11 @@ class BareSMART(nn.Module):
 
 
 BARE: dict[str, Callable[[Size], nn.Module]] = {
+    "flowsheet": BareFlowsheet,
     "transformer": BareSteps,
+    "gru": BareGRU,
     "gru_d": BareGRUD,
+    "tcn": BareTCN,
     "observation_transformer": BareObservations,
     "smart": BareSMART,
 }
