@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .base import TokenEncoder, register_encoder
 from .config import EncoderConfig, PoolingName, require
-from .inputs import StayInputs, latest_step, real_steps_first, take
+from .inputs import StayInputs, hours_since, latest_step, real_steps_first, take
 from .layers import Dropout
 from .tokens import Tokens, step_tokens
 
@@ -108,6 +108,5 @@ def latest_and_interval(row: StayInputs) -> tuple[Float[Tensor, "B T D"], Float[
     before: its own value stands there, which only matters where it was observed, and then is not asked for.
     """
     before = F.pad(latest_step(row.mask)[:, :-1], (0, 0, 1, 0))  # 0 also where there is none: x is 0 there
-    times = row.times.unsqueeze(-1).expand(row.x.shape)
-    interval = (times - times.gather(1, before)) / HOURS
+    interval = hours_since(before, row.times) / HOURS
     return row.x.gather(1, before), interval.clamp(min=0).to(row.x.dtype)  # at padding times are 0

@@ -126,6 +126,11 @@ def latest_step(seen: Bool[Tensor, "B T D"]) -> Int[Tensor, "B T D"]:
     return (steps * seen).cummax(1).values
 
 
+def hours_since(step: Int[Tensor, "B T D"], times: Float[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    """From the given steps to each step."""
+    return times.unsqueeze(-1) - times.gather(1, step.flatten(1)).view(step.shape)
+
+
 def step_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
     """What is known of every variable at each step, from that step and those before; F = 4 D.
 
@@ -136,8 +141,7 @@ def step_features(stay: StayInputs) -> Float[Tensor, "B T F"]:
     first = stay.padding_mask & (stay.padding_mask.cumsum(1) == 1)
     seen = stay.mask | first.unsqueeze(-1)
     latest = latest_step(seen)
-    times = stay.times.unsqueeze(-1).expand(stay.x.shape)
-    age = log_days(times - times.gather(1, latest)).to(stay.x.dtype)
+    age = log_days(hours_since(latest, stay.times)).to(stay.x.dtype)
     presence = stay.mask.to(stay.x.dtype)
     return torch.cat((stay.x.gather(1, latest), presence, torch.log1p(stay.counts), age), dim=-1)
 

@@ -33,7 +33,7 @@ def summaries(stay: StayInputs) -> Float[Tensor, "B D S"]:
     first = seen.byte().argmax(1, keepdim=True)
     last = x.shape[1] - 1 - seen.flip(1).byte().argmax(1, keepdim=True)
     end = torch.where(stay.padding_mask, stay.times, 0.0).amax(1, keepdim=True)
-    since = end - stay.times.unsqueeze(-1).expand(x.shape).gather(1, last).squeeze(1)
+    since = end - stay.times.gather(1, last.squeeze(1))
     of_values = (least, greatest, x.gather(1, first).squeeze(1), x.gather(1, last).squeeze(1))
     numbers = (
         mean,
