@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .base import TokenEncoder, register_encoder
 from .config import AttentionConfig, PoolingName
 from .inputs import StayInputs, real_steps_first
-from .layers import Dropout, TimeEmbedding
+from .layers import Dropout, TimeEmbedding, in_heads
 from .tokens import Tokens, joined, stay_token
 
 
@@ -158,10 +158,9 @@ class MARTBlock(nn.Module):
         variables = self._variable_weights(self.variable_norm(tokens), observed)
         return {"time": over_time, "variables": variables}
 
-    def _time_heads(self, tokens: Float[Tensor, "B D S H"]) -> Float[Tensor, "3 BD J S h"]:
-        """Each variable of each stay as a series of its own: the fused kernels take four axes."""
-        heads: Tensor = self.time_qkv(tokens.flatten(0, 1)).unflatten(-1, (3, self.n_heads, -1))
-        return heads.permute(2, 0, 3, 1, 4)
+    def _time_heads(self, tokens: Float[Tensor, "B D S H"]) -> tuple[Tensor, Tensor, Tensor]:
+        """``(BD, J, S, h)``, each variable of each stay a series: the fused kernels take four axes."""
+        return in_heads(self.time_qkv(tokens.flatten(0, 1)), self.n_heads)
 
     def _variable_weights(
         self, tokens: Float[Tensor, "B D S H"], observed: Bool[Tensor, "B D S"]

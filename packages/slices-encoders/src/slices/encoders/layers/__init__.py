@@ -1,6 +1,6 @@
 """Building blocks that architectures share."""
 
-from .attention import TransformerBlock, TransformerBlocks, attention_mask
+from .attention import TransformerBlock, TransformerBlocks, attention_mask, in_heads
 from .bins import Bins, bins_of_span
 from .continuous import ContinuousEmbedding
 from .convolution import DilatedConv
@@ -22,6 +22,7 @@ __all__ = [
     "TransformerBlocks",
     "attention_mask",
     "bins_of_span",
+    "in_heads",
     "make_pooling",
     "observed_cells",
     "rows_to_compute",

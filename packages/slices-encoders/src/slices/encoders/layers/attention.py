@@ -29,6 +29,12 @@ def attention_mask(
     return ((earlier & valid.unsqueeze(1)) | itself).unsqueeze(1)
 
 
+def in_heads(qkv: Float[Tensor, "B N H3"], n_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, ``(B, J, N, h)`` each for J heads, of all three side by side."""
+    q, k, v = (torch.unflatten(part, -1, (n_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+    return q, k, v
+
+
 class TransformerBlock(nn.Module):
     """Self-attention and a feed-forward net, each normalised before and added to what came in.
 
@@ -94,9 +100,8 @@ class TransformerBlock(nn.Module):
         score = score if mask is None else score.masked_fill(~mask, -torch.inf)
         return torch.softmax(score, dim=-1)
 
-    def _heads(self, tokens: Float[Tensor, "B N H"]) -> Float[Tensor, "3 B J N h"]:
-        heads: Tensor = self.qkv(tokens).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        return heads
+    def _heads(self, tokens: Float[Tensor, "B N H"]) -> tuple[Tensor, Tensor, Tensor]:
+        return in_heads(self.qkv(tokens), self.n_heads)
 
 
 class TransformerBlocks(nn.ModuleList):
