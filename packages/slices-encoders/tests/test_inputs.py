@@ -73,6 +73,7 @@ def test_statics_are_spread_from_the_first_real_step() -> None:
         ({"times": torch.ones(3)}, r"times must have shape \(2, 3\)"),
         ({"counts": torch.ones(2, 3, 5)}, r"counts must have shape \(2, 3, 4\)"),
         ({"x": torch.ones(3, 4)}, r"x must be \(B, T, D\)"),
+        ({"x": torch.ones(2, 0, 4)}, r"x has no steps: a stay without any is one step"),
     ],
 )
 def test_what_does_not_fit_is_refused(wrong: dict[str, Tensor], message: str) -> None:

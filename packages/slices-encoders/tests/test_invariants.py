@@ -162,6 +162,11 @@ def test_stays_do_not_know_of_each_other(encoder: BaseEncoder, stays: Stays) -> 
         same(out[i : i + 1], encoder(**{name: tensor[i : i + 1] for name, tensor in stays.items()}))
 
 
+def test_no_stays_have_no_embeddings(encoder: BaseEncoder, stays: Stays) -> None:
+    shape = encoder(**stays).shape
+    assert encoder(**{name: tensor[:0] for name, tensor in stays.items()}).shape == (0, *shape[1:])
+
+
 @pytest.mark.parametrize("kind", ["no step", "no observation", "one observation"])
 def test_almost_empty_stays_are_finite(encoder: BaseEncoder, stays: Stays, kind: str) -> None:
     stays["mask"][0] = False

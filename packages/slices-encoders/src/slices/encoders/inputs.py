@@ -38,7 +38,7 @@ def complete(
     Everything is observed and real by default, times are 0 .. T-1 hours, counts the mask.
 
     Raises:
-        ValueError: shapes that do not fit together, or a mask that is not boolean.
+        ValueError: shapes that do not fit together, no steps, or a mask that is not boolean.
 
     >>> stay = complete(torch.ones(1, 2, 1), mask=torch.tensor([[[True], [False]]]))
     >>> stay.x.flatten().tolist(), stay.times.tolist()
@@ -61,6 +61,8 @@ def _check(
 ) -> None:
     if x.ndim != 3:
         raise ValueError(f"x must be (B, T, D), got shape {tuple(x.shape)}")
+    if x.shape[1] == 0:
+        raise ValueError("x has no steps: a stay without any is one step that padding_mask calls padding")
     cells, steps = x.shape, x.shape[:2]
     named = {
         "mask": (mask, cells),

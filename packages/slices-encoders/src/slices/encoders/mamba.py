@@ -133,7 +133,7 @@ class MambaBlock(nn.Module):
         mixed = F.silu(self.conv(mixed))
         with torch.autocast(steps.device.type, enabled=False):  # sums over steps want all digits
             inputs, write, read = torch.split(mixed.float(), [self.inner, self.d_state, self.d_state], dim=-1)
-            inputs = inputs.reshape(*inputs.shape[:-1], -1, self.d_head)
+            inputs = torch.unflatten(inputs, -1, (-1, self.d_head))
             size = F.softplus(step.float() + self.step_bias.float())
             fade = -self.log_rate.float().exp() * size * hours.unsqueeze(-1)
             seen = state_space(inputs * size.unsqueeze(-1), fade, write, read)
@@ -157,7 +157,7 @@ def state_space(
     n_steps = inputs.shape[1]
     lacking = -n_steps % chunk
     padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, lacking)) for t in (inputs, fade, write, read))
-    inputs, fade, write, read = (t.reshape(t.shape[0], -1, chunk, *t.shape[2:]) for t in padded)  # B, C, Q
+    inputs, fade, write, read = (torch.unflatten(t, 1, (-1, chunk)) for t in padded)  # B, C, Q
     total = fade.cumsum(2).permute(0, 3, 1, 2)  # (B, R, C, Q)
     similar = read @ write.transpose(-1, -2)  # (B, C, Q, Q)
     within = _later(total) * similar.unsqueeze(1)

@@ -153,7 +153,7 @@ class MultiTimeAttention(nn.Module):
         return torch.exp(score.clamp(min=-FARTHEST)) * row.padding_mask[:, None, None]
 
     def _heads(self, embedding: Float[Tensor, "B N E"]) -> Float[Tensor, "B J N e"]:
-        return embedding.reshape(*embedding.shape[:2], self.n_heads, -1).transpose(1, 2)
+        return torch.unflatten(embedding, -1, (self.n_heads, -1)).transpose(1, 2)
 
 
 class PeriodicTime(nn.Module):

@@ -110,7 +110,7 @@ class PatchTransformerEncoder(TokenEncoder):
         size = self.config.patch
         lacking = -steps.shape[1] % size
         padded = F.pad(steps.transpose(1, 2), (0, lacking))
-        return padded.reshape(*padded.shape[:2], -1, size)
+        return torch.unflatten(padded, -1, (-1, size))
 
     def _statics(self, row: StayInputs) -> Float[Tensor, "B S"]:
         """Values and presence at the first real step."""
