@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,6 +16,7 @@ import torch
 
 from cli import CommandLine
 from inline import Inline
+from processes import children, is_running, wait_until
 from slices.training import StayDataModule
 from slices.training.benchmark import work
 from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, overrides_for, units
@@ -71,7 +74,7 @@ def test_a_league_from_the_command_line_and_again(
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "league" / "cells").iterdir()}
     victim = sorted(kept)[0]
     victim.unlink()
-    monkeypatch.setattr("slices.training.apps.benchmark.ProcessPoolExecutor", Inline)  # quicker
+    monkeypatch.setattr("slices.training.workers.ProcessPoolExecutor", Inline)  # quicker
     monkeypatch.setattr("torch.set_num_threads", lambda n: None)
     assert cli("benchmark", *arguments).status == 0
     again = {path: path.stat().st_mtime_ns for path in (tmp_path / "league" / "cells").iterdir()}
@@ -80,6 +83,34 @@ def test_a_league_from_the_command_line_and_again(
 
     other = cli("benchmark", *arguments, "+pretrain.all.optimizer.lr=0.1")
     assert other.status == 2 and "another recipe" in other.err and "pretrain.all.optimizer.lr" in other.err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="children are found in /proc")
+def test_killed_it_leaves_no_process(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "slices.training.apps.benchmark", *arguments]
+    endless = "+pretrain.all.training.max_epochs=100000"
+    killed = subprocess.Popen([*command[:-2], endless, command[-1]], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(children(killed.pid)) >= 3)  # two that work, one that watches what they share
+    started = children(killed.pid)
+    killed.kill()  # SIGKILL: it cannot tidy up
+    killed.wait()
+    wait_until(lambda: not any(map(is_running, started)), seconds=20)
+
+
+def test_a_unit_that_fails_ends_the_others(
+    cli: CommandLine, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a unit that fails")
+
+    ended = []
+    monkeypatch.setattr("slices.training.workers.ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(Inline, "shutdown", lambda self, **kwargs: ended.append(kwargs))
+    monkeypatch.setattr(work, "do_unit", fail)
+    with pytest.raises(ValueError, match="a unit that fails"):
+        cli("benchmark", *arguments)
+    assert ended == [{"cancel_futures": True}]
 
 
 def test_rows_are_paired_and_draws_are_nested(cli: CommandLine, arguments: list[str], tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_every_option_has_an_effect(
     use_objectives()
     with pytest.MonkeyPatch.context() as patch:
         use_schedules(patch)
-    monkeypatch.setattr("slices.training.apps.benchmark.ProcessPoolExecutor", Inline)
+    monkeypatch.setattr("slices.training.workers.ProcessPoolExecutor", Inline)
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)  # the worker is this process
     data = [word for word in on_tiny if not word.startswith("training.")]
     folds = ["data.splits.n_folds=3"]

@@ -16,6 +16,8 @@ class Inline:
 
     def __exit__(self, *args: Any) -> None: ...
 
+    def shutdown(self, **kwargs: Any) -> None: ...
+
     def submit(self, function: Any, *args: Any) -> Future[Any]:
         done: Future[Any] = Future()
         done.set_result(function(*args))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from processes import is_running, wait_until
 from slices.training.data import prepare_dataset
 from slices.training.data.store import ARRAYS
 from slow_source import PARTS, SlowConfig, SlowSource, reads
@@ -22,22 +21,6 @@ def prepare_elsewhere(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
     command = "from slow_source import main; import sys; main(*sys.argv[1:])"
     arguments = (str(folder / "d"), str(folder / "log"), str(seconds))
     return subprocess.Popen([sys.executable, "-c", command, *arguments], env=environment)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")  # one that ended may wait for somebody to take notice
-    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 @pytest.mark.slow
@@ -68,7 +51,7 @@ def test_killed_in_the_middle_it_goes_on_and_leaves_no_process(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_part_that_fails_is_named_and_ends_the_others(tmp_path: Path, jobs: int) -> None:
-    config = SlowConfig(log=str(tmp_path / "log"), seconds=0.1, broken="number 1")
+    config = SlowConfig(log=str(tmp_path / "log"), seconds=0.4, broken="number 1")
     with pytest.raises(ValueError, match="a value that cannot be") as raised:
         prepare_dataset(SlowSource(config), tmp_path / "d", jobs=jobs)
     assert raised.value.__notes__ == ["(in part number 1 of the source)"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ def benchmark(config: DictConfig) -> float:
     from slices.training.benchmark.table import best_score, league, write_league
     from slices.training.benchmark.work import do_unit
     from slices.training.data.prepare import prepare_dataset
+    from slices.training.workers import workers
 
     cost = Cost()
     with checking_what_was_asked():
@@ -42,8 +42,7 @@ def benchmark(config: DictConfig) -> float:
     todo = list(units(parsed))
     threads = max(1, cores() // parsed.jobs)
     log.info("%d units of work, %d at a time with %d threads each", len(todo), parsed.jobs, threads)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(parsed.jobs, mp_context=spawn) as pool:
+    with workers(parsed.jobs) as pool:
         running = [pool.submit(do_unit, parsed, unit, threads) for unit in todo]
         for done, future in enumerate(as_completed(running), start=1):
             log.info("%d/%d  %s", done, len(todo), future.result().key)

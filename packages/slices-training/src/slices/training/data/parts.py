@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,17 +96,6 @@ def write_part(source: Source, part: Part, stamp: Stamp, folder: Path) -> Writte
     shutil.rmtree(place, ignore_errors=True)  # of an earlier state of its files
     os.rename(folder, place)
     return WrittenPart(place, tally.rules)
-
-
-def end_with(parent: int) -> None:
-    """Ends this process when its parent ends, however that is: nobody would take what it writes."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def refuse_repeated(stays: pl.DataFrame, source: Source) -> None:

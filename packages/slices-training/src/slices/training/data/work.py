@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from slices.training.data.parts import Stamp, WrittenPart, end_with, find_part, stamp_of, write_part
+from slices.training.data.parts import Stamp, WrittenPart, find_part, stamp_of, write_part
 from slices.training.data.sources.base import Part, Source
 from slices.training.data.store import DatasetError
+from slices.training.workers import workers
 
 log = logging.getLogger(__name__)
 
@@ -78,16 +77,9 @@ def _write_all(source: Source, work: Sequence[Job], jobs: int) -> Iterator[tuple
                 written = write_part(source, *job)
             yield job.part, written
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(jobs, len(work)), mp_context=spawn, initializer=end_with, initargs=(os.getpid(),)
-    ) as pool:
+    with workers(min(jobs, len(work))) as pool:
         running = {pool.submit(write_part, source, *job): job for job in work}
-        try:
-            for future in as_completed(running):
-                with _naming(running[future], work):
-                    written = future.result()
-                yield running[future].part, written
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for future in as_completed(running):
+            with _naming(running[future], work):
+                written = future.result()
+            yield running[future].part, written
