@@ -143,7 +143,7 @@ def test_fine_tuning_resumes_with_a_fresh_pooling_that_is_still_trained(
 ) -> None:
     """Of a frozen encoder, what the checkpoint did not hold is trained, in a resumed run too."""
     assert cli("pretrain", *on_tiny, *NARROW[:2]).status == 0
-    probe = [*on_tiny, "encoder=transformer", *NARROW[:2], "encoder.pooling=attention"]
+    probe = [*on_tiny, "encoder=flowsheet", *NARROW[:2], "encoder.pooling=attention"]
     probe += ["training.patience=null", "training.batch_size=16"]
     assert cli("finetune", *probe, "training.max_epochs=3", "hydra.run.dir=whole").status == 0
     assert cli("finetune", *probe, "training.max_epochs=2", "hydra.run.dir=cut").status == 0
