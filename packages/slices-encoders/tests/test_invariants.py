@@ -88,7 +88,7 @@ def any_stays(draw: st.DrawFn, d: int = D) -> Stays:
         "x": draw(st.sampled_from([0.1, 1.0, 5.0])) * torch.randn(b, t, d, generator=g) * mask,
         "mask": mask,
         "padding_mask": real,
-        "times": gap.cumsum(1) * real,
+        "times": (gap.cumsum(1) + draw(st.sampled_from([0.0, -2000.0]))) * real,  # or before admission
         "counts": torch.randint(1, 5, (b, t, d), generator=g) * mask.float(),
     }
 

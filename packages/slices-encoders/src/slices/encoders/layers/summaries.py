@@ -32,7 +32,9 @@ def summaries(stay: StayInputs) -> Float[Tensor, "B D S"]:
     least, greatest = torch.where(seen, x, torch.inf).amin(1), torch.where(seen, x, -torch.inf).amax(1)
     first = seen.byte().argmax(1, keepdim=True)
     last = x.shape[1] - 1 - seen.flip(1).byte().argmax(1, keepdim=True)
-    end = torch.where(stay.padding_mask, stay.times, 0.0).amax(1, keepdim=True)
+    end = torch.where(stay.padding_mask, stay.times, -torch.inf).amax(
+        1, keepdim=True
+    )  # times may be negative
     since = end - stay.times.gather(1, last.squeeze(1))
     of_values = (least, greatest, x.gather(1, first).squeeze(1), x.gather(1, last).squeeze(1))
     numbers = (
@@ -41,6 +43,6 @@ def summaries(stay: StayInputs) -> Float[Tensor, "B D S"]:
         *(torch.where(ever, value, 0.0) for value in of_values),
         ever.float(),
         torch.log1p(stay.counts.float().sum(1)),
-        torch.where(ever, log_days(since), 0.0),
+        log_days(torch.where(ever, since, 0.0)),
     )
     return torch.stack(numbers, dim=-1).to(stay.x.dtype)
