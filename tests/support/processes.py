@@ -20,17 +20,14 @@ def is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return not (Path("/proc").exists() and _state(pid) in "Z")  # one that ended may wait to be noticed
+    gone = (["Z"], [])  # one that ended may wait to be noticed
+    return not Path("/proc").exists() or _stat(pid)[:1] not in gone
 
 
 def children(pid: int) -> set[int]:
     """Processes that this one started and that run; needs ``/proc``."""
     others = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
     return {other for other in others if _stat(other)[1:2] == [str(pid)] and is_running(other)}
-
-
-def _state(pid: int) -> str:
-    return "".join(_stat(pid)[:1])
 
 
 def _stat(pid: int) -> list[str]:
