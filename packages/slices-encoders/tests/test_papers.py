@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slices.encoders import build_encoder
-from slices.encoders.inputs import StayInputs, clocked_features, complete, step_features
+from slices.encoders.inputs import StayInputs, clocked_features, complete, log_days, step_features
 from slices.encoders.layers import TransformerBlock
 from slices.encoders.mamba import state_space
 
@@ -209,7 +209,9 @@ def test_patch_transformer(stay: StayInputs) -> None:
         for start in range(0, T, 4):
             if not stay.mask[0, start : start + 4, d].any():
                 continue
-            steps = F.pad(features[start : start + 4, :, d], (0, 0, 0, max(0, start + 4 - T)))
+            since = log_days(stay.times[0, start : start + 4] - stay.times[0, start])
+            steps = torch.cat((features[start : start + 4, :, d], since[:, None]), dim=1)
+            steps = F.pad(steps, (0, 0, 0, max(0, start + 4 - T)))
             token = encoder.embed(steps.T.flatten()) + encoder.embed_variable.weight[d]
             tokens.append(token + encoder.embed_time(stay.times[0, start]))
         row = torch.stack(tokens)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from .base import TokenEncoder, register_encoder
 from .config import AttentionConfig, require
-from .inputs import StayInputs, real_steps_first, step_features
+from .inputs import StayInputs, log_days, real_steps_first, step_features
 from .layers import TimeEmbedding, TransformerBlocks, attention_mask, rows_to_compute
 from .tokens import Tokens
 
@@ -41,11 +41,13 @@ class PatchTransformerEncoder(TokenEncoder):
     """PatchTST (Nie et al., "A time series is worth 64 words", 2023), for series full of gaps.
 
     The steps of each variable are cut into patches, mapped to tokens, and go through one transformer that
-    attends within a variable, not across (section 3.1). Departures: of each step a patch holds the latest
-    value, whether that was observed, the count and its age; tokens where a variable was not observed in the
-    whole patch are left out; a token is placed by its time and told its variable, since embeddings of all
-    variables are pooled, where the paper reads each apart; statics are added to every token; values keep
-    their level, which the paper takes away.
+    attends within a variable, not across (section 3.1). Departures: patches do not overlap; the blocks are
+    pre-norm with layer normalisation, where the paper's have batch normalisation; of each step a patch holds
+    the latest value, whether that was observed, the count, its age and the time since the patch began; tokens
+    where a variable was not observed in the whole patch are left out, and on a CPU the cost follows the
+    series that have anything observed; a token is placed by its time and told its variable, since embeddings
+    of all variables are pooled, where the paper reads each apart; statics are added to every token; values
+    keep their level, which the paper takes away.
 
     >>> encoder = PatchTransformerEncoder(PatchTransformerConfig(d_input=5, d_model=16))
     >>> encoder(torch.randn(2, 7, 5)).shape
@@ -58,7 +60,7 @@ class PatchTransformerEncoder(TokenEncoder):
     def __init__(self, config: PatchTransformerConfig) -> None:
         super().__init__(config)
         width = config.d_model
-        self.embed = nn.Linear(4 * config.patch, width)
+        self.embed = nn.Linear(5 * config.patch, width)
         self.embed_time = TimeEmbedding(width)
         self.embed_variable = nn.Embedding(self.d_input, width)
         self.statics: Tensor
@@ -90,9 +92,12 @@ class PatchTransformerEncoder(TokenEncoder):
         """One token a variable and patch, N = D M; of the time at which the patch begins."""
         row, _ = real_steps_first(stay)
         valid = self._patches(row.mask).any(-1)  # (B, D, M)
-        time = self._patches(row.times.unsqueeze(-1))[..., 0].expand(valid.shape)
+        times, real = self._patches(row.times.unsqueeze(-1)), self._patches(row.padding_mask.unsqueeze(-1))
+        time = times[..., 0].expand(valid.shape)
+        since = torch.where(real, log_days(times - times[..., :1]), 0.0).to(row.x.dtype)
         features = step_features(row) * row.padding_mask.unsqueeze(-1)
-        patches = torch.cat([self._patches(kind) for kind in features.chunk(4, dim=-1)], dim=-1)
+        kinds = [self._patches(kind) for kind in features.chunk(4, dim=-1)]
+        patches = torch.cat([*kinds, since.expand(kinds[0].shape)], dim=-1)
         tokens = self.embed(patches) + self.embed_time(time) + self.embed_variable.weight.unsqueeze(1)
         if self.embed_statics is not None:
             tokens = tokens + self.embed_statics(self._statics(row))[:, None, None]

@@ -39,7 +39,8 @@ class SMARTEncoder(TokenEncoder):
     before its steps. A block attends over time within a variable, more to what was observed (eq. 4), then
     over variables by their observed keys (eq. 5). With pooling "cls" the summaries of all variables together
     are mapped to one embedding; other poolings take the observed cells. Departures: tokens are placed by the
-    hour and not by a count of steps; that map belongs to the paper's head. Cost follows T x D.
+    hour and not by a count of steps; they are normalised once more at the end; that map belongs to the
+    paper's head. Cost follows T x D.
 
     >>> encoder = SMARTEncoder(SMARTConfig(d_input=5, d_model=16))
     >>> encoder(torch.randn(2, 7, 5), torch.rand(2, 7, 5) < 0.3).shape
