@@ -57,6 +57,8 @@ def test_what_cannot_be_attributed_is_said() -> None:
     encoder = build_encoder("linear", {"d_input": 3, "d_model": 4})
     with pytest.raises(ValueError, match="train mode"):
         integrated_gradients(lambda h: h[:, 0], encoder, torch.randn(2, 4, 3))
+    with pytest.raises(ValueError, match="n_steps must be at least 1, got 0"):
+        integrated_gradients(lambda h: h[:, 0], encoder.eval(), torch.randn(2, 4, 3), n_steps=0)
     with pytest.raises(ValueError, match="one number a stay"):
         integrated_gradients(lambda h: h, encoder.eval(), torch.randn(2, 4, 3))
 

@@ -64,6 +64,12 @@ def test_a_dataclass_and_a_mapping_build_the_same(name: str) -> None:
         ),
         ("gru", {"static_columns": [-1]}, ValueError, "static_columns must be in"),
         ("gru", {"static_columns": [1, 1]}, ValueError, "static_columns must not repeat"),
+        (
+            "duett",
+            {"d_input": 2, "static_columns": [0, 1]},
+            ValueError,
+            "needs a variable that is not static",
+        ),
         ("linear", {"n_layers": 2}, ValueError, "n_layers of the linear encoder must be 1, got 2"),
         ("transformer", {"n_heads": 3}, ValueError, "d_model must be a multiple of n_heads"),
         ("transformer", {"n_heads": 0}, ValueError, "n_heads must be at least 1"),

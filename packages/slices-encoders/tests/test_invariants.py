@@ -162,6 +162,15 @@ def test_stays_do_not_know_of_each_other(encoder: BaseEncoder, stays: Stays) -> 
         same(out[i : i + 1], encoder(**{name: tensor[i : i + 1] for name, tensor in stays.items()}))
 
 
+def test_a_step_that_comes_later_matters(encoder: BaseEncoder, stays: Stays) -> None:
+    """Of a stay where everything is observed, an inner step moves towards the next."""
+    stays = {name: tensor[:1] for name, tensor in stays.items()} | {"mask": torch.ones(1, 6, D).bool()}
+    tokens = encoder.encode(**stays)
+    times = stays["times"].clone()
+    times[:, 2] += 0.9 * (times[:, 3] - times[:, 2])
+    assert not torch.equal(tokens.embedding, encoder.encode(**stays | {"times": times}).embedding)
+
+
 def test_no_stays_have_no_embeddings(encoder: BaseEncoder, stays: Stays) -> None:
     shape = encoder(**stays).shape
     assert encoder(**{name: tensor[:0] for name, tensor in stays.items()}).shape == (0, *shape[1:])
@@ -359,4 +368,12 @@ def test_bfloat16_autocast_agrees(encoder: BaseEncoder, stays: Stays) -> None:
     out = encoder(**stays)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = encoder(**stays)
+        low_too = encoder(**stays | {"x": stays["x"].bfloat16()})
     torch.testing.assert_close(low.float(), out, atol=0.06, rtol=0.06)
+    torch.testing.assert_close(low_too.float(), out, atol=0.06, rtol=0.06)
+
+
+def test_values_wider_than_the_weights_are_refused(encoder: BaseEncoder, stays: Stays) -> None:
+    with pytest.raises(ValueError, match=r"x is torch\.float64, the weights torch\.float32: .*x\.float\(\)"):
+        encoder(**stays | {"x": stays["x"].double()})
+    assert copy.deepcopy(encoder).double()(**stays | {"x": stays["x"].double()}).dtype == torch.float64

@@ -41,7 +41,7 @@ def integrated_gradients(
         n_steps: points on the way; more are more exact.
 
     Raises:
-        ValueError: an encoder in train mode, or a score that is not one number a stay.
+        ValueError: an encoder in train mode, no steps on the way, or a score that is not one number a stay.
 
     >>> from slices.encoders import build_encoder
     >>> encoder = build_encoder("linear", {"d_input": 3, "d_model": 4}).eval()
@@ -50,12 +50,15 @@ def integrated_gradients(
     """
     if encoder.training:
         raise ValueError("attributions of an encoder in train mode are noise: call encoder.eval()")
+    if n_steps < 1:
+        raise ValueError(f"n_steps must be at least 1, got {n_steps}")
     stay = complete(x, mask, padding_mask, times, counts)
     others = {name: getattr(stay, name) for name in accepted(encoder.forward)}
     total = torch.zeros_like(stay.x)
     for step in range(n_steps):
         point = (stay.x * ((step + 0.5) / n_steps)).requires_grad_()
-        with torch.enable_grad():
+        # cuDNN has no gradient of a recurrent net in eval mode
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             value = score(encoder(point, **others))
             if value.shape != x.shape[:1]:
                 raise ValueError(

@@ -193,9 +193,12 @@ class TokenEncoder(BaseEncoder):
         times: Float[Tensor, "B T"] | None = None,
         counts: Float[Tensor, "B T D"] | None = None,
     ) -> StayInputs:
-        """The stay with nothing missing. ``ValueError`` for wrong shapes."""
+        """The stay with nothing missing. ``ValueError`` for wrong shapes, or x wider than the weights."""
         if x.shape[-1] != self.d_input:
             raise ValueError(f"x has {x.shape[-1]} variables, the encoder was built for {self.d_input}")
+        weights = next(self.parameters()).dtype
+        if x.dtype == torch.float64 != weights:
+            raise ValueError(f"x is {x.dtype}, the weights {weights}: use x.float(), or encoder.double()")
         stay = complete(x, mask, padding_mask, times, counts)
         if not self.config.static_columns:
             return stay

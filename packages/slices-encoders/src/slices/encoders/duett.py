@@ -81,6 +81,8 @@ class DuETTEncoder(TokenEncoder):
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.statics: Tensor
         self.register_buffer("statics", torch.tensor(statics, dtype=torch.int64), persistent=False)
+        if not columns:
+            raise ValueError("duett needs a variable that is not static: static_columns names all of d_input")
         n_columns, width, hidden = len(columns) + 1, config.d_token, config.d_hidden
         self.embed_count = nn.Embedding(MOST_COUNTED + 1, 1)
         self.embed_values = EachColumnsNet(n_columns - 1, 2, hidden, width)

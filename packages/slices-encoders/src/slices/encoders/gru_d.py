@@ -77,7 +77,7 @@ class GRUDEncoder(TokenEncoder):
         row, place = real_steps_first(stay)
         # In the precision of the weights: rounding would add up over hundreds of steps.
         with torch.autocast(stay.x.device.type, enabled=False):
-            hidden = self.recur(row)
+            hidden = self.recur(row._replace(x=row.x.to(self.decay_rate.dtype)))
         return step_tokens(take(self.dropout(hidden), place), stay)
 
     def recur(self, row: StayInputs) -> Float[Tensor, "B T H"]:

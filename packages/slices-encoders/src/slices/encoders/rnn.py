@@ -65,7 +65,7 @@ class RNNEncoder(TokenEncoder):
         features = clocked_features(row)
         # In the precision of the weights: rounding would add up over hundreds of steps.
         with torch.autocast(features.device.type, enabled=False):
-            hidden, _ = self.rnn(features)
+            hidden, _ = self.rnn(features.to(self.rnn.all_weights[0][0].dtype))
         return step_tokens(take(self.dropout(hidden), place), stay)
 
 
