@@ -4,9 +4,9 @@
 [--peer FOLDER]``
 
 One step is forward, backward, clipping and AdamW on random stays, 30 % of whose cells are observed; stays per
-processor second, on a GPU per second. Where an encoder has a bare loop (``bare_encoders.py``), or ``--peer`` (the
-``src`` of a checkout of https://github.com/hannesill/SLICES) has it, they take turns, round by round, each in
-a process of its own, at equal sizes and dropout, and are compared by the median of the rounds' ratios.
+processor second, on a GPU per second. Where an encoder has a bare loop (``bare_encoders.py``), or ``--peer``
+(the ``src`` of a checkout of https://github.com/hannesill/SLICES) has it, they take turns, round by round,
+each in a process of its own, at equal sizes and dropout, and are compared by the median of their ratios.
 """
 
 from __future__ import annotations
