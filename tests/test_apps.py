@@ -22,6 +22,7 @@ def test_the_main_job(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> N
     (encoder,) = (tmp_path / "outputs" / "pretrain").glob("*/encoder.pt")
     assert load_encoder(encoder).card.objective == "mae"
     assert str(encoder) in pretrained.out  # where the encoder is
+    assert "encoder flowsheet, objective mae" in pretrained.out  # what is trained
     assert "CPU-minutes" in pretrained.out  # what it cost
     (following,) = re.findall(r"hatch run train:finetune(.*)", pretrained.out)  # what to type next
 

@@ -52,6 +52,7 @@ def pretrain(config: DictConfig) -> float:
         )
         trainer = make_trainer(run, parsed.trainer, parsed.wandb, [checkpoints])
 
+    log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
