@@ -80,7 +80,7 @@ def test_no_step_waits_for_the_device(
     objective_name: str, encoder_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # packing goes the way that it goes on a GPU
-    monkeypatch.setattr("slices.encoders.layers.packing.counting_is_cheap", lambda there: False)
+    monkeypatch.setattr("slices.encoders.device.reading_is_cheap", lambda tensor: False)
     config = {"name": objective_name, "d_input": D, "static_columns": [D - 1]}
     objective = build_ssl_objective(encoder_of(encoder_name), config).train()
     batch = stays()

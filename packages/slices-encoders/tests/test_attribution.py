@@ -76,6 +76,11 @@ def test_attention_maps_are_weights_and_nothing_is_changed(name: str, stays: Sta
         torch.testing.assert_close(some, torch.ones_like(some))
 
 
+def test_maps_in_train_mode_are_refused(stays: Stays) -> None:
+    with pytest.raises(ValueError, match=r"encoder.eval\(\)"):
+        attention_maps(build_encoder("transformer", {"d_input": stays["x"].shape[-1]}), **stays)
+
+
 def test_a_map_is_what_mixes_the_values(stays: Stays) -> None:
     encoder = build_encoder(
         "transformer", {"d_input": 5, "d_model": 8, "n_layers": 1, "pooling": "none"}

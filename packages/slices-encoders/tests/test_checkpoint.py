@@ -104,9 +104,14 @@ def test_what_cannot_be_loaded_again_is_not_saved(tmp_path: Path) -> None:
     class Unregistered(type(make("gru"))):  # type: ignore[misc]
         pass
 
+    class OtherConfig(type(make("gru").config)):  # type: ignore[misc]
+        pass
+
     path = tmp_path / "e.pt"
     with pytest.raises(ValueError, match=r"Unregistered.*not a registered encoder"):
         save_encoder(path, Unregistered(make("gru").config))
+    with pytest.raises(ValueError, match="the config of a saved 'gru' must be RNNConfig, not OtherConfig"):
+        save_encoder(path, type(make("gru"))(OtherConfig(d_input=3)))
     with pytest.raises(ValueError, match="the card names 2 variables, the encoder 3"):
         save_encoder(path, make(), card=EncoderCard(variables=("hr", "map")))
     with pytest.raises(ValueError, match="the normaliser has 1 variables, the encoder 3"):
@@ -142,6 +147,7 @@ def tamper(path: Path, **changes: Any) -> Path:
         ({"config": {"_target_": "os.system"}}, "unknown option '_target_'"),
         ({"config": {"d_input": 3, "d_model": "8"}}, "expected int, got '8'"),
         ({"config": None}, "expected a mapping"),
+        ({"config": {"d_input": 3, "dropout": 10**400}}, "int too large to convert to float"),
         ({"card": {"variabels": []}}, "unknown option 'variabels': did you mean 'variables'"),
         ({"card": {"variables": ["hr"]}}, "the card names 1 variables, the encoder 3"),
         ({"normalizer": {"transforms": ["log"]}}, "missing 2 required positional arguments"),
@@ -179,6 +185,10 @@ def test_all_that_does_not_match_is_listed(tmp_path: Path) -> None:
     path = tamper(save_encoder(tmp_path / "e.pt", make()), config={"d_input": 3, "d_model": 16})
     with pytest.raises(ValueError, match=r"norm.bias.*norm.weight"):
         load_encoder(path)
+    many = tamper(path, config={"d_input": 3, "n_layers": 99, "d_model": 4})
+    with pytest.raises(ValueError, match=r"\d{3,} of them: .*; \.\.\.") as caught:
+        load_encoder(many)
+    assert len(str(caught.value)) < 2000
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:

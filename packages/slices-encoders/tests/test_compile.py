@@ -55,6 +55,27 @@ def test_compiles_whole(name: str, options: dict[str, Any], make_stays: Callable
     torch.testing.assert_close(compiled(**stays), encoder(**stays))
 
 
+TRAINED = [
+    pytest.param(name, marks=[] if name in ("flowsheet", "gru_d") else pytest.mark.slow)
+    for name in list_encoders()
+    if name != "lstm"  # torch saves something for its gradient that its own compiler does not take
+]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trains_compiled(name: str, make_stays: Callable[..., Stays]) -> None:
+    encoder, stays = build(name, {"dropout": 0.0}).train(), make_stays()
+    compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+
+    def gradients(forward: Callable[..., Tensor]) -> list[Tensor | None]:
+        encoder.zero_grad()
+        forward(**stays).square().sum().backward()
+        return [parameter.grad for parameter in encoder.parameters()]
+
+    for found, wanted in zip(gradients(compiled), gradients(encoder), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
+
+
 # nn.GRU and nn.LSTM keep a list of their weights, which torch.export remarks upon and handles.
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn._flat_weights")
 @pytest.mark.parametrize(("name", "options"), CASES)

@@ -168,12 +168,20 @@ def test_a_wrong_output_dim_is_found() -> None:
         Wider(MyEncoderConfig(d_input=2, d_model=4)).encode(torch.randn(1, 3, 2))
 
 
-def test_the_decorator_registers_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENCODER_REGISTRY, "decorated", MyEncoder)
-    monkeypatch.setitem(ENCODER_CONFIG_REGISTRY, "decorated", MyEncoderConfig)
+def test_the_decorator_registers_both_and_takes_no_name_away() -> None:
+    def decorated() -> type[MyEncoder]:
+        class Decorated(MyEncoder):
+            pass
 
-    class Decorated(MyEncoder):
-        pass
+        return Decorated
 
-    assert register_encoder("decorated", MyEncoderConfig)(Decorated) is Decorated
-    assert type(build_encoder("decorated", {"d_input": 2})) is Decorated
+    try:
+        first, again = decorated(), decorated()
+        assert register_encoder("decorated", MyEncoderConfig)(first) is first
+        assert type(build_encoder("decorated", {"d_input": 2})) is first
+        register_encoder("decorated", MyEncoderConfig)(again)  # a notebook's cell that runs twice
+        assert type(build_encoder("decorated", {"d_input": 2})) is again
+        with pytest.raises(ValueError, match=r"the encoder 'decorated' is taken by .*Decorated"):
+            register_encoder("decorated", MyEncoderConfig)(MyEncoder)
+    finally:
+        del ENCODER_REGISTRY["decorated"], ENCODER_CONFIG_REGISTRY["decorated"]

@@ -54,6 +54,23 @@ def test_hours_since_previous_step(steps: list[tuple[bool, bool, int]]) -> None:
         previous = now
 
 
+def test_numbers_that_cannot_be_are_refused() -> None:
+    mask = torch.tensor([[[True, False], [True, True], [False, True]]]).expand(2, -1, -1)
+    x = torch.where(mask, 1.0, math.nan)  # NaN where nothing was observed is fine
+    real, times = torch.tensor([[True, True, False]] * 2), torch.tensor([[0.0, 3.0, -9.0]] * 2)
+    complete(x, mask, real, times, torch.where(mask, 1.0, -1.0))
+    bad = x.clone()
+    bad[1, 1, 1] = math.inf
+    with pytest.raises(ValueError, match=r"x is NaN .*\[1\] of stays \[1\] .* mask & x.isfinite\(\)"):
+        complete(bad, mask)
+    with pytest.raises(ValueError, match=r"counts must be 0 or more: .*\[0, 1\] of stays \[0, 1\]"):
+        complete(x, mask, counts=torch.full_like(x, -1))
+    with pytest.raises(ValueError, match=r"times are NaN or infinite in stays \[0\]"):
+        complete(x, mask, times=torch.tensor([[0.0, math.nan, 1.0], [0.0, 1.0, 2.0]]))
+    with pytest.raises(ValueError, match=r"times fall in stays \[0, 1\] .* sort"):
+        complete(x, mask, times=times)
+
+
 def test_statics_are_spread_from_the_first_real_step() -> None:
     x = torch.tensor([[[9.0, 9.0], [1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]])
     mask = torch.tensor([[[True, True], [True, False], [False, True], [True, True]]])

@@ -264,6 +264,17 @@ def test_a_state_space_in_chunks_is_the_recurrence() -> None:
         close(state_space(inputs, fade, write, read, chunk)[0], torch.stack(wanted))
 
 
+def test_a_long_gap_leaves_a_state_space_its_digits() -> None:
+    """What comes after a state has faded is as it is without that state."""
+    t = 12
+    inputs, write, read = torch.randn(1, t, 2, 3), torch.randn(1, t, 4), torch.randn(1, t, 4)
+    fade = -torch.rand(1, t, 2)
+    fade[:, 3] = -1e6
+    for chunk in (3, 64):
+        after = state_space(*(part[:, 3:] for part in (inputs, fade, write, read)), chunk)
+        torch.testing.assert_close(state_space(inputs, fade, write, read, chunk)[:, 3:], after)
+
+
 def test_smart(stay: StayInputs) -> None:
     """Yu et al. 2024, eqs. 3 to 5."""
     encoder = built("smart", n_heads=3)

@@ -80,6 +80,9 @@ def test_damaged_and_absent_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json"):
         from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        from_pretrained(tmp_path)
 
 
 def test_the_hub_gets_a_folder_that_loads_and_gives_one_back(

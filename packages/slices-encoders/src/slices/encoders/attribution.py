@@ -75,13 +75,18 @@ def attention_maps(encoder: nn.Module, *inputs: Any, **named: Any) -> dict[str, 
 
     Of a transformer's block ``(B, heads, N, N)``: how much each token takes of each, rows sum to 1. Other
     modules say in their ``attention`` what the axes are. An encoder without attention gives none. Whatever
-    has a method ``attention(*inputs)`` beside its ``forward`` takes part.
+    has a method ``attention(*inputs)`` beside its ``forward`` takes part. To ``patch_transformer`` every
+    variable is a series of its own, B D of them in the place of B.
+
+    Raises ``ValueError`` for an encoder in train mode.
 
     >>> from slices.encoders import build_encoder
     >>> encoder = build_encoder("transformer", {"d_input": 3, "d_model": 8, "n_heads": 2}).eval()
     >>> {name: tuple(map.shape) for name, map in attention_maps(encoder, torch.randn(2, 5, 3)).items()}
     {'blocks.0': (2, 2, 5, 5), 'blocks.1': (2, 2, 5, 5)}
     """
+    if encoder.training:
+        raise ValueError("attention in train mode is dropped at random: call encoder.eval()")
     maps: dict[str, Tensor] = {}
 
     def look(name: str, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .base import ENCODER_REGISTRY, BaseEncoder
+from .base import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, BaseEncoder
 from .config import require
 from .factory import build_encoder
 from .files import ENCODER, Header, Weights, checked_path, read_file, write_file
@@ -27,6 +27,7 @@ from .normalizer import Normalizer
 from .registry import make_config
 
 FORMAT_VERSION = 1
+MOST_LISTED = 20  # weights that do not fit, in an error
 
 
 @dataclass(kw_only=True)
@@ -77,8 +78,8 @@ def save_encoder(
     """Write an encoder to ``.pt`` or ``.safetensors``, by the path's ending; whole or not at all.
 
     Raises:
-        ValueError: another ending, an encoder whose class is not registered, or a card or normaliser
-            for another number of variables than the encoder's.
+        ValueError: another ending, an encoder whose class is not registered, a config of another class than
+            the one registered with it, or a card or normaliser that is not as wide.
         TypeError: a config or card with something in it that is not a plain value.
     """
     path = checked_path(path)
@@ -88,7 +89,7 @@ def save_encoder(
 
 
 def load_encoder(path: str | os.PathLike[str]) -> LoadedEncoder:
-    """Read what ``save_encoder`` wrote, onto the CPU and in eval mode.
+    """Read what ``save_encoder`` wrote, onto the CPU, in eval mode and with weights in the default precision.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -105,7 +106,7 @@ def load_encoder(path: str | os.PathLike[str]) -> LoadedEncoder:
     header, weights = _read(path)
     try:
         return encoder_of(header, weights)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"cannot load {path}: {error}") from error
 
 
@@ -114,10 +115,16 @@ def encoder_header(
 ) -> Header:
     """All of an encoder but its weights, as plain values; raises as ``save_encoder`` does."""
     card = card or EncoderCard()
+    name = ENCODER_REGISTRY.name_of(type(encoder))
+    expected, config = ENCODER_CONFIG_REGISTRY.find(name), type(encoder.config)
+    require(
+        config is expected,
+        f"the config of a saved {name!r} must be {expected.__name__}, not {config.__name__}",
+    )
     _check_widths(encoder, normalizer, card)
     return plain_header(
         {
-            "name": ENCODER_REGISTRY.name_of(type(encoder)),
+            "name": name,
             "config": asdict(encoder.config),
             "normalizer": normalizer and normalizer.to_dict(),
             "card": asdict(card) | {"versions": _versions() | card.versions},
@@ -203,7 +210,7 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Weights of the same names, shapes and kinds (floating, integer, boolean), put into a module.
 
     Raises:
-        ValueError: others; all that differs is listed.
+        ValueError: others; what differs is listed.
     """
     expected = module.state_dict()
     wrong = [f"missing {name}" for name in expected.keys() - weights.keys()]
@@ -214,7 +221,8 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
             wrong.append(f"{name} has shape {tuple(there.shape)}, not {tuple(here.shape)}")
         if _kind(here) != _kind(there):
             wrong.append(f"{name} is {there.dtype}, not {here.dtype}")
-    require(not wrong, "its weights do not fit its config: " + "; ".join(sorted(wrong)))
+    listed = sorted(wrong)[:MOST_LISTED] + ["..."] * (len(wrong) > MOST_LISTED)
+    require(not wrong, f"its weights do not fit its config, {len(wrong)} of them: {'; '.join(listed)}")
     module.load_state_dict(dict(weights))
 
 

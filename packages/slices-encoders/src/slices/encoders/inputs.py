@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from . import device
+
 
 class StayInputs(NamedTuple):
     """A batch of stays with nothing left out; see ``BaseEncoder.forward`` for the fields.
@@ -38,7 +40,8 @@ def complete(
     Everything is observed and real by default, times are 0 .. T-1 hours, counts the mask.
 
     Raises:
-        ValueError: shapes that do not fit together, no steps, or a mask that is not boolean.
+        ValueError: shapes that do not fit together, no steps, or a mask that is not boolean; on the CPU also
+            an observed value that is not finite, a negative count, or times that fall.
 
     >>> stay = complete(torch.ones(1, 2, 1), mask=torch.tensor([[[True], [False]]]))
     >>> stay.x.flatten().tolist(), stay.times.tolist()
@@ -53,7 +56,10 @@ def complete(
         times = torch.arange(x.shape[1], dtype=torch.float32, device=x.device).expand(x.shape[:2])
     times = torch.where(padding_mask, times.float(), 0.0)
     counts = mask.to(x.dtype) if counts is None else torch.where(mask, counts, 0.0).to(x.dtype)
-    return StayInputs(torch.where(mask, x, 0.0), mask, padding_mask, times, counts)
+    stay = StayInputs(torch.where(mask, x, 0.0), mask, padding_mask, times, counts)
+    if device.reading_is_cheap(x):
+        _check_numbers(stay)
+    return stay
 
 
 def _check(
@@ -77,6 +83,31 @@ def _check(
             raise ValueError(f"{name} must have shape {tuple(shape)} to fit x, got {tuple(tensor.shape)}")
         if name.endswith("mask") and tensor.dtype != torch.bool:
             raise ValueError(f"{name} must be boolean (True = there), got {tensor.dtype}: use {name}.bool()")
+
+
+def _check_numbers(stay: StayInputs) -> None:
+    if not stay.x.isfinite().all():
+        stays, variables = _where(~stay.x.isfinite())
+        raise ValueError(
+            f"x is NaN or infinite where observed: variables {variables} of stays {stays} in the batch. "
+            "What is missing must be False in mask: mask & x.isfinite()"
+        )
+    if not (stay.counts >= 0).all():
+        stays, variables = _where(~(stay.counts >= 0))
+        raise ValueError(f"counts must be 0 or more: see variables {variables} of stays {stays} of the batch")
+    if not stay.times.isfinite().all():
+        raise ValueError(
+            f"times are NaN or infinite in stays {_where(~stay.times.isfinite())[0]} of the batch"
+        )
+    falls = (hours_since_previous_step(stay) < 0) & stay.padding_mask
+    if falls.any():
+        raise ValueError(f"times fall in stays {_where(falls)[0]} of the batch: sort the real steps by time")
+
+
+def _where(bad: Bool[Tensor, "B T *D"]) -> tuple[list[int], list[int]]:
+    """The first few stays, and of these variables."""
+    stays, *_, last = bad.nonzero().unbind(1)
+    return sorted(set(stays.tolist()))[:5], sorted(set(last.tolist()))[:5]
 
 
 def take(steps: Shaped[Tensor, "B T F"], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K F"]:

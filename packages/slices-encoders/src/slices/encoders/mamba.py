@@ -22,6 +22,7 @@ from .layers import DilatedConv, Dropout
 from .tokens import Tokens, step_tokens
 
 CHUNK = 64  # steps whose influence on each other is one matrix
+GONE = -30.0  # a fade below float32's digits; sums of greater ones would take the digits of the small
 
 
 @dataclass(kw_only=True)
@@ -152,20 +153,21 @@ def state_space(
 ) -> Float[Tensor, "B T R P"]:
     """``y_t = read_t S_t`` of the state ``S_t = exp(fade_t) S_{t-1} + write_t inputs_t``, for each head.
 
-    Listing 1 of Mamba-2: within a chunk of steps as a matrix, between chunks by their states.
+    Listing 1 of Mamba-2: within a chunk of steps as a matrix, between chunks by their states. A state that
+    fades by more than ``exp(GONE)`` fades by that.
     """
     n_steps = inputs.shape[1]
     lacking = -n_steps % chunk
     padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, lacking)) for t in (inputs, fade, write, read))
     inputs, fade, write, read = (torch.unflatten(t, 1, (-1, chunk)) for t in padded)  # B, C, Q
-    total = fade.cumsum(2).permute(0, 3, 1, 2)  # (B, R, C, Q)
+    total = fade.clamp(min=GONE).cumsum(2).permute(0, 3, 1, 2)  # (B, R, C, Q)
     similar = read @ write.transpose(-1, -2)  # (B, C, Q, Q)
     within = _later(total) * similar.unsqueeze(1)
     values = inputs.permute(0, 3, 1, 2, 4)  # (B, R, C, Q, P)
     near = within @ values
     to_the_end = torch.exp(total[..., -1:] - total)
     states = (write.transpose(-1, -2).unsqueeze(1) * to_the_end.unsqueeze(-2)) @ values  # (B, R, C, N, P)
-    whole = total[..., -1].cumsum(-1)
+    whole = total[..., -1].clamp(min=GONE).cumsum(-1)
     between = F.pad(_later(whole), (0, 0, 1, 0))[..., :-1, :]  # a chunk sees the states of those before
     before = (between @ states.flatten(-2)).reshape(states.shape)
     far = torch.exp(total).unsqueeze(-1) * (read.unsqueeze(1) @ before)

@@ -54,7 +54,8 @@ class MTANDEncoder(TokenEncoder):
     Every variable is interpolated at reference times: a mean of its observations, weighted by a softmax over
     the similarity of learned embeddings of the times (eqs. 2 to 4). A recurrent net reads the result. With
     pooling "none" the reference times are the stay's own steps. Departures: reference times are fractions of
-    the stay's span, and learned; a time is in days; the net is a GRU in one direction, as in the paper's
+    the stay's span, and learned; a time is in days; no observation weighs less than ``exp(-60)`` of the best
+    step; the net is a GRU in one direction, as in the paper's
     classifier.
 
     >>> encoder = MTANDEncoder(MTANDConfig(d_input=5, d_model=16))

@@ -83,7 +83,7 @@ def from_pretrained(folder: str | os.PathLike[str]) -> LoadedEncoder:
     weights = _weights(folder / WEIGHTS)
     try:
         return encoder_of(header, weights)
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
         raise ValueError(f"cannot load {folder}: {error}") from error
 
 
@@ -117,7 +117,7 @@ def _config(path: Path) -> Header:
         header = json.loads(path.read_text())
         known = isinstance(header, dict) and header.get("format") == ENCODER.format
         require(known, f"its format is not {ENCODER.format!r}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {path}: it was not written by save_pretrained ({error})") from error
     check_header(path, header)
     return dict(header)

@@ -40,6 +40,12 @@ class Registry(dict[str, T]):
         self.kind = kind
         self.group = group
 
+    def __setitem__(self, name: str, component: T) -> None:
+        known = self.get(name, component)
+        if _origin(known) != _origin(component):  # a notebook's cell may run twice
+            raise ValueError(f"the {self.kind} {name!r} is taken by {known!r}: choose another name")
+        super().__setitem__(name, component)
+
     def find(self, name: str) -> T:
         """The component of this name. Raises ``ValueError`` with the nearest names where there is none."""
         if name not in self:
@@ -60,6 +66,12 @@ class Registry(dict[str, T]):
             if known is component:
                 return name
         raise ValueError(f"{component!r} is not a registered {self.kind}: register it under a name first")
+
+
+def _origin(component: Any) -> Any:
+    if not isinstance(component, type):
+        return component
+    return component.__module__, component.__qualname__
 
 
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> str:

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from .. import device
+
 BUCKET = 32  # places are rounded up to a multiple, so that few sizes occur
 
 
@@ -49,19 +51,14 @@ def rows_to_compute(there: Bool[Tensor, "R"]) -> Int[Tensor, "N"] | None:
     >>> rows_to_compute(torch.tensor([True, False, True])).tolist()
     [0, 2]
     """
-    return there.nonzero().squeeze(1) if counting_is_cheap(there) else None
-
-
-def counting_is_cheap(there: Tensor) -> bool:
-    """Does it stop nothing to find out how many there are?"""
-    return there.device.type == "cpu" and not torch.compiler.is_compiling()
+    return there.nonzero().squeeze(1) if device.reading_is_cheap(there) else None
 
 
 def _bound(observed: Bool[Tensor, "B N"], limit: int | None) -> int:
     cells = observed.shape[1]
     if limit is not None:
         return min(limit, cells)
-    if not counting_is_cheap(observed) or not observed.numel():
+    if not device.reading_is_cheap(observed) or not observed.numel():
         return cells
     found = int(observed.sum(1).amax())
     return min(-(-max(found, 1) // BUCKET) * BUCKET, cells)
