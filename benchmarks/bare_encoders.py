@@ -71,7 +71,7 @@ class BareSteps(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         hour = self.embed_time(waves(x.shape[1], x.device))
-        out: Tensor = self.blocks(self.embed(torch.cat((x, mask.float(), x, x), dim=-1)) + hour)
+        out: Tensor = self.blocks(self.embed(told(x, mask)[..., : 4 * D]) + hour)
         return out
 
 
@@ -101,15 +101,28 @@ class BareFlowsheet(nn.Module):
         return out
 
 
+def latest(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each variable at each step its latest value, and the steps since it was measured."""
+    steps = torch.arange(x.shape[1], device=x.device)[:, None]
+    last = (steps * mask).cummax(1).values
+    return x.gather(1, last), (steps - last).float()
+
+
+def told(x: Tensor, mask: Tensor) -> Tensor:
+    """Four numbers a variable, and two of the clock."""
+    value, since = latest(x, mask)
+    return torch.cat((value, mask.float(), mask.float().log1p(), since.log1p(), x[..., :2]), dim=-1)
+
+
 class BareGRU(nn.Module):
-    """A recurrent net over steps: four numbers a variable, and two of the clock."""
+    """A recurrent net over steps and what is known at each."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.rnn = nn.GRU(4 * D + 2, size.d_model, batch_first=True)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        states, _ = self.rnn(torch.cat((x, mask.float(), x, x, x[..., :2]), dim=-1))
+        states, _ = self.rnn(told(x, mask))
         return F.dropout(states[:, -1], 0.1)
 
 
@@ -132,7 +145,7 @@ class BareTCN(nn.Module):
         self.skip = nn.Conv1d(widths[0], h, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        steps = torch.cat((x, mask.float(), x, x, x[..., :2]), dim=-1).mT
+        steps = told(x, mask).mT
         for i, (pad, first, second) in enumerate(zip(self.pads, self.first, self.second, strict=True)):
             inner = F.dropout(torch.relu(first(F.pad(steps, (pad, 0)))), 0.1)
             inner = F.dropout(torch.relu(second(F.pad(inner, (pad, 0)))), 0.1)

@@ -110,19 +110,24 @@ def _where(bad: Bool[Tensor, "B T *D"]) -> tuple[list[int], list[int]]:
     return sorted(set(stays.tolist()))[:5], sorted(set(last.tolist()))[:5]
 
 
-def take(steps: Shaped[Tensor, "B T F"], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K F"]:
-    """The steps at the given places, for each stay its own."""
+def take(steps: Shaped[Tensor, "B T F"], index: Int[Tensor, "B K"] | None) -> Shaped[Tensor, "B K F"]:
+    """The steps at the given places, for each stay its own; None: all as they are."""
+    if index is None:
+        return steps
     rows = index + torch.arange(index.shape[0], device=index.device).unsqueeze(1) * steps.shape[1]
     taken = steps.flatten(0, 1).index_select(0, rows.flatten())
     return taken.view(*index.shape, steps.shape[-1])
 
 
-def real_steps_first(stay: StayInputs) -> tuple[StayInputs, Int[Tensor, "B T"]]:
+def real_steps_first(stay: StayInputs) -> tuple[StayInputs, Int[Tensor, "B T"] | None]:
     """The stay with its real steps in a row and padding after them; and where each step went.
 
-    ``take(out, place)`` puts what was computed of the row back where the steps lay.
+    ``take(out, place)`` puts what was computed of the row back where the steps lay. Where a look is cheap and
+    shows that they lie so already, nothing is moved.
     """
     real, steps = stay.padding_mask, torch.arange(stay.x.shape[1], device=stay.x.device)
+    if device.reading_is_cheap(real) and not (real[:, 1:] & ~real[:, :-1]).any():
+        return stay, None
     place = torch.where(real, real.cumsum(1), real.sum(1, keepdim=True) + (~real).cumsum(1)) - 1
     order = torch.zeros_like(place).scatter(1, place, steps.expand(place.shape))
     x, mask, counts = (take(cells, order) for cells in (stay.x, stay.mask, stay.counts))
