@@ -101,9 +101,9 @@ def test_temporal_nt_xent_is_nt_xent_over_each_stays_steps():
 
 
 def test_modules_are_the_functions(views):
-    assert torch.equal(NTXentLoss(0.3)(*views), nt_xent(*views, 0.3))
+    assert torch.equal(NTXentLoss(temperature=0.3)(*views), nt_xent(*views, 0.3))
     steps = [view.unsqueeze(0) for view in views]
-    assert torch.equal(TemporalNTXentLoss(0.3)(*steps), temporal_nt_xent(*steps, 0.3))
+    assert torch.equal(TemporalNTXentLoss(temperature=0.3)(*steps), temporal_nt_xent(*steps, 0.3))
 
 
 def test_similarities_are_exact_under_autocast(views):

@@ -70,10 +70,49 @@ def test_element_masks_hide_exactly_their_share_of_the_observed_cells(given_stay
     generator = torch.Generator().manual_seed(seed)
     keep = draw_keep("element", mask, padding_mask, dynamic, ratio, generator=generator)
     observed = mask & dynamic
-    assert (keep | observed).all()
+    assert (keep | dynamic).all()
     for stay, seen in zip(~keep, observed, strict=True):
         n = int(seen.sum())
-        assert int(stay.sum()) == (rounded(n, ratio) if seen.any(-1).sum() >= 2 else 0)
+        assert int((stay & seen).sum()) == (rounded(n, ratio) if seen.any(-1).sum() >= 2 else 0)
+
+
+def test_element_masks_hide_as_large_a_share_of_what_was_not_observed():
+    mask = torch.rand(50, 20, 8) < 0.3
+    keep = draw_keep("element", mask, mask.any(-1) | True, torch.ones(1, dtype=torch.bool), 0.25)
+    assert (~keep)[~mask].float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+@given(stays(), st.integers(0, 2**31))
+def test_mixed_masks_hide_some_and_never_all(given_stays, seed):
+    mask, padding_mask, dynamic = given_stays
+    generator = torch.Generator().manual_seed(seed)
+    keep = draw_keep("mixed", mask, padding_mask, dynamic, 0.5, 2, generator)
+    for visible, seen in zip(keep, mask & dynamic, strict=True):
+        if seen.any(-1).sum() >= 2:
+            assert 0 < (visible & seen).sum() < seen.sum()
+        else:
+            assert (visible | ~seen).all()
+
+
+def test_mixed_masks_are_of_all_kinds():
+    mask = torch.ones(200, 12, 6, dtype=torch.bool)
+    keep = draw_keep("mixed", mask, mask[..., 0], torch.ones(1, dtype=torch.bool), 0.5, 6)
+    whole_steps = (keep.all(-1) | ~keep.any(-1)).all(-1)
+    changes = (keep[:, 1:, 0] != keep[:, :-1, 0]).sum(-1)
+    whole_variables = (keep.all(1) | ~keep.any(1)).all(-1)
+    in_blocks = whole_steps & (changes <= 2)
+    for share in (in_blocks, whole_steps & ~in_blocks, whole_variables, ~whole_steps & ~whole_variables):
+        assert 0.15 < share.float().mean() < 0.35
+
+
+def test_each_stay_has_a_ratio_of_its_own_between_two_bounds():
+    mask = torch.ones(300, 20, 5, dtype=torch.bool)
+    keep = draw_keep("element", mask, mask[..., 0], torch.ones(1, dtype=torch.bool), (0.0, 0.75))
+    hidden = (~keep).flatten(1).float().mean(-1)
+    assert hidden.min() < 0.05 and 0.7 < hidden.max() <= 0.75
+    assert hidden.mean().item() == pytest.approx(0.375, abs=0.04)
+    assert max_hidden_steps("time", (0.1, 0.5), 20) == 10
+    assert max_visible_steps("time", (0.1, 0.5), 20) == 18
 
 
 @given(stays(), RATIOS, st.integers(0, 2**31))

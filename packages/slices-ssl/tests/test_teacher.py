@@ -45,14 +45,14 @@ def test_momentum_rises_from_its_start_to_one():
 def test_jepa_moves_its_teacher_once_per_optimizer_step(make, batch):
     objective = JEPA(make("StepTokens"), JEPAConfig(static_columns=(0,), d_input=5, momentum=0.5))
     optimizer = torch.optim.SGD(objective.encoder.parameters(), lr=1.0)
-    start = objective.teacher.model.embed.weight.clone()
+    start = objective.predict.teacher.model.embed.weight.clone()
     for _ in range(2):
         objective(*batch)[0].backward()
     optimizer.step()
-    assert torch.equal(objective.teacher.model.embed.weight, start)
+    assert torch.equal(objective.predict.teacher.model.embed.weight, start)
     objective.on_optimizer_step(1, 10**9)
     halfway = (start + objective.encoder.embed.weight) / 2
-    assert torch.allclose(objective.teacher.model.embed.weight, halfway)
+    assert torch.allclose(objective.predict.teacher.model.embed.weight, halfway)
     assert not torch.equal(halfway, start)
 
 
@@ -60,7 +60,7 @@ def test_the_teacher_is_in_the_checkpoint(make):
     config = JEPAConfig(d_input=5)
     trained = JEPA(make("StepTokens"), config)
     with torch.no_grad():
-        trained.teacher.model.embed.weight.fill_(3.0)
+        trained.predict.teacher.model.embed.weight.fill_(3.0)
     fresh = JEPA(make("StepTokens"), config)
     fresh.load_state_dict(trained.state_dict())
-    assert (fresh.teacher.model.embed.weight == 3.0).all()
+    assert (fresh.predict.teacher.model.embed.weight == 3.0).all()

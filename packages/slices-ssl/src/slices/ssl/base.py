@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .checks import require, require_at_least
-from .encoding import StayInputs, TokenReader, Tokens
+from .encoding import StayInputs, TokenReader, Tokens, complete, presence
 from .registry import Registry
+from .viewing import Viewing
 
 
 @dataclass(kw_only=True)
@@ -39,14 +40,15 @@ class SSLConfig:
 
 
 class BaseSSLObjective(nn.Module):
-    """A self-supervised objective around an encoder.
+    """A self-supervised objective around an encoder: it views a batch, then scores what it has seen.
 
-    Subclasses define ``forward``, and ``draw`` where there is chance in them. They never log, change
-    the batch or wait for the device.
+    Subclasses define ``score``, or ``forward`` and ``draw``. They never log, change the batch or wait for
+    the device.
 
     Args:
         encoder: any module that meets :class:`~slices.ssl.encoding.Encoder`.
         config: the objective's own dataclass.
+        viewing: what the encoder is shown of a batch; without one the subclass defines ``forward`` itself.
 
     Raises:
         TypeError: the encoder lacks something (everything that it lacks is named).
@@ -56,11 +58,12 @@ class BaseSSLObjective(nn.Module):
     dynamic: Tensor
     """``(D,)`` or, where no column is static, ``(1,)``: True for the columns that change with time."""
 
-    def __init__(self, encoder: nn.Module, config: SSLConfig) -> None:
+    def __init__(self, encoder: nn.Module, config: SSLConfig, viewing: Viewing | None = None) -> None:
         super().__init__()
         self.read = TokenReader(encoder)
         self.encoder = encoder
         self.config = config
+        self.viewing = viewing
         self.d_input = _d_input(encoder, config)
         self.register_buffer("dynamic", _dynamic(self.d_input, config.static_columns), persistent=False)
 
@@ -79,7 +82,28 @@ class BaseSSLObjective(nn.Module):
         global generator. Given a draw the result is deterministic, dropout apart. A subclass may name
         fewer inputs: callers pass only what its ``forward`` names.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+        return self.score(self.see(x, mask, padding_mask, times, counts, draw))
+
+    def see(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"],
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+        draw: Any = None,
+    ) -> Any:
+        """What the viewing gives of a batch, to be scored."""
+        if self.viewing is None:
+            raise NotImplementedError(f"{type(self).__name__} defines no forward, and has no viewing")
+        inputs = complete(x, mask, padding_mask, times, counts)
+        if draw is None:
+            draw = self.viewing.draw(inputs, self.dynamic)
+        return self.viewing(self.encode, inputs, self.dynamic, draw)
+
+    def score(self, seen: Any) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Loss and metrics of what was seen."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither forward nor score")
 
     def draw(
         self,
@@ -90,7 +114,12 @@ class BaseSSLObjective(nn.Module):
         generator: torch.Generator | None = None,
     ) -> tuple[Any, ...] | None:
         """All the chance in one step: a (nested) named tuple of tensors that lead with B, or None."""
-        return None
+        if self.viewing is None:
+            return None
+        observed, real = presence(mask, padding_mask)
+        if times is None:
+            times = torch.arange(x.shape[1], dtype=torch.float32, device=x.device).expand(x.shape[:2])
+        return self.viewing.draw(StayInputs(x, observed, real, times, observed), self.dynamic, generator)
 
     def on_optimizer_step(self, step: int, total_steps: int) -> None:
         """Called after each optimizer step, number ``step`` of ``total_steps`` (from 1); for teachers."""
@@ -98,6 +127,21 @@ class BaseSSLObjective(nn.Module):
     def encode(self, inputs: StayInputs, max_steps: int | None = None) -> Tokens:
         """The encoder's tokens, of at most ``max_steps`` real steps per stay."""
         return self.read(self.encoder, inputs, max_steps)
+
+    @property
+    def n_token_variables(self) -> int:
+        """D, or 0 where no token can stand for a single variable; ``ValueError`` where D is not known."""
+        # Only an encoder with tokens of its own can have such.
+        return self.need_d_input("asks for tokens by variable") if self.read.has_tokens else 0
+
+    def need_steps(self, tokens: Tokens, inputs: StayInputs) -> None:
+        """Raise ``ValueError`` where there is one token a stay, and so no embedding of a step."""
+        if tokens.embedding.shape[1] == 1 < inputs.x.shape[1]:
+            raise ValueError(
+                f"{self.config.name} tells steps apart, so it needs an embedding per step, and "
+                f'{type(self.encoder).__name__} gives one per stay: choose pooling="none" for it, or an '
+                "objective of whole stays"
+            )
 
     def need_d_input(self, why: str) -> int:
         """D, or a ``ValueError`` that says why it is needed."""

@@ -25,10 +25,13 @@ def normal(shape: Sequence[int], device: torch.device, generator: torch.Generato
     return torch.randn(shape, generator=generator, device=source).to(device)
 
 
-def share(n: Count, ratio: float) -> Count:
+def share(n: Count, ratio: float | Tensor) -> Count:
     """``ratio`` of ``n``, rounded, a half up. In integers, so that tensors and Python ints agree.
+
+    Of a tensor it may be a tensor of ratios.
 
     >>> share(10, 0.25), share(torch.tensor([10, 3]), 0.25)
     (3, tensor([3, 1]))
     """
-    return (n * round(ratio * _PARTS) + _PARTS // 2) // _PARTS
+    parts = round(ratio * _PARTS) if isinstance(ratio, float | int) else (ratio * _PARTS).round().long()
+    return (n * parts + _PARTS // 2) // _PARTS  # type: ignore[return-value]

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from .draws import share, uniform
 
-MaskMode = Literal["time", "block", "element", "variable"]
+MaskMode = Literal["time", "block", "element", "variable", "mixed"]
+Ratio = float | tuple[float, float]
+"""The share of a stay to hide, or the bounds between which it is drawn for each stay."""
 
 
 class MaskDraw(NamedTuple):
@@ -30,14 +32,16 @@ def draw_keep(
     mask: Bool[Tensor, "B T D"],
     padding_mask: Bool[Tensor, "B T"],
     dynamic: Bool[Tensor, "#D"],
-    ratio: float,
+    ratio: Ratio,
     block_length: int = 1,
     generator: torch.Generator | None = None,
 ) -> Bool[Tensor, "B #T #D"]:
     """Draw what stays visible when a share ``ratio`` of each stay is hidden.
 
     ``"time"`` hides real steps, ``"block"`` runs of ``block_length`` of them, ``"element"`` observed
-    cells, ``"variable"`` observed variables over the whole stay (a stay with one is masked in time).
+    cells (and as large a share of those that are not, so that what is hidden does not tell what was
+    observed), ``"variable"`` observed variables over the whole stay (a stay with one is masked in time),
+    ``"mixed"`` one of these in each stay, by lot.
     ``mask`` may be True only at real steps. Columns that are not ``dynamic`` are never hidden on
     purpose, but a step hidden whole says False for all of its columns.
 
@@ -46,6 +50,34 @@ def draw_keep(
     >>> draw_keep("time", mask, real, dynamic, ratio=0.5).sum().item()
     2
     """
+    if isinstance(ratio, tuple):
+        low, high = ratio
+        drawn = low + (high - low) * uniform((len(mask), 1), mask.device, generator)
+    else:
+        drawn = torch.full((len(mask), 1), ratio, device=mask.device)
+    return _draw_keep(mode, mask, padding_mask, dynamic, drawn, block_length, generator)
+
+
+def _draw_keep(
+    mode: MaskMode,
+    mask: Bool[Tensor, "B T D"],
+    padding_mask: Bool[Tensor, "B T"],
+    dynamic: Bool[Tensor, "#D"],
+    ratio: Float[Tensor, "B 1"],
+    block_length: int,
+    generator: torch.Generator | None,
+) -> Bool[Tensor, "B #T #D"]:
+    if mode == "mixed":
+        keeps = torch.stack(
+            [
+                _draw_keep(each, mask, padding_mask, dynamic, ratio, block_length, generator).expand(
+                    mask.shape
+                )
+                for each in ("time", "block", "element", "variable")
+            ]
+        )
+        lot = (uniform((len(mask),), mask.device, generator) * len(keeps)).long()
+        return keeps[lot, torch.arange(len(mask), device=mask.device)]
     observed = mask & dynamic
     usable = observed.any(-1)
     if mode in ("time", "block"):
@@ -55,7 +87,9 @@ def draw_keep(
     if mode == "element":
         cells = observed.flatten(1)
         score = uniform(cells.shape, mask.device, generator)
-        return ~hide_highest(score, cells, cells, ratio).view_as(mask) | too_few
+        unobserved = (~mask & dynamic).flatten(1)
+        hidden = hide_highest(score, cells, cells, ratio) | (unobserved & (score < ratio))
+        return ~hidden.view_as(mask) | too_few
     variables = observed.any(1)
     score = uniform(variables.shape, mask.device, generator)
     keep = ~hide_highest(score, variables, variables, ratio).unsqueeze(1)
@@ -64,7 +98,10 @@ def draw_keep(
 
 
 def hide_highest(
-    score: Float[Tensor, "B U"], exists: Bool[Tensor, "B U"], usable: Bool[Tensor, "B U"], ratio: float
+    score: Float[Tensor, "B U"],
+    exists: Bool[Tensor, "B U"],
+    usable: Bool[Tensor, "B U"],
+    ratio: float | Float[Tensor, "B 1"],
 ) -> Bool[Tensor, "B U"]:
     """Hide a share ``ratio`` of the units that exist, those of the highest score, at least 1, never all.
 
@@ -80,24 +117,25 @@ def hide_highest(
     return torch.zeros_like(exists).scatter(-1, score.argsort(-1, descending=True), rank < n_hidden)
 
 
-def max_hidden_steps(mode: MaskMode, ratio: float, n_steps: int) -> int:
+def max_hidden_steps(mode: MaskMode, ratio: Ratio, n_steps: int) -> int:
     """The most steps of ``n_steps`` that can have something hidden, a Python int for static shapes."""
-    if mode in ("element", "variable"):
+    if mode not in ("time", "block"):
         return n_steps
-    return min(max(share(n_steps, ratio), 1), n_steps)
+    return min(max(share(n_steps, ratio[1] if isinstance(ratio, tuple) else ratio), 1), n_steps)
 
 
-def max_visible_steps(mode: MaskMode, ratio: float, n_steps: int) -> int:
+def max_visible_steps(mode: MaskMode, ratio: Ratio, n_steps: int) -> int:
     """The most steps of ``n_steps`` that can be left, a Python int for static shapes."""
-    if mode in ("element", "variable"):
+    if mode not in ("time", "block"):
         return n_steps
-    return max(n_steps - max_hidden_steps(mode, ratio, n_steps), 1)
+    least_hidden = max_hidden_steps(mode, ratio[0] if isinstance(ratio, tuple) else ratio, n_steps)
+    return max(n_steps - least_hidden, 1)
 
 
 def _keep_steps(
     usable: Bool[Tensor, "B T"],
     padding_mask: Bool[Tensor, "B T"],
-    ratio: float,
+    ratio: Float[Tensor, "B 1"],
     length: int,
     generator: torch.Generator | None,
 ) -> Bool[Tensor, "B T"]:

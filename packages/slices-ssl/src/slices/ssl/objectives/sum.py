@@ -1,0 +1,144 @@
+"""A weighted sum of objectives around one encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..base import CONFIG_REGISTRY, SSL_REGISTRY, BaseSSLObjective, SSLConfig, register_objective
+from ..encoding import accepted_inputs
+from ..registry import make_config
+
+
+@dataclass(kw_only=True)
+class SumConfig(SSLConfig):
+    """Options of :class:`Sum`.
+
+    Args:
+        parts: by name, each objective's options and its ``weight`` (1 if not given). The name is that of the
+            objective, unless ``name`` among its options says another.
+    """
+
+    name: str = "sum"
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.parts:
+            raise ValueError(
+                "parts: must name at least one objective, as in parts={mae: {weight: 1.0}, vicreg: {}}"
+            )
+        self.read_parts()
+
+    def read_parts(self) -> dict[str, tuple[float, SSLConfig]]:
+        """Weight and config of each part. Raises ``ValueError`` or ``TypeError`` for wrong ones."""
+        return {key: _part(key, options) for key, options in self.parts.items()}
+
+
+@register_objective("sum", SumConfig)
+class Sum(BaseSSLObjective):
+    """The weighted sum of some objectives' losses, each as it is alone.
+
+    Parts that view a batch alike (the same masks, the same views) share the draw and what the encoder makes
+    of it, so that they cost one pass.
+
+    Metrics: each part's ``loss`` and metrics, under its name, as in ``mae/loss``.
+
+    >>> encoder = nn.Linear(3, 8)
+    >>> encoder.output_dim = 8
+    >>> objective = Sum(encoder, SumConfig(d_input=3, parts={"mae": {}, "vicreg": {"weight": 0.1}}))
+    >>> loss, metrics = objective(torch.randn(4, 6, 3), torch.rand(4, 6, 3) > 0.5)
+    >>> sorted(metrics)
+    ['mae/hidden', 'mae/loss', 'mae/reconstruction', 'vicreg/distance', 'vicreg/loss']
+    """
+
+    config: SumConfig
+
+    def __init__(self, encoder: nn.Module, config: SumConfig) -> None:
+        super().__init__(encoder, config)
+        read = config.read_parts()
+        self.weights = {key: weight for key, (weight, _) in read.items()}
+        self.parts = nn.ModuleDict()
+        for key, (_, part) in read.items():
+            part = replace(part, d_input=config.d_input, static_columns=config.static_columns)
+            self.parts[key] = SSL_REGISTRY.find(part.name)(encoder, part)
+        self.names = {key: accepted_inputs(part) for key, part in self.parts.items()}
+
+    def on_optimizer_step(self, step: int, total_steps: int) -> None:
+        for part in self._parts().values():
+            part.on_optimizer_step(step, total_steps)
+
+    def draw(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"],
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Any, ...]:
+        """One draw of each kind of view."""
+        return tuple(
+            self._parts()[keys[0]].draw(x, mask, padding_mask, times, generator) for keys in self._alike()
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"],
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+        draw: tuple[Any, ...] | None = None,
+        label: Tensor | None = None,
+        label_mask: Tensor | None = None,
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        if draw is None:
+            draw = self.draw(x, mask, padding_mask, times)
+        stay = {"mask": mask, "padding_mask": padding_mask, "times": times, "counts": counts}
+        labels = {"label": label, "label_mask": label_mask}
+        total = x.new_zeros((), dtype=torch.float32)
+        metrics: dict[str, Tensor] = {}
+        for keys, drawn in zip(self._alike(), draw, strict=True):
+            first, *others = (self._parts()[key] for key in keys)
+            if others:
+                seen = first.see(x, **stay, draw=drawn)  # type: ignore[arg-type]
+                results = [part.score(seen) for part in (first, *others)]
+            else:
+                given = {**stay, **labels, "draw": drawn}
+                results = [first(x, **{name: given[name] for name in given if name in self.names[keys[0]]})]
+            for key, (loss, of_part) in zip(keys, results, strict=True):
+                total = total + self.weights[key] * loss
+                metrics |= {f"{key}/loss": loss.detach()} | {f"{key}/{m}": v for m, v in of_part.items()}
+        return total, metrics
+
+    def _parts(self) -> dict[str, BaseSSLObjective]:
+        return cast(dict[str, BaseSSLObjective], dict(self.parts.items()))
+
+    def _alike(self) -> list[list[str]]:
+        """The parts' names, those together that can share a view."""
+        groups: dict[Any, list[str]] = {}
+        for key, part in self._parts().items():
+            shares = part.viewing is not None and type(part).forward is BaseSSLObjective.forward
+            groups.setdefault(part.viewing.key if shares and part.viewing else key, []).append(key)
+        return list(groups.values())
+
+
+def _part(key: str, options: Any) -> tuple[float, SSLConfig]:
+    where = f"parts.{key}"
+    if not isinstance(options, Mapping):
+        raise TypeError(f"{where}: must be a mapping of options, got {options!r}")
+    given = {"name": key, **options}
+    weight = given.pop("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
+        raise ValueError(f"{where}.weight={weight!r}: must be a number of at least 0")
+    for name in ("d_input", "static_columns"):
+        if name in given:
+            raise ValueError(f"{where}.{name}: is the sum's; leave it out of the parts")
+    if given["name"] == "sum":
+        raise ValueError(f"{where}: a sum is no part of a sum")
+    return float(weight), make_config(CONFIG_REGISTRY.find(given["name"]), given, where)
