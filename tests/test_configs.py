@@ -202,7 +202,8 @@ def use_encoders() -> None:
 
 def use_objectives() -> None:
     x, mask = torch.randn(4, 8, 5), torch.ones(4, 8, 5, dtype=torch.bool)
-    modes: list[dict[str, Any]] = [{"name": name} for name in CONFIG_REGISTRY]
+    modes: list[dict[str, Any]] = [{"name": name} for name in CONFIG_REGISTRY if name != "sum"]
+    modes += [{"name": "sum", "parts": {"mae": {}, "vicreg": {"weight": 0.1}}}]
     modes += [{"name": "mae", "mask_mode": "block"}, {"name": "mae", "presence_weight": 0.1}]
     modes += [{"name": "contrastive", "mode": "temporal"}]
     for mode in modes:

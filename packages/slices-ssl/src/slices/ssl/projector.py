@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from .losses.averages import all_rows, moments
+from .losses.averages import all_rows, moments, precise
 
 
 class BatchNorm(nn.Module):
@@ -28,7 +28,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(width))
 
     def forward(self, rows: Float[Tensor, "N P"], valid: Bool[Tensor, "N"]) -> Float[Tensor, "N P"]:
-        mean, variance = self.running_mean.float(), self.running_var.float()
+        mean, variance = precise(self.running_mean), precise(self.running_var)
         if self.training:
             of_batch, centred, n = moments(*all_rows(rows, valid))
             spread = centred.square().sum(0)
@@ -37,8 +37,8 @@ class BatchNorm(nn.Module):
             self._follow(self.running_var, spread / (n - 1).clamp(min=1), enough)
             mean = torch.where(enough, of_batch, mean)
             variance = torch.where(enough, spread / n.clamp(min=1), variance)
-        normed = (rows.float() - mean) * torch.rsqrt(variance + self.eps)
-        return (normed * self.weight.float() + self.bias.float()).to(rows.dtype)
+        normed = (precise(rows) - mean) * torch.rsqrt(variance + self.eps)
+        return (normed * precise(self.weight) + precise(self.bias)).to(rows.dtype)
 
     @torch.no_grad()
     def _follow(self, running: Tensor, now: Tensor, enough: Tensor) -> None:

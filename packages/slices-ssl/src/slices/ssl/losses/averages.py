@@ -19,14 +19,19 @@ def masked_mean(values: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Flo
     return total / rank_mean(where.sum(dtype=torch.float32)).clamp(min=torch.finfo(torch.float32).tiny)
 
 
+def precise(tensor: Tensor) -> Tensor:
+    """In float32, or in float64 if it is already."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def all_rows(
     rows: Float[Tensor, "B P"], valid: Bool[Tensor, "B"] | None = None
 ) -> tuple[Float[Tensor, "N P"], Float[Tensor, "N 1"]]:
-    """The rows of all ranks in float32, 0 where not valid; and weights that are 1 where they are."""
+    """The rows of all ranks, 0 where not valid, and weights, 1 where they are; in float32 at least."""
     if valid is None:
         valid = torch.ones(rows.shape[:1], dtype=torch.bool, device=rows.device)
-    kept = torch.where(valid.unsqueeze(-1), rows.float(), 0.0)
-    return gather(kept), gather(valid.unsqueeze(-1).float())
+    kept = torch.where(valid.unsqueeze(-1), precise(rows), 0.0)
+    return gather(kept), gather(valid.unsqueeze(-1).to(kept.dtype))
 
 
 def moments(

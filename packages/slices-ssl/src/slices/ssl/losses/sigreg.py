@@ -32,8 +32,8 @@ def sigreg_loss(
     with torch.autocast(embedding.device.type, enabled=False):
         rows, weight = all_rows(embedding, valid)
         n = weight.sum()
-        shadow = rows @ directions.float().T  # (N, M)
-        point = torch.linspace(0.0, FARTHEST, N_POINTS, device=rows.device)
+        shadow = rows @ directions.to(rows.dtype).T  # (N, M)
+        point = torch.linspace(0.0, FARTHEST, N_POINTS, device=rows.device, dtype=rows.dtype)
         gaussian = torch.exp(-point.square() / 2)
         angle = shadow.unsqueeze(-1) * point  # (N, M, points)
         share = (weight / n.clamp(min=1)).unsqueeze(-1)

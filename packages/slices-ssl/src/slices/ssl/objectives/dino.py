@@ -136,6 +136,6 @@ class DINO(BaseSSLObjective):
 
     def _entropy(self, teacher: Float[Tensor, "2 B K"], valid: Bool[Tensor, "2 B"]) -> Float[Tensor, ""]:
         share = torch.softmax((teacher - self.centre.float()) / self.config.teacher_temperature, dim=-1)
-        mean = torch.stack([masked_mean(one, valid) for one in share.unbind(-1)])
+        mean = rank_mean(torch.stack([masked_mean(one, valid) for one in share.unbind(-1)]))
         entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
         return entropy

@@ -29,10 +29,6 @@ class SumConfig(SSLConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.parts:
-            raise ValueError(
-                "parts: must name at least one objective, as in parts={mae: {weight: 1.0}, vicreg: {}}"
-            )
         self.read_parts()
 
     def read_parts(self) -> dict[str, tuple[float, SSLConfig]]:
@@ -62,6 +58,10 @@ class Sum(BaseSSLObjective):
     def __init__(self, encoder: nn.Module, config: SumConfig) -> None:
         super().__init__(encoder, config)
         read = config.read_parts()
+        if not read:
+            raise ValueError(
+                "ssl.parts: must name at least one objective, as in parts={mae: {weight: 1.0}, vicreg: {}}"
+            )
         self.weights = {key: weight for key, (weight, _) in read.items()}
         self.parts = nn.ModuleDict()
         for key, (_, part) in read.items():
