@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from cli import CommandLine
 from slices.encoders import list_encoders, load_encoder
+from slices.ssl import list_objectives
 from slices.training import FineTuneModule
 
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1"]
@@ -59,6 +60,24 @@ def test_every_encoder_goes_the_whole_way(
     done = cli("predict", "model=finetune", *on[:2], "hydra.run.dir=new")
     assert done.status == 0, done.err
     assert cli("embed", "model=pretrained/encoder.pt", *on[:2], "hydra.run.dir=embedded").status == 0
+
+
+@pytest.mark.parametrize(
+    "ssl",
+    [
+        name if name in ("sum", "supervised_contrastive") else pytest.param(name, marks=pytest.mark.slow)
+        for name in list_objectives()
+    ],
+)
+def test_every_objective_pretrains(ssl: str, cli: CommandLine, on_tiny: list[str]) -> None:
+    own = {
+        "sum": ["ssl.parts={mae: {weight: 1.0, mask_ratio: 0.7}, vicreg: {weight: 0.1, views: {crop: 0.5}}}"],
+        "supervised_contrastive": ["labels=in_hospital_mortality"],
+    }
+    words = [f"ssl={ssl}", *own.get(ssl, []), "encoder=gru", "encoder.d_model=16", "hydra.run.dir=pretrained"]
+    done = cli("pretrain", *on_tiny, *words)
+    assert done.status == 0, done.err
+    assert load_encoder("pretrained/encoder.pt").card.objective == ssl
 
 
 def test_from_scratch_is_the_same_app_with_no_checkpoint(cli: CommandLine, on_tiny: list[str]) -> None:

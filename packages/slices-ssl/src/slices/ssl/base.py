@@ -124,6 +124,11 @@ class BaseSSLObjective(nn.Module):
     def on_optimizer_step(self, step: int, total_steps: int) -> None:
         """Called after each optimizer step, number ``step`` of ``total_steps`` (from 1); for teachers."""
 
+    @property
+    def reads_labels(self) -> bool:
+        """Does its ``forward`` make use of ``label`` and ``label_mask``?"""
+        return False
+
     def encode(self, inputs: StayInputs, max_steps: int | None = None) -> Tokens:
         """The encoder's tokens, of at most ``max_steps`` real steps per stay."""
         return self.read(self.encoder, inputs, max_steps)

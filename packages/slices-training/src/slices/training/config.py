@@ -186,6 +186,7 @@ class PretrainConfig:
     scheduler: SchedulerConfig | None = None
     seed: int = 0
     data: DataConfig | None = None
+    labels: str | None = None
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
     wandb: bool = False

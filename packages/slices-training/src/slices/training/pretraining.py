@@ -60,6 +60,8 @@ class SSLPretrainModule(L.LightningModule):
         self.untouched = freeze_untouched(self.objective, encoder.d_input)
         self.card: EncoderCard | None = None
         self._normalizer: dict[str, Any] | None = None  # plain: a submodule would move with this one
+        if bool(self.config.labels) != self.objective.reads_labels and self.config.data is not None:
+            raise UserError(_about_labels(self.config))
         self._accepts = accepted_inputs(self.objective)
         self._looks_at = self._accepts & (accepted_inputs(encoder) | {"draw"})
         self._times_checked = False
@@ -131,6 +133,8 @@ class SSLPretrainModule(L.LightningModule):
     def _step(self, batch: Mapping[str, Tensor], stage: str, index: int, rank: int) -> Tensor:
         x = batch["timeseries"]
         self._check_times(batch)
+        if self.objective.reads_labels and batch.get("label") is None:
+            raise UserError(_about_labels(self.config))
         given: dict[str, Any] = keywords(batch, self._accepts)
         if "draw" in self._accepts:
             random = generator(x.device, self.config.seed, stage, index, rank)
@@ -181,6 +185,13 @@ def with_data_shape(config: PretrainConfig) -> PretrainConfig:
         )
     ssl = dataclasses.replace(config.ssl, d_input=given.d_input, static_columns=given.static_columns)
     return dataclasses.replace(config, encoder=encoder, ssl=ssl)
+
+
+def _about_labels(config: PretrainConfig) -> str:
+    name = config.ssl.name
+    if config.labels:
+        return f"labels={config.labels}, but ssl={name} reads none: leave it out, or use another ssl"
+    return f"ssl={name} reads labels: name the task that they are of, as in labels=mortality"
 
 
 def freeze_untouched(objective: nn.Module, n_variables: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -25,7 +25,7 @@ class SumConfig(SSLConfig):
     """
 
     name: str = "sum"
-    parts: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -33,7 +33,7 @@ class SumConfig(SSLConfig):
 
     def read_parts(self) -> dict[str, tuple[float, SSLConfig]]:
         """Weight and config of each part. Raises ``ValueError`` or ``TypeError`` for wrong ones."""
-        return {key: _part(key, options) for key, options in self.parts.items()}
+        return {key: _part(key, options) for key, options in (self.parts or {}).items()}
 
 
 @register_objective("sum", SumConfig)
@@ -68,6 +68,11 @@ class Sum(BaseSSLObjective):
             part = replace(part, d_input=config.d_input, static_columns=config.static_columns)
             self.parts[key] = SSL_REGISTRY.find(part.name)(encoder, part)
         self.names = {key: accepted_inputs(part) for key, part in self.parts.items()}
+
+    @property
+    def reads_labels(self) -> bool:
+        """Where a part does."""
+        return any(part.reads_labels for part in self._parts().values())
 
     def on_optimizer_step(self, step: int, total_steps: int) -> None:
         for part in self._parts().values():

@@ -63,6 +63,11 @@ class SupervisedContrastive(BaseSSLObjective):
         sizes = (self.read.output_dim, config.projector_hidden, config.projector_dim)
         self.projector = Projector(*sizes, norm=False)
 
+    @property
+    def reads_labels(self) -> bool:
+        """Yes."""
+        return True
+
     def forward(
         self,
         x: Float[Tensor, "B T D"],

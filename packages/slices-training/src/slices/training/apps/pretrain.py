@@ -39,7 +39,8 @@ def pretrain(config: DictConfig) -> float:
             raise ValueError("section 'data' is missing: choose one, as in data=synthetic")
         if parsed.encoder_path is not None:
             _check_writable(parsed.encoder_path)
-        datamodule = StayDataModule(parsed.data, seed=parsed.seed)
+        per_step = None if parsed.labels is None else False
+        datamodule = StayDataModule(parsed.data, task=parsed.labels, per_step=per_step, seed=parsed.seed)
         datamodule.prepare_data()
         datamodule.setup("fit")
         seed_everything(parsed.seed, verbose=False)
