@@ -39,14 +39,17 @@ class BareTransformer(nn.Module):
         self.norm = nn.LayerNorm(h)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        return self.tokens(tokens).mean(1)
+
+    def tokens(self, tokens: Tensor) -> Tensor:
         for block in self.blocks:
             heads = block["qkv"](block["norm"](tokens)).unflatten(-1, (3, self.n_heads, -1))  # type: ignore[index]
             q, k, v = heads.permute(2, 0, 3, 1, 4)
             seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
             tokens = tokens + F.dropout(block["out"](seen), 0.1)  # type: ignore[index]
             tokens = tokens + F.dropout(block["ff"](tokens), 0.1)  # type: ignore[index]
-        mean: Tensor = self.norm(tokens).mean(1)
-        return mean
+        normed: Tensor = self.norm(tokens)
+        return normed
 
 
 def _arguments(part: nn.Module) -> tuple[int, ...]:

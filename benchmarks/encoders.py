@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from bare_encoders import BARE, D, Size
 from torch import Tensor, nn
+from turns import compare, heading, serve
 
 OBSERVED = 0.3
 
@@ -59,9 +57,9 @@ def main() -> None:
     if options.work:
         worker(options.work, options.names[0], options)
         return
-    print(f"{'encoder':26} {'parameters':>11} {'stays/s':>12} {'over bare':>10} {'over peer':>10}")
+    heading(("bare", "peer"), "encoder")
     for name in options.names or every_encoder():
-        compare(name, options)
+        compare(name, {"bare": name in BARE, "peer": bool(options.peer) and name in PEER}, options)
 
 
 def every_encoder() -> list[str]:
@@ -70,89 +68,15 @@ def every_encoder() -> list[str]:
     return list_encoders()
 
 
-def compare(name: str, options: argparse.Namespace) -> None:
-    kinds = [
-        "slices",
-        *(["bare"] if name in BARE else []),
-        *(["peer"] if options.peer and name in PEER else []),
-    ]
-    workers = {kind: Worker(kind, name, options) for kind in kinds}
-    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for _ in range(options.rounds):
-        for kind, one in workers.items():
-            rates[kind].append(one.round())
-    for one in workers.values():
-        one.end()
-
-    def ratio(kind: str) -> str:
-        if kind not in rates:
-            return ""
-        return f"{statistics.median(a / b for a, b in zip(rates['slices'], rates[kind], strict=True)):.2f}"
-
-    count, rate = workers["slices"].parameters, statistics.median(rates["slices"])
-    print(f"{name:26} {count:11,} {rate:12.0f} {ratio('bare'):>10} {ratio('peer'):>10}", flush=True)
-
-
-class Worker:
-    """A process that times one encoder whenever it is told to."""
-
-    def __init__(self, kind: str, name: str, options: argparse.Namespace) -> None:
-        peer = ["--peer", options.peer] if kind == "peer" else []
-        command = [sys.executable, __file__, name, "--work", kind, *peer]
-        for option in ("steps", "threads", "device"):
-            command += [f"--{option}", str(getattr(options, option))]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.parameters = int(self._said())
-
-    def round(self) -> float:
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        return float(self._said())
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _said(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{' '.join(map(str, self.process.args))} failed")  # type: ignore[arg-type]
-        return line
-
-
 def worker(kind: str, name: str, options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     size = SIZES.get(name, Size())
-    encoder = MAKERS[kind](name, size).to(options.device)
+    encoder = MAKERS[kind](name, size).to(options.device).train()
     stays = {key: part.to(options.device) for key, part in make_stays(size.batch, options.steps).items()}
-    seconds, at_once = clock(options.device), 1 if options.device == "cpu" else 10
     optimizer = torch.optim.AdamW(encoder.parameters())
-    encoder.train()
-    print(sum(parameter.numel() for parameter in encoder.parameters()), flush=True)
-    step(encoder, stays, optimizer)
-    for _ in sys.stdin:
-        began, times = seconds(), 0
-        while seconds() - began < 1.5:
-            for _ in range(at_once):
-                step(encoder, stays, optimizer)
-            times += at_once
-        print(times * size.batch / (seconds() - began), flush=True)
-
-
-def clock(device: str) -> Callable[[], float]:
-    """Seconds of the processor; on a GPU, seconds once it has done what it was given."""
-    if device == "cpu":
-        return time.process_time
-
-    def done() -> float:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    return done
+    n_parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    serve(n_parameters, lambda: step(encoder, stays, optimizer), size.batch, options.device)
 
 
 def make_stays(batch: int, n_steps: int) -> Stays:

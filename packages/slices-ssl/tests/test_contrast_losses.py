@@ -161,11 +161,18 @@ def test_hierarchical_contrast_is_the_same_in_pieces(monkeypatch):
     first, second = (torch.randn(4, 6, P, requires_grad=True) for _ in range(2))
     whole = hierarchical_loss(first, second)
     wanted = torch.autograd.grad(whole, (first, second))
-    monkeypatch.setattr(hierarchical_module, "MOST_AT_ONCE", 100)
+    monkeypatch.setattr(hierarchical_module, "MOST_AT_ONCE", {"cpu": 100})
     pieces = hierarchical_loss(first, second)
     assert torch.allclose(pieces, whole)
     for found, gradient in zip(torch.autograd.grad(pieces, (first, second)), wanted, strict=True):
         assert torch.allclose(found, gradient, atol=1e-6)
+
+
+def test_the_gradient_of_hierarchical_contrast_is_right():
+    first, second = (torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    valid = torch.rand(3, 5) < 0.8
+    valid[:2] = True
+    assert torch.autograd.gradcheck(lambda a, b: hierarchical_loss(a, b, valid), (first, second))
 
 
 def test_hierarchical_contrast_of_nothing_is_zero():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.utils import _pytree as pytree
 
 from slices.ssl import build_ssl_objective
 from slices.ssl.encoding import complete, hide
+from slices.ssl.latent import evenly
 from slices.ssl.objectives.duett import BinAndVariableViewing
 from slices.ssl.objectives.time_to_event import next_events
 from slices.ssl.objectives.ts2vec import OverlapViewing
@@ -147,6 +150,17 @@ def test_smart_asks_for_the_teachers_latents_of_hidden_cells(make, batch):
     wanted = torch.nn.functional.layer_norm(target.embedding, (8,))
     loss = torch.nn.functional.smooth_l1_loss(predicted[scored], wanted[scored])
     assert torch.allclose(objective(*batch, draw=draw)[0], loss, atol=1e-6)
+
+
+def test_of_many_hidden_tokens_some_are_asked_for_evenly_spread():
+    where = torch.rand(50, 40, generator=seeded()) < torch.linspace(0, 1, 50).unsqueeze(1)
+    index, exists = evenly(where, 10)
+    for row, places, there in zip(where, index, exists, strict=True):
+        chosen, all_of_them = places[there].tolist(), row.nonzero().flatten().tolist()
+        assert len(chosen) == min(len(all_of_them), 10) == len(set(chosen))
+        ranks = [all_of_them.index(place) for place in chosen]
+        gaps = [b - a for a, b in pairwise([*ranks, len(all_of_them)])]
+        assert not gaps or max(gaps) - min(gaps) <= 1
 
 
 # ts2vec

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .decoder import CrossAttentionDecoder
-from .encoding import STAY, STEP, StayInputs, TokenReader, Tokens, pool_stay, step_of
+from .encoding import (
+    STAY,
+    STEP,
+    StayInputs,
+    TokenReader,
+    Tokens,
+    first_true,
+    pool_stay,
+    step_of,
+    take_steps,
+)
 from .losses import latent_loss
 from .teacher import Teacher, cosine_momentum
 from .viewing import Masked
@@ -22,12 +32,14 @@ class LatentPrediction(nn.Module):
 
     Asked for, and scored, are the tokens in which a hidden observation has a part, by (time, variable): those
     of its cell, of its step, or of the stay, whichever the encoder has; tokens of a static variable are not.
+    Of more than ``max_targets`` a stay as many are, evenly spread.
 
     Args:
         encoder: of which the teacher is a copy that follows it.
         read: reads its tokens.
         n_variables: D, for which a token may stand; 0 where it cannot.
         momentum: of the teacher, at the start; it rises to 1 over the run.
+        max_targets: as above.
         width, n_layers, n_heads: size of the predictor.
     """
 
@@ -37,12 +49,13 @@ class LatentPrediction(nn.Module):
         read: TokenReader,
         n_variables: int,
         momentum: float,
+        max_targets: int,
         width: int,
         n_layers: int,
         n_heads: int,
     ) -> None:
         super().__init__()
-        self.read, self.momentum = read, momentum
+        self.read, self.momentum, self.max_targets = read, momentum, max_targets
         self.teacher = Teacher(encoder)
         out = read.output_dim
         self.predictor = CrossAttentionDecoder(out, out, n_variables, width, n_layers, n_heads)
@@ -55,9 +68,11 @@ class LatentPrediction(nn.Module):
         """The loss; and as ``target_std`` how far the targets of stays lie apart."""
         with torch.no_grad():
             target = self.read(self.teacher.model, seen.inputs)
-        predicted = self.predictor(seen.tokens, target.time, target.variable)
-        hidden = seen.inputs.mask & seen.hidden
-        loss = latent_loss(predicted, target.embedding, hidden_tokens(target, seen.inputs, hidden))
+        hidden = hidden_tokens(target, seen.inputs, seen.inputs.mask & seen.hidden)
+        index, asked = evenly(hidden, self.max_targets)
+        time, variable = target.time.gather(1, index), target.variable.gather(1, index)
+        predicted = self.predictor(seen.tokens, time, variable)
+        loss = latent_loss(predicted, take_steps(target.embedding, index), asked)
         return loss, {"target_std": spread_of_stays(target)}
 
 
@@ -71,6 +86,20 @@ def hidden_tokens(tokens: Tokens, inputs: StayInputs, hidden: Bool[Tensor, "B T 
     of_stay = hidden.flatten(1).any(-1, keepdim=True)
     in_it = of_cell.where(tokens.variable >= 0, of_step & (tokens.variable == STEP))
     return tokens.valid & (in_it | of_stay & (tokens.variable == STAY))
+
+
+def evenly(where: Bool[Tensor, "B N"], most: int) -> tuple[Int[Tensor, "B K"], Bool[Tensor, "B K"]]:
+    """The places of up to K = min(most, N) of each row's True entries, evenly spread; and which exist.
+
+    >>> evenly(torch.tensor([[True, True, False, True, True], [False, False, False, False, True]]), 2)[0]
+    tensor([[0, 3],
+            [4, 0]])
+    """
+    n_places = min(most, where.shape[1])
+    n = where.sum(-1, keepdim=True)
+    place = torch.arange(n_places, device=where.device).expand(len(where), -1)
+    rank = torch.where(n > n_places, place * n // n_places, place)
+    return first_true(where, where.shape[1]).gather(1, rank), place < n
 
 
 def spread_of_stays(target: Tokens) -> Float[Tensor, ""]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from ..distributed import gather, rank
-from .averages import masked_mean
+from ..distributed import gather, rank, rank_mean
+from .averages import precise
 from .module import LossModule
 
-MOST_AT_ONCE = 2**22  # similarities held in memory
+MOST_AT_ONCE = {"cpu": 2**18, "gpu": 2**24}  # similarities held; on a CPU as many as a core's cache holds
+FAR = -80.0  # below the greatest, a similarity counts nothing; exp of less would be slow, as it is subnormal
 
 
 def hierarchical_loss(
@@ -26,8 +30,8 @@ def hierarchical_loss(
     other stays, of all ranks) plus (1 - alpha) times the temporal contrast (in one stay, a step's two views
     against those of its other steps), both by dot products; then steps are max-pooled by two, until one is
     left, which has the instance contrast alone. The mean over scales. Only the steps that are ``valid``,
-    in both views, take part. Similarities are computed in pieces, and again for the gradient, so that memory
-    is linear in stays and steps.
+    in both views, take part. Similarities are computed in pieces and not kept, so that memory is linear in
+    stays and steps.
 
     >>> steps = torch.randn(4, 6, 8)
     >>> hierarchical_loss(steps, steps).shape
@@ -35,8 +39,8 @@ def hierarchical_loss(
     """
     if valid is None:
         valid = torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
-    views = torch.stack([first, second], dim=1).float()  # (B, 2, T, P)
-    total, n_scales = first.new_zeros((), dtype=torch.float32), 0
+    views = precise(torch.stack([first, second], dim=1))  # (B, 2, T, P)
+    total, n_scales = views.new_zeros(()), 0
     while True:
         n_steps = views.shape[2]
         total = total + alpha * _instance(views, valid)
@@ -60,50 +64,81 @@ def _halved(views: Float[Tensor, "B 2 T P"], valid: Bool[Tensor, "B T"]) -> tupl
 
 def _instance(views: Float[Tensor, "B 2 T P"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
     """Stays are told apart at each step."""
-    batch = len(views)
     keys, key_valid = gather(views), gather(valid.float()).bool()
-    own = rank() * batch + torch.arange(batch, device=views.device)
-    return _contrast(
-        views.permute(2, 1, 0, 3).flatten(1, 2),
-        keys.permute(2, 1, 0, 3).flatten(1, 2),
-        own,
-        valid.T.repeat(1, 2),
-        key_valid.T.repeat(1, 2),
-    )
+    of_step, all_of_step = (part.permute(2, 1, 0, 3).flatten(1, 2) for part in (views, keys))
+    return _contrast(of_step, all_of_step, rank() * len(views), valid.T, key_valid.T)
 
 
 def _temporal(views: Float[Tensor, "B 2 T P"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
     """Steps are told apart in each stay."""
     steps = views.flatten(1, 2)
-    own = torch.arange(views.shape[2], device=views.device)
-    return _contrast(steps, steps, own, valid.repeat(1, 2), valid.repeat(1, 2))
+    return _contrast(steps, steps.view_as(steps), 0, valid, valid)
 
 
 def _contrast(
     anchors: Float[Tensor, "G 2*A P"],
     keys: Float[Tensor, "G 2*K P"],
-    own: Tensor,
-    valid: Bool[Tensor, "G 2*A"],
-    key_valid: Bool[Tensor, "G 2*K"],
+    own: int,
+    valid: Bool[Tensor, "G A"],
+    key_valid: Bool[Tensor, "G K"],
 ) -> Float[Tensor, ""]:
-    """Cross-entropy in each of G groups; ``own`` is where among the K each of the A lies."""
-    n_keys = keys.shape[1] // 2
-    itself, other = torch.cat([own, own + n_keys]), torch.cat([own + n_keys, own])
-    is_itself = itself.unsqueeze(-1) == torch.arange(2 * n_keys, device=own.device)
+    """Cross-entropy in each of G groups; the A anchored items are those from ``own`` on of the K."""
+    n_anchors, n_keys = valid.shape[1], key_valid.shape[1]
+    n_valid = 2 * rank_mean(valid.sum(dtype=torch.float32))
+    weight = valid / n_valid.clamp(min=torch.finfo(torch.float32).tiny)
+    with torch.autocast(anchors.device.type, enabled=False):
+        first, second = torch.split(keys, n_keys, dim=1)
+        partners = torch.cat([part[:, own : own + n_anchors] for part in (second, first)], dim=1)
+        alike = ((anchors * partners).sum(-1) * weight.repeat(1, 2)).sum()
+        everything: Tensor = _LogSumExp.apply(  # type: ignore[no-untyped-call]
+            anchors, keys, own, key_valid.repeat(1, 2), weight.repeat(1, 2)
+        )
+    return everything - alike
 
-    def entropy(anchors: Tensor, keys: Tensor, key_valid: Tensor) -> Tensor:
-        with torch.autocast(anchors.device.type, enabled=False):
-            logits = anchors @ keys.mT
-        hidden = is_itself | ~key_valid.unsqueeze(-2)
-        logits = logits.masked_fill(hidden, torch.finfo(torch.float32).min)
-        return logits.logsumexp(-1) - (anchors * keys[:, other]).sum(-1)
 
-    at_once = max(MOST_AT_ONCE // (anchors.shape[1] * keys.shape[1]), 1)
-    if at_once >= len(anchors):
-        return masked_mean(entropy(anchors, keys, key_valid), valid)
-    pieces = zip(*(torch.split(part, at_once) for part in (anchors, keys, key_valid)), strict=True)
-    parts = [checkpoint(entropy, *piece, use_reentrant=False) for piece in pieces]
-    return masked_mean(torch.cat(parts), valid)
+class _LogSumExp(torch.autograd.Function):
+    """The weighted sum over anchors of the log-sum-exp of their dot products with all keys but themselves.
+
+    The similarities are made in pieces, and each piece gives its part of the gradient at once, so that none
+    of them is kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        anchors: Float[Tensor, "G 2*A P"],
+        keys: Float[Tensor, "G 2*K P"],
+        own: int,
+        key_valid: Bool[Tensor, "G 2*K"],
+        weight: Float[Tensor, "G 2*A"],
+    ) -> Float[Tensor, ""]:
+        n_anchors, n_keys = anchors.shape[1] // 2, keys.shape[1] // 2
+        low = torch.finfo(anchors.dtype).min
+        hidden = torch.zeros_like(key_valid, dtype=anchors.dtype).masked_fill(~key_valid, low)
+        at_once = MOST_AT_ONCE["cpu" if anchors.device.type == "cpu" else "gpu"]
+        size = max(at_once // (anchors.shape[1] * keys.shape[1]), 1)
+        total = anchors.new_zeros(())
+        of_anchors, of_keys = [], []
+        pieces = (torch.split(part, size) for part in (anchors, keys, hidden, weight))
+        for a, k, bias, w in zip(*pieces, strict=True):
+            logits = torch.baddbmm(bias.unsqueeze(1), a, k.mT)
+            for view in range(2):
+                rows = logits[:, view * n_anchors : (view + 1) * n_anchors]
+                rows[:, :, view * n_keys + own :].diagonal(dim1=1, dim2=2).fill_(low)  # themselves
+            top = logits.amax(-1, keepdim=True)
+            share = F.threshold(logits.sub_(top).clamp_(min=FAR).exp_(), 2 * math.exp(FAR), 0.0, inplace=True)
+            mass = share.sum(-1, keepdim=True)
+            total += ((mass.log() + top).squeeze(-1) * w).sum()
+            share.mul_(w.unsqueeze(-1) / mass)
+            of_anchors.append(share @ k)
+            of_keys.append(share.mT @ a)
+        ctx.save_for_backward(torch.cat(of_anchors), torch.cat(of_keys))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:
+        of_anchors, of_keys = ctx.saved_tensors
+        return gradient * of_anchors, gradient * of_keys, None, None, None
 
 
 class HierarchicalLoss(LossModule):

@@ -20,6 +20,7 @@ class JEPAConfig(SSLConfig):
     Args:
         mask_ratio: the share of each stay's real steps to hide.
         block_length: they are hidden in runs of so many steps (single ones can be interpolated).
+        max_targets: tokens to predict in a stay at most; of more hidden ones as many, evenly spread.
         momentum: of the teacher, at the start; it rises to 1 over the run.
         predictor_dim, predictor_layers, predictor_heads: size of the predictor.
     """
@@ -27,6 +28,7 @@ class JEPAConfig(SSLConfig):
     name: str = "jepa"
     mask_ratio: float = 0.5
     block_length: int = 6
+    max_targets: int = 128
     momentum: float = 0.996
     predictor_dim: int = 64
     predictor_layers: int = 2
@@ -35,7 +37,7 @@ class JEPAConfig(SSLConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fraction(self, "mask_ratio")
-        require_at_least(self, 1, "block_length", "predictor_layers")
+        require_at_least(self, 1, "block_length", "max_targets", "predictor_layers")
         require(self, "momentum", 0 <= self.momentum <= 1, "from 0 to 1")
         require_heads(self, "predictor_dim", "predictor_heads")
 
@@ -75,6 +77,7 @@ class JEPA(BaseSSLObjective):
             self.read,
             self.n_token_variables,
             config.momentum,
+            config.max_targets,
             config.predictor_dim,
             config.predictor_layers,
             config.predictor_heads,

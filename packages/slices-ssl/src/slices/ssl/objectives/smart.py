@@ -19,12 +19,14 @@ class SMARTConfig(SSLConfig):
 
     Args:
         max_mask_ratio: of a stay's cells a share is hidden that is drawn between 0 and this.
+        max_targets: tokens to predict in a stay at most; of more hidden ones as many, evenly spread.
         momentum: of the teacher, at the start; it rises to 1 over the run.
         predictor_dim, predictor_layers, predictor_heads: size of the predictor.
     """
 
     name: str = "smart"
     max_mask_ratio: float = 0.75
+    max_targets: int = 128
     momentum: float = 0.996
     predictor_dim: int = 64
     predictor_layers: int = 1
@@ -33,7 +35,7 @@ class SMARTConfig(SSLConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, "max_mask_ratio", 0 < self.max_mask_ratio <= 1, "above 0 and at most 1")
-        require_at_least(self, 1, "predictor_layers")
+        require_at_least(self, 1, "max_targets", "predictor_layers")
         require(self, "momentum", 0 <= self.momentum <= 1, "from 0 to 1")
         require_heads(self, "predictor_dim", "predictor_heads")
 
@@ -45,8 +47,8 @@ class SMART(BaseSSLObjective):
     Cells of a stay are hidden, a share drawn from U[0, 0.75]; from what is left a predictor tells the latents
     that a teacher, an average of the encoder over training, gives the hidden cells when it sees the whole
     stay: of the cell where the encoder has a token for each, else of its step, else of the stay. Departures:
-    the predictor is cross-attention, not another block of the paper's encoder; targets are layer-normed, and
-    the distance is smooth L1 (:func:`~slices.ssl.losses.latent_loss`).
+    the predictor asks what is visible by cross-attention, where the paper has a perceptron on the tokens that
+    its own encoder keeps of hidden cells; and targets are layer-normed.
 
     Metrics: ``target_std``, as in :class:`~slices.ssl.JEPA`.
 
@@ -68,6 +70,7 @@ class SMART(BaseSSLObjective):
             self.read,
             self.n_token_variables,
             config.momentum,
+            config.max_targets,
             config.predictor_dim,
             config.predictor_layers,
             config.predictor_heads,
