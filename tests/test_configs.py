@@ -241,6 +241,7 @@ def test_every_option_has_an_effect(
     data = [word for word in on_tiny if not word.startswith("training.")]
     folds = ["data.splits.n_folds=3"]
     windows = ["+data.window.length=24", "+data.window.stride=12", "+data.window.random=true"]
+    watched = ["watch.task=length_of_stay_class"]
     small = [
         "encoders=[linear]",
         "objectives=[mae]",
@@ -254,7 +255,7 @@ def test_every_option_has_an_effect(
     for app, typed in (
         ("prepare", data),
         ("describe", data),
-        ("pretrain", [*on_tiny, *folds, *windows, "encoder=linear", "encoder.d_model=8"]),
+        ("pretrain", [*on_tiny, *folds, *windows, *watched, "encoder=linear", "encoder.d_model=8"]),
         ("finetune", [*on_tiny, *folds, "data.label_fraction=0.5", f"hydra.run.dir={finetuned}"]),
         ("benchmark", [*data, *small, *once]),
         ("baseline", [*data, "tune=false", "hydra.run.dir=baseline"]),

@@ -142,6 +142,30 @@ class PretrainingConfig:
 
 
 @dataclass(kw_only=True)
+class WatchConfig:
+    """How the embedding is watched while it is pretrained; see :class:`~slices.training.watching.Watch`.
+
+    Attributes:
+        looks: at the embedding in a run, besides one at the start and one at the end.
+        stays: validation stays to look at, at most.
+        task: whose labels a probe and nearest neighbours are scored on; None: neither.
+        labelled: stays with a label for these, at most, to fit and to score on.
+        on_collapse: warn, or stop the run.
+    """
+
+    looks: int = 10
+    stays: int = 256
+    task: str | None = None
+    labelled: int = 1000
+    on_collapse: Literal["warn", "stop"] = "warn"
+
+    def __post_init__(self) -> None:
+        require_at_least_one(self, "looks", "labelled")
+        if self.stays < 2:
+            raise ValueError(f"watch.stays={self.stays}: must be at least 2")
+
+
+@dataclass(kw_only=True)
 class PrepareConfig:
     """Everything that ``configs/prepare.yaml`` says."""
 
@@ -187,6 +211,7 @@ class PretrainConfig:
     seed: int = 0
     data: DataConfig | None = None
     labels: str | None = None
+    watch: WatchConfig | None = None
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
     wandb: bool = False

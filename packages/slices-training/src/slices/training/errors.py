@@ -1,8 +1,12 @@
-"""The one error that is the user's to mend."""
+"""Errors that the apps show as one line, without a traceback."""
 
 
 class UserError(ValueError):
     """What was asked for cannot be done; the message says why, and what to do instead.
 
-    The apps show it as one line, without a traceback.
+    Status 2.
     """
+
+
+class FailedRun(RuntimeError):
+    """A run that went wrong in a way that was looked out for; the message says what it left. Status 1."""

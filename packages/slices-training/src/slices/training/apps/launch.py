@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slices.training.compose import compose_app, config_dir
-from slices.training.errors import UserError
+from slices.training.errors import FailedRun, UserError
 
 
 @contextmanager
@@ -45,12 +45,14 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         try:
             return run(config)
         except UserError as error:
-            _stop(str(error))
+            _stop(str(error), 2)
+        except FailedRun as error:
+            _stop(str(error), 1)
 
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=app)(job)()
     except (HydraException, OmegaConfBaseException) as error:
-        _stop(explain(error, app))
+        _stop(explain(error, app), 2)
 
 
 def _run_dir(resume: str | None, fresh: str) -> str:
@@ -58,9 +60,9 @@ def _run_dir(resume: str | None, fresh: str) -> str:
     return resume if resume and Path(resume).is_dir() else fresh
 
 
-def _stop(message: str) -> NoReturn:
+def _stop(message: str, status: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)
 
 
 def explain(error: Exception, app: str) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
+from slices.training.errors import FailedRun
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -31,6 +32,7 @@ def pretrain(config: DictConfig) -> float:
     from slices.training import SSLPretrainModule, StayDataModule
     from slices.training.apps.run import Run, announce, make_trainer
     from slices.training.config import PretrainConfig
+    from slices.training.watching import Watch
 
     with checking_what_was_asked():
         run = Run.start(config)
@@ -51,7 +53,9 @@ def pretrain(config: DictConfig) -> float:
             save_last=True,
             every_n_train_steps=parsed.training.checkpoint_every_n_steps,
         )
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, [checkpoints])
+        watch = None if parsed.watch is None else Watch(parsed.watch, datamodule)
+        callbacks = [checkpoints, *([] if watch is None else [watch])]
+        trainer = make_trainer(run, parsed.trainer, parsed.wandb, callbacks)
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)
@@ -61,6 +65,8 @@ def pretrain(config: DictConfig) -> float:
     if trainer.is_global_zero:
         encoder = module.save_encoder(run.folder / "encoder.pt")
         log.info("encoder: %s, after %s", encoder, run.cost)
+        if watch is not None and watch.stopped is not None:
+            raise FailedRun(f"{watch.stopped}. Its encoder is in the run's folder alone")
         if parsed.encoder_path is not None:
             encoder = module.save_encoder(parsed.encoder_path)
         of_data = ("data=", "data.", "data/", "+data.", "++data.")

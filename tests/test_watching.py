@@ -1,0 +1,199 @@
+"""A collapse is seen while it happens, a healthy run is left alone, and nobody notices being watched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cli import CommandLine
+from quick import data_for, trainer_for
+from slices.ssl import BaseSSLObjective, SSLConfig, list_objectives
+from slices.ssl.encoding import complete, pool_stay
+from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
+from slices.training import SSLPretrainModule, StayDataModule
+from slices.training.config import WatchConfig
+from slices.training.watching import Watch
+
+CONFIG: dict[str, Any] = {
+    "encoder": {"name": "transformer", "d_model": 16, "n_layers": 1, "n_heads": 2, "dropout": 0.0},
+    "optimizer": {"name": "adamw", "lr": 1.0e-2, "weight_decay": 0.0},
+}
+
+
+class Pulled(BaseSSLObjective):
+    """Draws all embeddings to their mean: one point."""
+
+    def forward(self, x, mask, padding_mask=None, times=None):  # type: ignore[no-untyped-def, override]
+        rows = nn.functional.normalize(pool_stay(self.encode(complete(x, mask, padding_mask, times))), dim=-1)
+        return self.pull(rows), {}
+
+    def pull(self, rows: Tensor) -> Tensor:
+        return 100 * (rows - rows.mean(0)).square().sum(-1).mean()
+
+
+class Flattened(Pulled):
+    """Draws all embeddings onto one line, and keeps them apart on it."""
+
+    def pull(self, rows: Tensor) -> Tensor:
+        along = rows - rows.mean(0)
+        return 100 * along[:, 1:].square().sum(-1).mean() - along[:, 0].std(correction=0)
+
+
+@pytest.fixture
+def broken() -> Iterator[None]:
+    for name, objective in (("pulled", Pulled), ("flattened", Flattened)):
+        SSL_REGISTRY[name], CONFIG_REGISTRY[name] = objective, SSLConfig
+    yield
+    for name in ("pulled", "flattened"):
+        del SSL_REGISTRY[name], CONFIG_REGISTRY[name]
+
+
+@pytest.fixture
+def data(tiny: dict[str, Any]) -> StayDataModule:
+    module = data_for(tiny)
+    module.prepare_data()
+    return module
+
+
+def module_of(tiny: dict[str, Any], **ssl: Any) -> SSLPretrainModule:
+    torch.manual_seed(0)
+    return SSLPretrainModule(CONFIG | {"ssl": ssl, "data": tiny})
+
+
+def fit(
+    folder: Path, module: SSLPretrainModule, data: StayDataModule, watch: Watch | None, **options: Any
+) -> Any:
+    trainer = trainer_for(folder, callbacks=[] if watch is None else [watch], **options)
+    trainer.fit(module, datamodule=data)
+    return trainer
+
+
+@pytest.mark.parametrize(("name", "words"), [("pulled", "one point"), ("flattened", "few dimensions")])
+@pytest.mark.usefixtures("broken")
+def test_a_collapse_raises_the_alarm_once(
+    name: str,
+    words: str,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    data: StayDataModule,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = Watch(WatchConfig(looks=20), data)
+    with caplog.at_level(logging.WARNING, logger="slices.training.watching"):
+        fit(tmp_path, module_of(tiny, name=name), data, watch, max_epochs=30)
+    said = [record.getMessage() for record in caplog.records if "collapsing" in record.getMessage()]
+    assert any(words in line and "at the start" in line for line in said), said
+    assert len(said) <= 3
+    assert watch.stopped is None
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_run_that_collapses_can_be_stopped(
+    tmp_path: Path, tiny: dict[str, Any], data: StayDataModule
+) -> None:
+    watch = Watch(WatchConfig(looks=20, on_collapse="stop"), data)
+    trainer = fit(tmp_path, module_of(tiny, name="pulled"), data, watch, max_epochs=30)
+    assert trainer.current_epoch < 30
+    assert watch.stopped is not None and "collapsed to one point" in watch.stopped
+
+
+HEALTHY = ("mae", "contrastive", "jepa")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in HEALTHY else pytest.param(name, marks=pytest.mark.slow)
+        for name in list_objectives()
+        if name != "sum"
+    ],
+)
+def test_a_healthy_run_is_left_alone(
+    name: str, tmp_path: Path, tiny: dict[str, Any], data: StayDataModule, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = {"labels": "in_hospital_mortality"} if name == "supervised_contrastive" else {}
+    torch.manual_seed(0)
+    module = SSLPretrainModule(CONFIG | {"ssl": {"name": name}, "data": tiny} | labels)
+    with caplog.at_level(logging.WARNING, logger="slices.training.watching"):
+        if name == "supervised_contrastive":
+            labelled = data_for(tiny, "in_hospital_mortality")
+            fit(tmp_path, module, labelled, Watch(WatchConfig(looks=5), data), max_epochs=6)
+        else:
+            fit(tmp_path, module, data, Watch(WatchConfig(looks=5), data), max_epochs=6)
+    assert not [record for record in caplog.records if "collapsing" in record.getMessage()]
+
+
+def test_nobody_notices_being_watched(tmp_path: Path, tiny: dict[str, Any], data: StayDataModule) -> None:
+    """Weights are the same bit for bit; dropout is on, so that a random number more would show."""
+    config = CONFIG | {"encoder": CONFIG["encoder"] | {"dropout": 0.2}, "ssl": {"name": "mae"}, "data": tiny}
+    ends = []
+    for watched in (False, True):
+        torch.manual_seed(0)
+        module = SSLPretrainModule(config)
+        watch = Watch(WatchConfig(looks=7, task="in_hospital_mortality"), data) if watched else None
+        fit(tmp_path / str(watched), module, data, watch, max_epochs=2)
+        assert module.objective.encoder.training
+        ends.append((module.state_dict(), torch.rand(3)))
+    (plain, _), (seen, _) = ends
+    assert all(torch.equal(plain[name], seen[name]) for name in plain)
+
+
+def test_what_was_seen_is_logged(cli: CommandLine, on_tiny: list[str]) -> None:
+    words = ["encoder=gru", "encoder.d_model=16", "watch.task=length_of_stay_class", "watch.looks=2"]
+    words += ["data.splits.val_fraction=0.4"]
+    done = cli("pretrain", *on_tiny, *words, "training.max_epochs=2", "hydra.run.dir=run")
+    assert done.status == 0, done.err
+    seen = pl.read_csv("run/logs/metrics.csv").drop_nulls("embedding/rank")
+    assert seen["step"].to_list()[0] == 0 and len(seen) >= 3
+    for name in ("embedding/std", "embedding/uniformity", "embedding/alignment"):
+        assert seen[name].is_finite().all()
+    for name in ("probe/auroc", "probe/auprc", "knn/auroc", "knn/auprc"):
+        assert seen[name].is_between(0, 1).all()
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_stopped_run_fails_and_writes_no_encoder_for_fine_tuning(
+    cli: CommandLine, on_tiny: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "conf" / "ssl").mkdir(parents=True)
+    (tmp_path / "conf" / "ssl" / "pulled.yaml").write_text(
+        "name: pulled\nstatic_columns: []\nd_input: null\n"
+    )
+    words = ["encoder=gru", "encoder.d_model=16", "ssl=pulled", "watch.on_collapse=stop", "optimizer.lr=0.03"]
+    words += ["training.max_epochs=40", "watch.looks=40", "hydra.run.dir=run", "scheduler=none"]
+    done = cli(
+        "pretrain",
+        f"--config-dir={tmp_path / 'conf'}",
+        *[w for w in on_tiny if "max_epochs" not in w],
+        *words,
+    )
+    assert done.status == 1 and "the embedding collapsed" in done.err
+    assert Path("run/encoder.pt").exists() and not Path("outputs/encoder.pt").exists()
+
+
+def test_a_resumed_run_knows_how_it_began(tmp_path: Path, tiny: dict[str, Any], data: StayDataModule) -> None:
+    first = Watch(WatchConfig(looks=2), data)
+    trainer = fit(tmp_path, module_of(tiny, name="mae"), data, first, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    second = Watch(WatchConfig(looks=2), data)
+    again = trainer_for(tmp_path, callbacks=[second], max_epochs=2)
+    again.fit(
+        module_of(tiny, name="mae"), datamodule=data, ckpt_path=tmp_path / "last.ckpt", weights_only=True
+    )
+    assert second.start == first.start is not None
+
+
+def test_mistakes_are_answered(tiny: dict[str, Any], data: StayDataModule) -> None:
+    with pytest.raises(ValueError, match=r"unknown task 'mortalty'.*"):
+        Watch(WatchConfig(task="mortalty"), data)
+    with pytest.raises(ValueError, match=r"watch.task=length_of_stay is a regression task"):
+        Watch(WatchConfig(task="length_of_stay"), data)
+    with pytest.raises(ValueError, match=r"watch.stays=1: must be at least 2"):
+        WatchConfig(stays=1)
