@@ -68,7 +68,8 @@ def encoder_of(name: str) -> nn.Module:
 
 def objective_of(name: str, encoder: nn.Module) -> Any:
     torch.manual_seed(1)
-    return build_ssl_objective(encoder, {"name": name, "d_input": D})
+    own = {"sum": {"parts": {"mae": {}, "vicreg": {"weight": 0.1}, "contrastive": {}}}}
+    return build_ssl_objective(encoder, {"name": name, "d_input": D, **own.get(name, {})})
 
 
 @pytest.mark.parametrize("name", list_encoders())

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from slices.encoders import build_encoder, list_encoders
-from slices.ssl import build_ssl_objective, list_objectives
+from slices.ssl import BaseSSLObjective, build_ssl_objective, list_objectives
+from slices.ssl.encoding import complete, pool_stay
+from slices.ssl.health import Health, collapse
 
 B, T, D, H = 8, 12, 6, 16
 
@@ -35,6 +37,19 @@ def encoder_of(name: str) -> nn.Module:
         return Foreign(pooled=name.endswith("pooled"))
     own = {"observation_transformer": {"max_observations": T * D}}.get(name, {})
     return build_encoder(name, {"d_input": D, "d_model": H, "n_layers": 1, "static_columns": [D - 1], **own})
+
+
+@torch.no_grad()
+def health_of(objective: BaseSSLObjective) -> Health:
+    """Of the embeddings of some stays, whole, early and late."""
+    many = [stays(seed) for seed in range(4)]
+    whole = {name: torch.cat([batch[name] for batch in many]) for name in many[0]}
+    objective.encoder.eval()
+    halves = zip(*(field.chunk(2, dim=1) for field in whole.values()), strict=True)
+    early, late = (dict(zip(whole, half, strict=True)) for half in halves)
+    rows = [pool_stay(objective.encode(complete(**batch))) for batch in (whole, early, late)]
+    objective.encoder.train()
+    return Health.of(*rows)
 
 
 def config_of(objective_name: str) -> dict[str, Any]:
@@ -129,7 +144,7 @@ def test_every_pair_trains(objective_name: str, encoder_name: str) -> None:
     inputs = [batch[name] for name in ("x", "mask", "padding_mask", "times")]
     draw = objective.draw(*inputs, torch.Generator().manual_seed(1))
     untouched = {name: tensor.clone() for name, tensor in batch.items()}
-    losses = []
+    losses, start = [], health_of(objective)
     for step in range(12):
         loss, metrics = objective(**batch, draw=draw)
         optimizer.zero_grad()
@@ -142,6 +157,7 @@ def test_every_pair_trains(objective_name: str, encoder_name: str) -> None:
     assert all(torch.equal(untouched[name], batch[name]) for name in batch)
     assert torch.tensor(losses).isfinite().all()
     assert min(losses[-3:]) < losses[0]
+    assert collapse(health_of(objective), start) is None
     after = dict(objective.named_parameters())
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     # all that is trained moves, but for a pooling that the objective does not use

@@ -75,7 +75,8 @@ class LeJEPA(BaseSSLObjective):
 
     def on_optimizer_step(self, step: int, total_steps: int) -> None:
         """Turn to other directions, the same ones on every rank."""
-        self.directions.copy_(_directions(step, *self.directions.shape))
+        n, width = self.directions.shape
+        self.directions.copy_(_directions(step, n, width, self.directions.device))
 
     def score(self, seen: Crops) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         valid, weight = seen.valid, self.config.weight
@@ -90,6 +91,7 @@ class LeJEPA(BaseSSLObjective):
         return (1 - weight) * agreement + weight * gaussianity, metrics
 
 
-def _directions(seed: int, n: int, width: int) -> Float[Tensor, "M P"]:
-    generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(n, width, generator=generator), dim=-1)
+def _directions(seed: int, n: int, width: int, device: torch.device | str = "cpu") -> Float[Tensor, "M P"]:
+    """Drawn where they are used, so that nothing waits for a copy."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return F.normalize(torch.randn(n, width, generator=generator, device=device), dim=-1)
