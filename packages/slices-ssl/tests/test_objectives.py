@@ -118,13 +118,11 @@ def test_stays_with_fewer_than_two_usable_steps_are_harmless(objective, batch, k
     assert loss.isfinite() and all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_stays_with_fewer_than_two_usable_steps_do_not_count(encoder, batch):
-    for name in ("mae", "jepa"):
-        objective = build_ssl_objective(encoder, {**SHARED, "name": name})
-        draw = objective.draw(*batch[:4])
-        few = pytree.tree_map(lambda tensor: tensor[:5], (batch, draw))
-        loss = objective(*few[0], draw=few[1])[0]
-        assert loss > 0 and torch.allclose(loss, objective(*batch, draw=draw)[0], atol=1e-6)
+def test_stays_with_fewer_than_two_usable_steps_do_not_count(objective, batch):
+    draw = objective.draw(*batch[:4], generator=torch.Generator().manual_seed(0))
+    few = pytree.tree_map(lambda tensor: tensor[:5], (batch, draw))
+    loss = objective(*few[0], draw=few[1])[0]
+    assert loss > 0 and torch.allclose(loss, objective(*batch, draw=draw)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_optional_inputs_may_be_left_out(objective, batch):

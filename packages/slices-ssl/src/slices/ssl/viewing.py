@@ -89,16 +89,12 @@ class Pair(NamedTuple):
     views: StayInputs
     tokens: Tokens
     max_steps: int
-    dynamic: Bool[Tensor, "#D"]
-
-    @property
-    def shown(self) -> Bool[Tensor, "2*B T"]:
-        """The steps at which a view shows an observation."""
-        return (self.views.mask & self.dynamic).any(-1)
+    shown: Bool[Tensor, "2*B T"]
+    """The steps at which a view shows an observation, of the stays that have two such steps."""
 
     @property
     def valid(self) -> Bool[Tensor, "B"]:
-        """The stays of which both views show an observation."""
+        """The stays that count: those of which both views show an observation."""
         first, second = self.shown.any(-1).chunk(2)
         return first & second
 
@@ -136,7 +132,7 @@ class PairViewing(Viewing):
     ) -> Pair:
         views = stacked([look_at(inputs, look, dynamic) for look in draw])
         max_steps = self.view.max_steps(inputs.x.shape[1])
-        return Pair(views, encode(views, max_steps), max_steps, dynamic)
+        return Pair(views, encode(views, max_steps), max_steps, shown_steps(views, inputs, dynamic))
 
 
 class Crops(NamedTuple):
@@ -190,7 +186,7 @@ class CropsViewing(Viewing):
         wide = self.wide(encode, inputs, dynamic, draw.wide)
         narrow = stacked([look_at(inputs, look, dynamic) for look in draw.narrow])
         tokens = encode(narrow, self.narrow.max_steps(inputs.x.shape[1]))
-        shown = (narrow.mask & dynamic).flatten(1).any(-1).view(self.n_narrow, -1)
+        shown = shown_steps(narrow, inputs, dynamic).any(-1).view(self.n_narrow, -1)
         return Crops(wide, narrow, tokens, shown)
 
 
@@ -247,3 +243,10 @@ class CutViewing(Viewing):
 def stacked(views: list[StayInputs]) -> StayInputs:
     """The stays of some views, those of one after those of the other."""
     return StayInputs(*(torch.cat(fields) for fields in zip(*views, strict=True)))
+
+
+def shown_steps(views: StayInputs, inputs: StayInputs, dynamic: Bool[Tensor, "#D"]) -> Bool[Tensor, "V*B T"]:
+    """The steps at which views show an observation; none of stays with fewer than two such steps."""
+    enough = (inputs.mask & dynamic).any(-1).sum(-1) >= 2
+    n_views = len(views.x) // len(inputs.x)
+    return (views.mask & dynamic).any(-1) & enough.repeat(n_views).unsqueeze(-1)

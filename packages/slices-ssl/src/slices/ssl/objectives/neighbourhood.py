@@ -18,7 +18,7 @@ from ..draws import uniform
 from ..encoding import StayInputs, Tokens, pool_stay
 from ..losses import neighbourhood_loss
 from ..projector import Projector
-from ..viewing import Encode, ViewDraw, Viewing, stacked
+from ..viewing import Encode, ViewDraw, Viewing, shown_steps, stacked
 from ..views import Crop, ViewConfig, look_at, make_view
 
 
@@ -101,7 +101,7 @@ class WindowsViewing(Viewing):
         views = stacked([look_at(inputs, look, dynamic) for look in (*firsts, *seconds)])
         batch = torch.arange(len(inputs.x), device=inputs.x.device)
         begins = [self._begin(inputs, look.keep.any(-1)) for look in firsts]
-        first, second = (views.mask & dynamic).flatten(1).any(-1).chunk(2)
+        first, second = shown_steps(views, inputs, dynamic).any(-1).chunk(2)
         tokens = encode(views, self.window.max_steps(inputs.x.shape[1]))
         return Windows(tokens, batch.repeat(self.n_windows), torch.cat(begins), first & second)
 

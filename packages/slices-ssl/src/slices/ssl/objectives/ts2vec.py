@@ -14,7 +14,7 @@ from ..checks import require
 from ..draws import uniform
 from ..encoding import StayInputs, pool_steps
 from ..losses import hierarchical_loss, masked_mean
-from ..viewing import Encode, Pair, ViewDraw, Viewing, stacked
+from ..viewing import Encode, Pair, ViewDraw, Viewing, shown_steps, stacked
 from ..views import Compose, DropElements, Look, look_at, plain_look
 
 
@@ -83,7 +83,7 @@ class OverlapViewing(Viewing):
     ) -> Pair:
         views = stacked([look_at(inputs, look, dynamic) for look in draw])
         n_steps = inputs.x.shape[1]
-        return Pair(views, encode(views, n_steps), n_steps, dynamic)
+        return Pair(views, encode(views, n_steps), n_steps, shown_steps(views, inputs, dynamic))
 
 
 @register_objective("ts2vec", TS2VecConfig)
