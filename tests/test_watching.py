@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from slices.ssl.encoding import complete, pool_stay
 from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
 from slices.training import SSLPretrainModule, StayDataModule
 from slices.training.config import WatchConfig
-from slices.training.watching import Watch
+from slices.training.watching import Watch, untouched
 
 CONFIG: dict[str, Any] = {
     "encoder": {"name": "transformer", "d_model": 16, "n_layers": 1, "n_heads": 2, "dropout": 0.0},
@@ -140,9 +141,38 @@ def test_nobody_notices_being_watched(tmp_path: Path, tiny: dict[str, Any], data
         watch = Watch(WatchConfig(looks=7, task="in_hospital_mortality"), data) if watched else None
         fit(tmp_path / str(watched), module, data, watch, max_epochs=2)
         assert module.objective.encoder.training
-        ends.append((module.state_dict(), torch.rand(3)))
-    (plain, _), (seen, _) = ends
+        ends.append((module.state_dict(), torch.get_rng_state()))
+    (plain, chance), (seen, chance_seen) = ends
     assert all(torch.equal(plain[name], seen[name]) for name in plain)
+    assert torch.equal(chance, chance_seen)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_and_chance_are_put_back(
+    fails: bool, tmp_path: Path, tiny: dict[str, Any], data: StayDataModule
+) -> None:
+    module = module_of(tiny, name="jepa")  # its teacher is always in evaluation mode
+    fit(tmp_path, module, data, None)
+    module.train()
+    module.objective.encoder.blocks.eval()  # type: ignore[union-attr, operator]
+    modes, chance = [part.training for part in module.modules()], torch.get_rng_state()
+    with contextlib.suppress(KeyError), untouched(module):
+        assert not any(part.training for part in module.modules())
+        assert not (torch.rand(3) * next(module.parameters()).sum()).requires_grad
+        if fails:
+            raise KeyError
+    assert [part.training for part in module.modules()] == modes and len(set(modes)) == 2
+    assert torch.equal(torch.get_rng_state(), chance)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "64-true"])
+@pytest.mark.filterwarnings("ignore:Using.*precision")
+def test_it_watches_in_the_precision_of_training(
+    precision: str, tmp_path: Path, tiny: dict[str, Any], data: StayDataModule
+) -> None:
+    watch = Watch(WatchConfig(looks=1, task="in_hospital_mortality"), data)
+    fit(tmp_path, module_of(tiny, name="contrastive"), data, watch, precision=precision)
+    assert watch.start is not None and watch.start.rank > 2
 
 
 def test_what_was_seen_is_logged(cli: CommandLine, on_tiny: list[str]) -> None:

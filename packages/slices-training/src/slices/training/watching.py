@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from slices.ssl.encoding import StayInputs, complete, pool_stay
 from slices.ssl.health import Health, collapse
@@ -161,9 +161,11 @@ def embed(module: SSLPretrainModule, inputs: StayInputs) -> Tensor:
 
 
 def inputs_of(module: SSLPretrainModule, batch: Batch) -> StayInputs:
-    """A batch as the objective's inputs, on the module's device."""
-    names = ("timeseries", "mask", "padding_mask", "times", "counts")
-    return complete(*(None if batch.get(name) is None else batch[name].to(module.device) for name in names))  # type: ignore[arg-type]
+    """A batch as the objective's inputs, in the precision and on the device of training."""
+    given = {name: batch[name] for name in ("timeseries", *StayInputs._fields[1:])}
+    given = module.trainer.precision_plugin.convert_input(given)
+    given = module.trainer.strategy.batch_to_device(given, module.device)
+    return complete(given.pop("timeseries"), **given)
 
 
 def of_views(module: SSLPretrainModule, batch: Batch) -> tuple[Tensor, ...]:
@@ -175,11 +177,12 @@ def of_views(module: SSLPretrainModule, batch: Batch) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def untouched(module: nn.Module) -> Iterator[None]:
-    """Within it, evaluation mode and no gradient; after it, modes and random state as they were."""
+def untouched(module: LightningModule) -> Iterator[None]:
+    """Within it, evaluation mode and no gradient; after it, modes and random states as they were."""
     modes = [(part, part.training) for part in module.modules()]
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
+    devices = [module.device] if module.device.type == "cuda" else []
+    precision = module.trainer.precision_plugin.forward_context()
+    with torch.no_grad(), torch.random.fork_rng(devices), precision:
         module.eval()
         try:
             yield
