@@ -86,7 +86,7 @@ def test_a_collapse_raises_the_alarm_once(
     data: StayDataModule,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watch = Watch(WatchConfig(looks=20), data)
+    watch = Watch(WatchConfig(every_n_steps=4), data)
     with caplog.at_level(logging.WARNING, logger="slices.training.watching"):
         fit(tmp_path, module_of(tiny, name=name), data, watch, max_epochs=30)
     said = [record.getMessage() for record in caplog.records if "collapsing" in record.getMessage()]
@@ -99,7 +99,7 @@ def test_a_collapse_raises_the_alarm_once(
 def test_a_run_that_collapses_can_be_stopped(
     tmp_path: Path, tiny: dict[str, Any], data: StayDataModule
 ) -> None:
-    watch = Watch(WatchConfig(looks=20, on_collapse="stop"), data)
+    watch = Watch(WatchConfig(every_n_steps=4, on_collapse="stop"), data)
     trainer = fit(tmp_path, module_of(tiny, name="pulled"), data, watch, max_epochs=30)
     assert trainer.current_epoch < 30
     assert watch.stopped is not None and "collapsed to one point" in watch.stopped
@@ -125,9 +125,9 @@ def test_a_healthy_run_is_left_alone(
     with caplog.at_level(logging.WARNING, logger="slices.training.watching"):
         if name == "supervised_contrastive":
             labelled = data_for(tiny, "in_hospital_mortality")
-            fit(tmp_path, module, labelled, Watch(WatchConfig(looks=5), data), max_epochs=6)
+            fit(tmp_path, module, labelled, Watch(WatchConfig(every_n_steps=3), data), max_epochs=6)
         else:
-            fit(tmp_path, module, data, Watch(WatchConfig(looks=5), data), max_epochs=6)
+            fit(tmp_path, module, data, Watch(WatchConfig(every_n_steps=3), data), max_epochs=6)
     assert not [record for record in caplog.records if "collapsing" in record.getMessage()]
 
 
@@ -138,7 +138,7 @@ def test_nobody_notices_being_watched(tmp_path: Path, tiny: dict[str, Any], data
     for watched in (False, True):
         torch.manual_seed(0)
         module = SSLPretrainModule(config)
-        watch = Watch(WatchConfig(looks=7, task="in_hospital_mortality"), data) if watched else None
+        watch = Watch(WatchConfig(every_n_steps=1, task="in_hospital_mortality"), data) if watched else None
         fit(tmp_path / str(watched), module, data, watch, max_epochs=2)
         assert module.objective.encoder.training
         ends.append((module.state_dict(), torch.get_rng_state()))
@@ -170,13 +170,13 @@ def test_modes_and_chance_are_put_back(
 def test_it_watches_in_the_precision_of_training(
     precision: str, tmp_path: Path, tiny: dict[str, Any], data: StayDataModule
 ) -> None:
-    watch = Watch(WatchConfig(looks=1, task="in_hospital_mortality"), data)
+    watch = Watch(WatchConfig(every_n_steps=3, task="in_hospital_mortality"), data)
     fit(tmp_path, module_of(tiny, name="contrastive"), data, watch, precision=precision)
     assert watch.start is not None and watch.start.rank > 2
 
 
 def test_what_was_seen_is_logged(cli: CommandLine, on_tiny: list[str]) -> None:
-    words = ["encoder=gru", "encoder.d_model=16", "watch.task=length_of_stay_class", "watch.looks=2"]
+    words = ["encoder=gru", "encoder.d_model=16", "watch.task=length_of_stay_class", "watch.every_n_steps=3"]
     words += ["data.splits.val_fraction=0.4"]
     done = cli("pretrain", *on_tiny, *words, "training.max_epochs=2", "hydra.run.dir=run")
     assert done.status == 0, done.err
@@ -197,7 +197,7 @@ def test_a_stopped_run_fails_and_writes_no_encoder_for_fine_tuning(
         "name: pulled\nstatic_columns: []\nd_input: null\n"
     )
     words = ["encoder=gru", "encoder.d_model=16", "ssl=pulled", "watch.on_collapse=stop", "optimizer.lr=0.03"]
-    words += ["training.max_epochs=40", "watch.looks=40", "hydra.run.dir=run", "scheduler=none"]
+    words += ["training.max_epochs=40", "watch.every_n_steps=3", "hydra.run.dir=run", "scheduler=none"]
     done = cli(
         "pretrain",
         f"--config-dir={tmp_path / 'conf'}",
@@ -209,15 +209,33 @@ def test_a_stopped_run_fails_and_writes_no_encoder_for_fine_tuning(
 
 
 def test_a_resumed_run_knows_how_it_began(tmp_path: Path, tiny: dict[str, Any], data: StayDataModule) -> None:
-    first = Watch(WatchConfig(looks=2), data)
+    first = Watch(WatchConfig(every_n_steps=2), data)
     trainer = fit(tmp_path, module_of(tiny, name="mae"), data, first, max_epochs=1)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    second = Watch(WatchConfig(looks=2), data)
+    second = Watch(WatchConfig(every_n_steps=2), data)
     again = trainer_for(tmp_path, callbacks=[second], max_epochs=2)
     again.fit(
         module_of(tiny, name="mae"), datamodule=data, ckpt_path=tmp_path / "last.ckpt", weights_only=True
     )
     assert second.start == first.start is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "every"),
+    [
+        ({"max_epochs": 1}, 24),  # 15 stays, seen three ways, cost as much as 15 to train on: 2 % of 24 * 32
+        ({"max_epochs": 1, "accumulate_grad_batches": 3}, 8),
+        ({"max_epochs": -1, "max_steps": 3}, 24),
+        ({"max_epochs": 2000, "max_time": {"milliseconds": 300}}, 60),
+    ],
+)
+def test_looking_costs_about_two_percent(
+    options: dict[str, Any], every: int, tmp_path: Path, tiny: dict[str, Any], data: StayDataModule
+) -> None:
+    watch = Watch(WatchConfig(), data)
+    assert data.sizes["val"] == 15
+    fit(tmp_path, module_of(tiny, name="mae"), data, watch, **options)
+    assert watch._every == every
 
 
 def test_mistakes_are_answered(tiny: dict[str, Any], data: StayDataModule) -> None:

@@ -146,21 +146,22 @@ class WatchConfig:
     """How the embedding is watched while it is pretrained; see :class:`~slices.training.watching.Watch`.
 
     Attributes:
-        looks: at the embedding in a run, besides one at the start and one at the end.
+        every_n_steps: how often it is looked at, besides at the start and at the end; None: as often as costs
+            about 2 % of the run, but not more than a hundred times.
         stays: validation stays to look at, at most.
         task: whose labels a probe and nearest neighbours are scored on; None: neither.
-        labelled: stays with a label for these, at most, to fit and to score on.
+        labelled: training, and validation, stays with a label for these, at most.
         on_collapse: warn, or stop the run.
     """
 
-    looks: int = 10
+    every_n_steps: int | None = None
     stays: int = 256
     task: str | None = None
-    labelled: int = 1000
+    labelled: int = 500
     on_collapse: Literal["warn", "stop"] = "warn"
 
     def __post_init__(self) -> None:
-        require_at_least_one(self, "looks", "labelled")
+        require_at_least_one(self, "every_n_steps", "labelled")
         if self.stays < 2:
             raise ValueError(f"watch.stays={self.stays}: must be at least 2")
 

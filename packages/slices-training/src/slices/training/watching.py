@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,10 +26,12 @@ log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
 AT_ONCE = 128  # stays embedded at a time
+SHARE = 0.02  # of a run's cost
+MOST_LOOKS = 100
 
 
 class Watch(Callback):
-    """Looks at the embeddings of some validation stays, at the start and so many times in a run.
+    """Looks at the embeddings of some validation stays: at the start, every so many steps, and at the end.
 
     Logs ``embedding/std``, ``embedding/rank``, ``embedding/uniformity`` and ``embedding/alignment`` (see
     :mod:`slices.ssl.health`) and, with a task, ``probe/auroc``, ``probe/auprc``, ``knn/auroc`` and
@@ -52,7 +55,7 @@ class Watch(Callback):
         split = "val" if data.sizes["val"] else "train"
         if split == "train":
             log.info("watching training stays, as there are no validation stays")
-        self.config = config
+        self.config, self._batch_size = config, data.config.batch_size
         self.start: Health | None = None
         self.stopped: str | None = None
         self._looked_at = -1
@@ -61,9 +64,7 @@ class Watch(Callback):
         self._labelled = None if config.task is None else _Labelled(data, config.task, config.labelled)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        total = trainer.estimated_stepping_batches
-        finite = total if total != float("inf") else 0
-        self._every = max(int(finite) // self.config.looks, 1)
+        self._every = self.config.every_n_steps or self._affordable(trainer)
         if self.start is None:
             self._look(trainer, pl_module)
 
@@ -85,6 +86,15 @@ class Watch(Callback):
         start = state_dict.get("start")
         self.start = None if start is None else Health(**start)
         self._said = state_dict.get("said")
+
+    def _affordable(self, trainer: Trainer) -> int:
+        """Steps between two looks: to embed a stay costs a third of training on it."""
+        embedded = 3 * _n_stays(self._stays)  # whole, and two views of each
+        if self._labelled is not None:
+            embedded += _n_stays(self._labelled.train) + _n_stays(self._labelled.val)
+        trained = self._batch_size * trainer.accumulate_grad_batches
+        steps, total = math.ceil(embedded / 3 / (SHARE * trained)), trainer.estimated_stepping_batches
+        return steps if math.isinf(total) else max(steps, math.ceil(total / MOST_LOOKS))
 
     def _look(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, SSLPretrainModule)
@@ -197,3 +207,7 @@ def _batches(data: StayDataModule, split: str, n_stays: int, seed: int) -> list[
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n_stays]
     chosen = rows[order.sort().values]
     return [data.cut(part.numpy()) for part in chosen.split(AT_ONCE) if len(part)]  # type: ignore[no-untyped-call]
+
+
+def _n_stays(batches: list[Batch]) -> int:
+    return sum(len(batch["mask"]) for batch in batches)
