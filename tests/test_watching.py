@@ -19,6 +19,7 @@ from slices.ssl import BaseSSLObjective, SSLConfig, list_objectives
 from slices.ssl.encoding import complete, pool_stay
 from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
 from slices.training import SSLPretrainModule, StayDataModule
+from slices.training.callbacks import EpochLine
 from slices.training.config import WatchConfig
 from slices.training.watching import Watch, untouched
 
@@ -138,8 +139,9 @@ def test_nobody_notices_being_watched(tmp_path: Path, tiny: dict[str, Any], data
     for watched in (False, True):
         torch.manual_seed(0)
         module = SSLPretrainModule(config)
-        watch = Watch(WatchConfig(every_n_steps=1, task="in_hospital_mortality"), data) if watched else None
-        fit(tmp_path / str(watched), module, data, watch, max_epochs=2)
+        watch = Watch(WatchConfig(every_n_steps=1, task="length_of_stay_class"), data) if watched else None
+        seen_last = fit(tmp_path / str(watched), module, data, watch, max_epochs=2).callback_metrics
+        assert ("probe/auroc" in seen_last) == watched
         assert module.objective.encoder.training
         ends.append((module.state_dict(), torch.get_rng_state()))
     (plain, chance), (seen, chance_seen) = ends
@@ -170,7 +172,7 @@ def test_modes_and_chance_are_put_back(
 def test_it_watches_in_the_precision_of_training(
     precision: str, tmp_path: Path, tiny: dict[str, Any], data: StayDataModule
 ) -> None:
-    watch = Watch(WatchConfig(every_n_steps=3, task="in_hospital_mortality"), data)
+    watch = Watch(WatchConfig(every_n_steps=3, task="length_of_stay_class"), data)
     fit(tmp_path, module_of(tiny, name="contrastive"), data, watch, precision=precision)
     assert watch.start is not None and watch.start.rank > 2
 
@@ -236,6 +238,71 @@ def test_looking_costs_about_two_percent(
     assert data.sizes["val"] == 15
     fit(tmp_path, module_of(tiny, name="mae"), data, watch, **options)
     assert watch._every == every
+
+
+def labels_of(data: StayDataModule, monkeypatch: pytest.MonkeyPatch, change: pl.Expr | None) -> None:
+    """Puts another value into the labels of ``data``; None: takes them away."""
+    table = data.store.labels("in_hospital_mortality")
+    table = table.clear() if change is None else table.with_columns(value=change)
+    monkeypatch.setattr(data.store, "labels", lambda task: table)
+
+
+@pytest.mark.parametrize("change", [None, pl.lit(1.0)], ids=["absent", "one class"])
+def test_without_labels_of_two_classes_it_says_so_and_watches_all_the_same(
+    change: pl.Expr | None,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    data: StayDataModule,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data.setup("fit")
+    labels_of(data, monkeypatch, change)
+    watch = Watch(WatchConfig(task="in_hospital_mortality"), data)
+    assert "no scores" in caplog.text
+    seen = fit(tmp_path, module_of(tiny, name="mae"), data, watch).callback_metrics
+    assert "embedding/rank" in seen and not [name for name in seen if name.startswith(("probe", "knn"))]
+
+
+def test_a_label_that_is_not_a_number_is_named(data: StayDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    data.setup("fit")
+    labels_of(
+        data,
+        monkeypatch,
+        pl.when(pl.col("stay_id") == pl.col("stay_id").first()).then(pl.lit(float("nan"))).otherwise("value"),
+    )
+    with pytest.raises(ValueError, match="is not a finite number"):
+        Watch(WatchConfig(task="in_hospital_mortality"), data)
+
+
+def test_probes_are_fitted_on_training_patients_and_scored_on_others(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    data = data_for(tiny | {"splits": {"val_fraction": 0.4}})
+    watch = Watch(WatchConfig(task="length_of_stay_class", labelled=30), data)
+    assert watch._labelled is not None
+    patients = [
+        {int(patient) for batch in batches for patient in batch["patient_id"]}
+        for batches in (watch._labelled.train, watch._labelled.val)
+    ]
+    of_split = [set(data.store.patient_id[data.samples.stay[data.splits[name]]]) for name in ("train", "val")]
+    assert all(found <= allowed for found, allowed in zip(patients, of_split, strict=True))
+    assert not patients[0] & patients[1]
+    assert [
+        sum(len(batch["mask"]) for batch in part) for part in (watch._labelled.train, watch._labelled.val)
+    ] == [30, 30]
+
+
+def test_the_line_of_an_epoch_shows_what_was_seen(
+    tmp_path: Path, tiny: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = data_for(tiny | {"splits": {"val_fraction": 0.4}})
+    watch = Watch(WatchConfig(every_n_steps=2, task="length_of_stay_class"), data)
+    with caplog.at_level(logging.INFO, logger="slices.training.callbacks"):
+        trainer = trainer_for(tmp_path, callbacks=[watch, EpochLine()], max_epochs=2)
+        trainer.fit(module_of(tiny, name="mae"), datamodule=data)
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("epoch")]
+    assert len(lines) == 2 and all("embedding/rank" in line and "probe/auroc" in line for line in lines)
 
 
 def test_mistakes_are_answered(tiny: dict[str, Any], data: StayDataModule) -> None:

@@ -8,6 +8,7 @@ import time
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 log = logging.getLogger(__name__)
+SHOWN = ("train/loss", "val/loss", "val/auroc", "val/auprc", "embedding/rank", "probe/auroc")
 
 
 class EpochLine(Callback):
@@ -23,11 +24,7 @@ class EpochLine(Callback):
         metrics = trainer.callback_metrics  # on every rank: looking at them averages over ranks
         if not trainer.is_global_zero:
             return
-        shown = {
-            name: float(value)
-            for name, value in metrics.items()
-            if name in ("train/loss", "val/loss", "val/auroc", "val/auprc")
-        }
+        shown = {name: float(value) for name, value in metrics.items() if name in SHOWN}
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in sorted(shown.items()))
         seconds = time.perf_counter() - self._began
         log.info("epoch %d/%s  %s  %.1f s", trainer.current_epoch + 1, trainer.max_epochs, numbers, seconds)

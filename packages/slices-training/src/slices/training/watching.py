@@ -8,18 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from slices.encoders.registry import unknown
 from slices.ssl.encoding import StayInputs, complete, pool_stay
 from slices.ssl.health import Health, collapse
 from slices.ssl.views import ViewConfig, look_at, make_view
 from slices.training.config import WatchConfig
 from slices.training.data.datamodule import StayDataModule
+from slices.training.data.loader import rank_and_world_size
+from slices.training.data.samples import Samples, labelled
+from slices.training.data.views import Index
 from slices.training.evaluation.metrics import task_scores
 from slices.training.evaluation.neighbours import knn_predict
-from slices.training.evaluation.probe import fit_probe
+from slices.training.evaluation.probe import DEFAULT_STRENGTH, fit_probe
 from slices.training.pretraining import SSLPretrainModule
 
 log = logging.getLogger(__name__)
@@ -47,26 +52,27 @@ class Watch(Callback):
         data: where the stays come from; set up, or it is here.
 
     Raises:
-        ValueError: the task is unknown or not one with classes, or there are no validation stays for it.
+        ValueError: the task is unknown, or not one with classes.
     """
 
     def __init__(self, config: WatchConfig, data: StayDataModule) -> None:
         data.setup("fit")
-        split = "val" if data.sizes["val"] else "train"
-        if split == "train":
-            log.info("watching training stays, as there are no validation stays")
+        self._split = split = "val" if data.sizes["val"] else "train"
         self.config, self._batch_size = config, data.config.batch_size
         self.start: Health | None = None
         self.stopped: str | None = None
         self._looked_at = -1
         self._said: str | None = None
-        self._stays = _batches(data, split, config.stays, seed=0)
+        self._stays = [data.cut(rows) for rows in _pieces(_some(data.splits[split], config.stays))]
         self._labelled = None if config.task is None else _Labelled(data, config.task, config.labelled)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._every = self.config.every_n_steps or self._affordable(trainer)
         if self.start is None:
             self._look(trainer, pl_module)
+        if trainer.is_global_zero:
+            which = "validation" if self._split == "val" else "training"
+            log.info("the embedding of %s stays is looked at every %d steps", which, self._every)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -104,11 +110,9 @@ class Watch(Callback):
             health = Health.of(*(torch.cat(parts) for parts in zip(*of_batches, strict=True)))
             scores = {} if self._labelled is None else self._labelled.scores(module)
         values = {f"embedding/{name}": value for name, value in health._asdict().items()} | scores
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
-        if trainer.is_global_zero:
-            shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
-            log.info("step %d  %s", trainer.global_step, shown)
         self.start = self.start or health
         self._judge(trainer, health)
 
@@ -127,42 +131,57 @@ class Watch(Callback):
 
 
 class _Labelled:
-    """Training and validation stays with a label."""
+    """Training and validation samples with a label of a task."""
 
-    def __init__(self, data: StayDataModule, task: str, n_stays: int) -> None:
-        with_task = StayDataModule(data.config, task=task, per_step=False, seed=data.seed)
-        with_task.setup("fit")
-        info = with_task.task
-        assert info is not None
-        if info.task_type not in ("binary", "multiclass"):
-            raise ValueError(
-                f"watch.task={task} is a {info.task_type} task: choose one with classes, or null"
-            )
-        if not with_task.sizes["val"]:
-            raise ValueError(f"watch.task={task} needs validation stays: set data.splits.val_fraction")
-        self.type, self.n_classes = info.task_type, len(info.classes)
-        self.train = _batches(with_task, "train", n_stays, seed=1)
-        self.val = _batches(with_task, "val", n_stays, seed=1)
+    def __init__(self, data: StayDataModule, task: str, most: int) -> None:
+        tasks = data.store.manifest.tasks
+        if task not in tasks:
+            raise ValueError(unknown("task", task, tasks))
+        self.type, self.n_classes = tasks[task].task_type, len(tasks[task].classes)
+        if self.type not in ("binary", "multiclass"):
+            raise ValueError(f"watch.task={task} is a {self.type} task: choose one with classes, or null")
+        samples = labelled(data.store, tasks[task], data.view, data.config.window, per_step=False)
+        (self.train, self.label), (self.val, self.wanted) = (
+            _labelled_batches(data, samples, split, most) for split in ("train", "val")
+        )
+        self.can_be_scored = all(len(label.unique()) > 1 for label in (self.label, self.wanted))  # type: ignore[no-untyped-call]
+        if not self.can_be_scored and rank_and_world_size()[0] == 0:
+            there = f"{len(self.label)} training and {len(self.wanted)} validation labels"
+            log.warning("watch.task=%s: no scores, as %s are not of two classes in both", task, there)
 
     def scores(self, module: SSLPretrainModule) -> dict[str, float]:
-        """Of a linear probe, and of the nearest neighbours; NaN where no metric is defined."""
-        train, label = self._embedded(module, self.train)
-        val, wanted = self._embedded(module, self.val)
-        if not train.isfinite().all() or not val.isfinite().all() or not len(label):
+        """Of a linear probe, and of the nearest neighbours; none where the embedding is not finite."""
+        if not self.can_be_scored:
             return {}
-        probe = fit_probe(train, label, self.type, n_classes=self.n_classes, strengths=(1e2,))
+        train, val = (
+            torch.cat([embed(module, inputs_of(module, batch)).float().cpu() for batch in batches])
+            for batches in (self.train, self.val)
+        )
+        if not (train.isfinite().all() and val.isfinite().all()):
+            return {}
+        probe = fit_probe(
+            train, self.label, self.type, n_classes=self.n_classes, strengths=(DEFAULT_STRENGTH,)
+        )
         guesses = {
             "probe": probe.predict(val),
-            "knn": knn_predict(train, label, val, n_classes=self.n_classes),
+            "knn": knn_predict(train, self.label, val, n_classes=self.n_classes),
         }
-        scores = {name: task_scores(self.type, probs, wanted) for name, probs in guesses.items()}
+        scores = {name: task_scores(self.type, probs, self.wanted) for name, probs in guesses.items()}
         return {f"{name}/{of}": scores[name][of].item() for name in guesses for of in ("auroc", "auprc")}
 
-    def _embedded(self, module: SSLPretrainModule, batches: list[Batch]) -> tuple[Tensor, Tensor]:
-        known = torch.cat([batch["label_mask"] for batch in batches]).bool()
-        label = torch.cat([batch["label"] for batch in batches])
-        rows = torch.cat([embed(module, inputs_of(module, batch)).float().cpu() for batch in batches])
-        return rows[known], label[known].long()
+
+def _labelled_batches(
+    data: StayDataModule, samples: Samples, split: str, most: int
+) -> tuple[list[Batch], Tensor]:
+    """Up to so many of a split's samples with a label, the same ones whenever it is asked; and the labels."""
+    assert samples.label is not None and samples.label_mask is not None
+    of_split = np.isin(samples.stay, data.samples.stay[data.splits[split]])
+    chosen = samples.take(_some(np.flatnonzero(of_split & samples.label_mask), most))
+    pieces = [chosen.take(rows) for rows in _pieces(np.arange(len(chosen.stay)))]
+    batches = [
+        data.view.cut(data.store, piece.stay, piece.until, piece.start, data.normalizer) for piece in pieces
+    ]
+    return batches, torch.as_tensor(chosen.label).long()
 
 
 def embed(module: SSLPretrainModule, inputs: StayInputs) -> Tensor:
@@ -201,12 +220,13 @@ def untouched(module: LightningModule) -> Iterator[None]:
                 part.training = training
 
 
-def _batches(data: StayDataModule, split: str, n_stays: int, seed: int) -> list[Batch]:
-    """Up to so many samples of a split, the same ones whenever it is asked."""
-    rows = torch.as_tensor(data.splits[split])
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n_stays]
-    chosen = rows[order.sort().values]
-    return [data.cut(part.numpy()) for part in chosen.split(AT_ONCE) if len(part)]  # type: ignore[no-untyped-call]
+def _some(rows: Index, most: int) -> Index:
+    """Up to ``most`` of these rows, the same ones whenever it is asked."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:most])
+
+
+def _pieces(rows: Index) -> list[Index]:
+    return [rows[first : first + AT_ONCE] for first in range(0, len(rows), AT_ONCE)]
 
 
 def _n_stays(batches: list[Batch]) -> int:
