@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-LEAST_STD = 0.05  # of that at the start: stays this near to one point are as good as one
-LEAST_RANK = 0.25  # of that at the start
+LEAST_STD = 0.1  # of that at the start
+LEAST_RANK = 0.15  # of that at the start
+LEAST_DIMENSIONS = 1.5, 0.1  # and of that at the start
 MOST_ROWS = 1024  # whose pairs are looked at
 
 
@@ -23,6 +24,7 @@ class Health(NamedTuple):
 
     std: float
     rank: float
+    dimensions: float
     uniformity: float
     alignment: float
 
@@ -34,6 +36,7 @@ class Health(NamedTuple):
         scores = (
             embedding_std(embedding),
             rank_me(embedding),
+            dimensions(embedding),
             uniformity(embedding),
             alignment(first, second),
         )
@@ -43,21 +46,29 @@ class Health(NamedTuple):
 def collapse(now: Health, start: Health) -> str | None:
     """In words what is wrong with an embedding, given what that of the untrained encoder was; None: nothing.
 
-    It is *one point* where its standard deviation is below a twentieth of that at the start, *few dimensions*
-    where its rank is below a quarter of that, and not finite where a number is not. Healthy objectives may
-    well halve the rank.
+    It is *one point* where its standard deviation is below a tenth of that at the start, *few dimensions*
+    where its rank is below 15 % of that at the start, or its variance has fewer than 1.5 dimensions and a
+    tenth of those at the start. Healthy training may leave a seventh of the standard deviation, as it first
+    moves what all embeddings have in common, or a third of the rank. The rank alone would miss one direction
+    that outweighs many small ones.
 
-    >>> start = Health(std=0.4, rank=24.0, uniformity=-1.5, alignment=0.2)
-    >>> collapse(start._replace(rank=12.0), start)
+    >>> start = Health(std=0.4, rank=24.0, dimensions=15.0, uniformity=-1.5, alignment=0.2)
+    >>> collapse(start._replace(std=0.06, rank=8.0, dimensions=2.0), start)
     >>> collapse(start._replace(rank=2.0), start)
-    'few dimensions: rank 2.0, 24.0 at the start'
+    'few dimensions: rank 2, 24 at the start'
     """
-    if not all(math.isfinite(value) for value in (now.std, now.rank)):
-        return "not finite"
-    if now.std < LEAST_STD * start.std:
-        return f"one point: standard deviation {now.std:.2g}, {start.std:.2g} at the start"
-    if now.rank < LEAST_RANK * start.rank:
-        return f"few dimensions: rank {now.rank:.1f}, {start.rank:.1f} at the start"
+    few, share = LEAST_DIMENSIONS
+    least = {
+        "std": (LEAST_STD * start.std, "one point"),
+        "rank": (LEAST_RANK * start.rank, "few dimensions"),
+        "dimensions": (min(few, share * start.dimensions), "few dimensions"),
+    }
+    for name, (bound, what) in least.items():
+        value, before = getattr(now, name), getattr(start, name)
+        if not math.isfinite(value):
+            return f"numbers that are not finite: {name} {value}"
+        if value < bound:
+            return f"{what}: {name} {value:.2g}, {before:.2g} at the start"
     return None
 
 
@@ -84,19 +95,41 @@ def rank_me(embedding: Float[Tensor, "N H"]) -> Float[Tensor, ""]:
     would count as a dimension and hide that there is no other. 0 where all embeddings are one point.
 
     >>> rank_me(torch.cat([torch.eye(4), -torch.eye(4)])), rank_me(torch.ones(4, 3))
-    (tensor(4.0000), tensor(0.))
+    (tensor(4.), tensor(0.))
     """
+    return _effective(_singular_values(embedding))
+
+
+def dimensions(embedding: Float[Tensor, "N H"]) -> Float[Tensor, ""]:
+    """The effective number of dimensions of the variance: as :func:`rank_me`, of squared singular values.
+
+    Directions count by their variance, so that many small ones do not hide a large one.
+
+    >>> one_large = torch.tensor([10.0, 1.0, 1.0, 1.0]).diag()
+    >>> both = torch.cat([one_large, -one_large])
+    >>> rank_me(both), dimensions(both)
+    (tensor(2.2116), tensor(1.1778))
+    """
+    return _effective(_singular_values(embedding).square())
+
+
+def _singular_values(embedding: Float[Tensor, "N H"]) -> Float[Tensor, "K"]:
+    """Of the centred embeddings, in double precision; 0 for what rounding leaves of one point."""
     rows = embedding.double()
     centred = rows - rows.mean(0)
     if not centred.isfinite().all():
-        return torch.tensor(torch.nan)
-    values = torch.linalg.svdvals(centred)
-    total = values.sum()
-    noise = torch.finfo(embedding.dtype).eps * rows.norm()  # what rounding leaves of one point
-    if not len(values) or total <= noise:
-        return torch.tensor(0.0)
-    share = values / total
-    return torch.exp(-torch.special.xlogy(share, share).sum()).float()
+        return torch.tensor([torch.nan])
+    values: Tensor = torch.linalg.svdvals(centred)
+    noise: Tensor = torch.finfo(torch.float32).eps * rows.norm()
+    return torch.where(values > noise, values, 0.0)
+
+
+def _effective(weights: Float[Tensor, "K"]) -> Float[Tensor, ""]:
+    """How many equal ones would have the entropy of these; 0 where all are 0."""
+    total = weights.sum()
+    share = weights / total.where(total != 0, 1.0)
+    number: Tensor = torch.special.xlogy(share, share).sum().neg().exp().where(total != 0, 0.0)
+    return number.float()
 
 
 def uniformity(embedding: Float[Tensor, "N H"]) -> Float[Tensor, ""]:

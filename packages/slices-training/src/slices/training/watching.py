@@ -38,10 +38,10 @@ MOST_LOOKS = 100
 class Watch(Callback):
     """Looks at the embeddings of some validation stays: at the start, every so many steps, and at the end.
 
-    Logs ``embedding/std``, ``embedding/rank``, ``embedding/uniformity`` and ``embedding/alignment`` (see
-    :mod:`slices.ssl.health`) and, with a task, ``probe/auroc``, ``probe/auprc``, ``knn/auroc`` and
-    ``knn/auprc`` of a linear probe and of nearest neighbours, fitted on labelled training stays, on the
-    validation stays.
+    Logs ``embedding/std``, ``embedding/rank``, ``embedding/dimensions``, ``embedding/uniformity`` and
+    ``embedding/alignment`` (see :mod:`slices.ssl.health`) and, with a task, ``probe/auroc``, ``probe/auprc``,
+    ``knn/auroc`` and ``knn/auprc`` of a linear probe and of nearest neighbours, fitted on labelled training
+    stays, on validation stays.
     Training goes on as if nobody had looked: no gradient, no random number and no mode is touched.
 
     Warns, or stops the run, where the embedding is collapsing. Every rank looks at the same stays, so that
