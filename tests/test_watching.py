@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +83,7 @@ def fit(
 
 @pytest.mark.parametrize(("name", "words"), [("pulled", "one point"), ("flattened", "few dimensions")])
 @pytest.mark.usefixtures("broken")
-def test_a_collapse_raises_the_alarm_once(
+def test_a_collapse_raises_the_alarm_once_and_at_the_end(
     name: str,
     words: str,
     tmp_path: Path,
@@ -87,13 +91,17 @@ def test_a_collapse_raises_the_alarm_once(
     data: StayDataModule,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watch = Watch(WatchConfig(every_n_steps=4), data)
+    watch = Watch(WatchConfig(every_n_steps=8), data)
     with caplog.at_level(logging.WARNING, logger="slices.training.watching"):
-        fit(tmp_path, module_of(tiny, name=name), data, watch, max_epochs=30)
-    said = [record.getMessage() for record in caplog.records if "collapsing" in record.getMessage()]
-    assert any(words in line and "at the start" in line for line in said), said
-    assert len(said) <= 3
-    assert watch.stopped is None
+        trainer = fit(tmp_path, module_of(tiny, name=name), data, watch, max_epochs=30)
+    *alarms, last = [record.getMessage() for record in caplog.records]
+    assert trainer.global_step == 90  # nobody stopped it
+    assert "step 90: the embedding ended up collapsing" in last and words in last
+    said = [line.split("is collapsing to ")[1].split(":")[0] for line in alarms]
+    assert said[-1] == words and all("at the start" in line for line in alarms)
+    assert all(
+        one != next_ for one, next_ in pairwise(said)
+    )  # of eleven looks, those where it became another
 
 
 @pytest.mark.usefixtures("broken")
@@ -102,8 +110,11 @@ def test_a_run_that_collapses_can_be_stopped(
 ) -> None:
     watch = Watch(WatchConfig(every_n_steps=4, on_collapse="stop"), data)
     trainer = fit(tmp_path, module_of(tiny, name="pulled"), data, watch, max_epochs=30)
-    assert trainer.current_epoch < 30
-    assert watch.stopped is not None and "collapsed to one point" in watch.stopped
+    assert trainer.global_step < 90
+    assert watch.wrong is not None and "one point" in watch.wrong
+    state = Watch(WatchConfig(), data)
+    state.load_state_dict(watch.state_dict())
+    assert (state.start, state.wrong) == (watch.start, watch.wrong)
 
 
 HEALTHY = ("mae", "contrastive", "jepa")
@@ -208,6 +219,9 @@ def test_a_stopped_run_fails_and_writes_no_encoder_for_fine_tuning(
     )
     assert done.status == 1 and "the embedding collapsed" in done.err
     assert Path("run/encoder.pt").exists() and not Path("outputs/encoder.pt").exists()
+    again = cli("pretrain", "resume=run")
+    assert again.status == 1 and "the embedding collapsed" in again.err
+    assert not Path("outputs/encoder.pt").exists()
 
 
 def test_a_resumed_run_knows_how_it_began(tmp_path: Path, tiny: dict[str, Any], data: StayDataModule) -> None:
@@ -303,6 +317,36 @@ def test_the_line_of_an_epoch_shows_what_was_seen(
         trainer.fit(module_of(tiny, name="mae"), datamodule=data)
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("epoch")]
     assert len(lines) == 2 and all("embedding/rank" in line and "probe/auroc" in line for line in lines)
+
+
+RANKS = """
+import sys
+from slices.ssl import SSLConfig
+from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
+from slices.training.apps.pretrain import main
+from test_watching import Pulled
+
+SSL_REGISTRY["pulled"], CONFIG_REGISTRY["pulled"] = Pulled, SSLConfig
+main()
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_stop_together_and_one_says_so(on_tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "conf" / "ssl").mkdir(parents=True)
+    (tmp_path / "conf" / "ssl" / "pulled.yaml").write_text("name: pulled\n")
+    (tmp_path / "app.py").write_text(RANKS)
+    words = ["ssl=pulled", "encoder=gru", "encoder.d_model=16", "optimizer.lr=0.03", "scheduler=none"]
+    words += ["watch.on_collapse=stop", "watch.every_n_steps=3", "watch.task=length_of_stay_class"]
+    words += ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp"]
+    small = [word for word in on_tiny if "max_epochs" not in word]
+    command = [sys.executable, "app.py", f"--config-dir={tmp_path / 'conf'}", *small, *words]
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("error: the embedding collapsed to one point") == 1
+    assert (done.stdout + done.stderr).count("the embedding is collapsing to one point") == 1
 
 
 def test_mistakes_are_answered(tiny: dict[str, Any], data: StayDataModule) -> None:

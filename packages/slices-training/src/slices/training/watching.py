@@ -33,6 +33,7 @@ Batch = dict[str, Tensor]
 AT_ONCE = 128  # stays embedded at a time
 SHARE = 0.02  # of a run's cost
 MOST_LOOKS = 100
+HELP = "what to do: docs/PRETRAINING_GUIDE.md, Watching"
 
 
 class Watch(Callback):
@@ -44,12 +45,16 @@ class Watch(Callback):
     stays, on validation stays.
     Training goes on as if nobody had looked: no gradient, no random number and no mode is touched.
 
-    Warns, or stops the run, where the embedding is collapsing. Every rank looks at the same stays, so that
-    none waits for another.
+    Warns where the embedding is collapsing, once for each way and at the end again, or stops the run. Every
+    rank looks at the same stays, and takes the verdict of the first, so that all stop or none.
 
     Args:
         config: how often, at how many stays, and what to do.
         data: where the stays come from; set up, or it is here.
+
+    Attributes:
+        start: what the untrained encoder's embedding was. A checkpoint holds it.
+        wrong: what the embedding had collapsed to when last seen; None: nothing.
 
     Raises:
         ValueError: the task is unknown, or not one with classes.
@@ -60,9 +65,8 @@ class Watch(Callback):
         self._split = split = "val" if data.sizes["val"] else "train"
         self.config, self._batch_size = config, data.config.batch_size
         self.start: Health | None = None
-        self.stopped: str | None = None
+        self.wrong: str | None = None
         self._looked_at = -1
-        self._said: str | None = None
         self._stays = [data.cut(rows) for rows in _pieces(_some(data.splits[split], config.stays))]
         self._labelled = None if config.task is None else _Labelled(data, config.task, config.labelled)
 
@@ -78,20 +82,28 @@ class Watch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step % self._every == 0 and step != self._looked_at:
-            self._look(trainer, pl_module)
+        if step % self._every or step == self._looked_at:
+            return
+        before = self.wrong
+        self._look(trainer, pl_module)
+        if _way(self.wrong) != _way(before):
+            self._warn(trainer, "is collapsing")
+        if self.config.on_collapse == "stop" and self.wrong is not None:
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step != self._looked_at:
             self._look(trainer, pl_module)
+        self._warn(trainer, "ended up collapsing")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"start": None if self.start is None else self.start._asdict(), "said": self._said}
+        start = None if self.start is None else self.start._asdict()
+        return {"start": start, "wrong": self.wrong, "looked_at": self._looked_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        start = state_dict.get("start")
+        start = state_dict["start"]
         self.start = None if start is None else Health(**start)
-        self._said = state_dict.get("said")
+        self.wrong, self._looked_at = state_dict["wrong"], state_dict["looked_at"]
 
     def _affordable(self, trainer: Trainer) -> int:
         """Steps between two looks: to embed a stay costs a third of training on it."""
@@ -114,20 +126,16 @@ class Watch(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         self.start = self.start or health
-        self._judge(trainer, health)
+        self.wrong = trainer.strategy.broadcast(collapse(health, self.start))
 
-    def _judge(self, trainer: Trainer, health: Health) -> None:
-        assert self.start is not None
-        wrong = trainer.strategy.broadcast(collapse(health, self.start))
-        kind = None if wrong is None else wrong.split(":")[0]
-        if wrong is not None and kind != self._said:
-            log.warning(
-                "the embedding is collapsing to %s. What to do: docs/PRETRAINING_GUIDE.md, Watching", wrong
-            )
-        self._said = kind
-        if self.config.on_collapse == "stop" and wrong is not None:
-            self.stopped = f"stopped at step {trainer.global_step}: the embedding collapsed to {wrong}"
-            trainer.should_stop = True
+    def _warn(self, trainer: Trainer, does: str) -> None:
+        if self.wrong is not None and trainer.is_global_zero:
+            log.warning("step %d: the embedding %s to %s (%s)", trainer.global_step, does, self.wrong, HELP)
+
+
+def _way(wrong: str | None) -> str | None:
+    """To what an embedding collapses, without the numbers."""
+    return wrong and wrong.split(":")[0]
 
 
 class _Labelled:

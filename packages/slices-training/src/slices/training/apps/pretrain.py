@@ -65,8 +65,11 @@ def pretrain(config: DictConfig) -> float:
     if trainer.is_global_zero:
         encoder = module.save_encoder(run.folder / "encoder.pt")
         log.info("encoder: %s, after %s", encoder, run.cost)
-        if watch is not None and watch.stopped is not None:
-            raise FailedRun(f"{watch.stopped}. Its encoder is in the run's folder alone")
+        if watch is not None and watch.config.on_collapse == "stop" and watch.wrong is not None:
+            raise FailedRun(
+                f"the embedding collapsed to {watch.wrong}: the run ended at step {trainer.global_step}, and "
+                f"its encoder is in {run.folder} alone"
+            )
         if parsed.encoder_path is not None:
             encoder = module.save_encoder(parsed.encoder_path)
         of_data = ("data=", "data.", "data/", "+data.", "++data.")
@@ -81,7 +84,7 @@ def _metric(trainer: Trainer, module: SSLPretrainModule, datamodule: StayDataMod
     Where nothing was left to train there is none yet: the loss is that of a pass over these stays.
     """
     metrics = trainer.callback_metrics
-    if not metrics:
+    if not {"train/loss", "val/loss"} & metrics.keys():
         log.info("the run is complete: there was nothing left to train")
         split = "val" if datamodule.sizes["val"] else "train"
         trainer.validate(module, datamodule.loader(split), verbose=False)
