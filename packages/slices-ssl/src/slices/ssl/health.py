@@ -15,7 +15,7 @@ from torch import Tensor
 
 LEAST_STD = 0.1  # of that at the start
 LEAST_RANK = 0.15  # of that at the start
-LEAST_DIMENSIONS = 1.5, 0.1  # and of that at the start
+LEAST_DIMENSIONS = 1.4, 0.1  # and of that at the start
 MOST_ROWS = 1024  # whose pairs are looked at
 
 
@@ -47,7 +47,7 @@ def collapse(now: Health, start: Health) -> str | None:
     """In words what is wrong with an embedding, given what that of the untrained encoder was; None: nothing.
 
     It is *one point* where its standard deviation is below a tenth of that at the start, *few dimensions*
-    where its rank is below 15 % of that at the start, or its variance has fewer than 1.5 dimensions and a
+    where its rank is below 15 % of that at the start, or its variance has fewer than 1.4 dimensions and a
     tenth of those at the start. Healthy training may leave a seventh of the standard deviation, as it first
     moves what all embeddings have in common, or a third of the rank. The rank alone would miss one direction
     that outweighs many small ones.
