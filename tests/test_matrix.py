@@ -74,7 +74,7 @@ def stays(seed: int = 0) -> dict[str, Tensor]:
 
 
 # of those that only differ in how they make tokens, a few in a quick run
-QUICK = ("flowsheet", "transformer", "gru", "linear", "observation_transformer")
+QUICK = ("flowsheet", "gru", "observation_transformer")
 ENCODERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_encoders()]
 
 

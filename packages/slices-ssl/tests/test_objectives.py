@@ -44,15 +44,18 @@ CONFIGS = {
 
 ENCODERS = ["StepTokens", "ObservationTokens", "StepGRU", "PooledGRU", "OnlyX", "XAndMask"]
 NEED_STEPS = ("temporal", "ts2vec")
+IN_A_QUICK_RUN = ("ObservationTokens", "StepGRU", "PooledGRU")
 PAIRS = [
-    (encoder, name)
+    pytest.param(
+        (encoder, name), marks=[] if encoder in IN_A_QUICK_RUN else pytest.mark.slow, id=f"{encoder}-{name}"
+    )
     for encoder in ENCODERS
     for name in CONFIGS
     if not (encoder == "PooledGRU" and name in NEED_STEPS)
 ]
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
+@pytest.fixture(params=PAIRS)
 def objective(request, make):
     encoder, name = request.param
     return build_ssl_objective(make(encoder), {**SHARED, **CONFIGS[name]})

@@ -94,8 +94,9 @@ def rank_me(embedding: Float[Tensor, "N H"]) -> Float[Tensor, ""]:
     The exponential of the entropy of the singular values' shares. Of centred embeddings, as a constant offset
     would count as a dimension and hide that there is no other. 0 where all embeddings are one point.
 
-    >>> rank_me(torch.cat([torch.eye(4), -torch.eye(4)])), rank_me(torch.ones(4, 3))
-    (tensor(4.), tensor(0.))
+    >>> crossed = torch.cat([torch.eye(4), -torch.eye(4)])
+    >>> round(rank_me(crossed).item(), 3), rank_me(torch.ones(4, 3)).item()
+    (4.0, 0.0)
     """
     return _effective(_singular_values(embedding))
 
