@@ -44,6 +44,7 @@ CONFIGS = {
 
 ENCODERS = ["StepTokens", "ObservationTokens", "StepGRU", "PooledGRU", "OnlyX", "XAndMask"]
 NEED_STEPS = ("temporal", "ts2vec")
+COMPILED_IN_A_QUICK_RUN = ("mae", "contrastive", "jepa", "ts2vec", "sum")
 IN_A_QUICK_RUN = ("ObservationTokens", "StepGRU", "PooledGRU")
 PAIRS = [
     pytest.param(
@@ -135,7 +136,11 @@ def test_optional_inputs_may_be_left_out(objective, batch):
 
 @pytest.mark.parametrize(
     ("encoder", "name"),
-    [("StepTokens", name) for name in CONFIGS] + [(encoder, "mae") for encoder in ENCODERS[1:]],
+    [
+        pytest.param("StepTokens", name, marks=[] if name in COMPILED_IN_A_QUICK_RUN else pytest.mark.slow)
+        for name in CONFIGS
+    ]
+    + [pytest.param(encoder, "mae", marks=pytest.mark.slow) for encoder in ENCODERS[1:]],
 )
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch's, of autograd functions
 @torch._dynamo.config.patch(allow_rnn=True)
