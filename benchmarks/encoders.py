@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from bare_encoders import BARE, D, Size
 from torch import Tensor, nn
-from turns import compare, heading, serve
+from turns import compare, heading, parser_of, serve
 
 OBSERVED = 0.3
 
@@ -45,14 +45,7 @@ Stays = dict[str, Tensor]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--steps", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--peer")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser = parser_of(__doc__)
     options = parser.parse_args()
     if options.work:
         worker(options.work, options.names[0], options)

@@ -24,7 +24,7 @@ from bare_encoders import D, Size
 from bare_objectives import BARE
 from encoders import make_stays
 from torch import Tensor, nn
-from turns import compare, heading, serve
+from turns import compare, heading, parser_of, serve
 
 DECODER = {"decoder_dim": 128, "decoder_layers": 2}
 PREDICTOR = {"predictor_dim": 128, "predictor_layers": 2}
@@ -50,15 +50,8 @@ Stays = dict[str, Tensor]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*")
+    parser = parser_of(__doc__)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--peer")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
         worker(options.work, options.names[0], options)

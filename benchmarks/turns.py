@@ -63,6 +63,19 @@ def compare(name: str, others: Mapping[str, bool], options: argparse.Namespace) 
     print(f"{name:26} {count:11,} {rate:12.0f} {ratios}", flush=True)
 
 
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """What every such benchmark takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--steps", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--peer")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    return parser
+
+
 def heading(others: Iterable[str], what: str) -> None:
     """The line above those of ``compare``."""
     columns = " ".join(f"{'over ' + kind:>10}" for kind in others)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..distributed import gather, rank
 from .averages import masked_mean
+from .contrast import instance_contrast
 from .module import LossModule
 
 
@@ -34,34 +34,19 @@ def neighbourhood_loss(
     >>> neighbourhood_loss(rows, rows, *where).shape
     torch.Size([])
     """
-    if valid is None:
-        valid = torch.ones(len(first), dtype=torch.bool, device=first.device)
-    anchors = torch.cat([first, second])
-    keys = gather(torch.stack([first, second], dim=1)).transpose(0, 1).flatten(0, 1)
-    with torch.autocast(first.device.type, enabled=False):
-        anchors, keys = (F.normalize(part.float(), dim=-1) for part in (anchors, keys))
-        logits = anchors @ keys.T / temperature
-
+    guesses = instance_contrast(first, second, temperature, valid)
+    logits = guesses.logits  # the lowest number where a key is the anchor itself, or not valid
     window = rank() * len(first) + torch.arange(len(first), device=first.device)
-    key_window = torch.arange(len(keys) // 2, device=first.device)
-    at = torch.stack([stay.double() + rank() * len(first), time.double()], dim=-1)  # no stay of another rank
-    key_at, key_valid = gather(at), gather(valid.float()).bool()
-    same_stay = at[:, None, 0] == key_at[:, 0]
-    near = same_stay & ((at[:, None, 1] - key_at[:, 1]).abs() < hours) | (window[:, None] == key_window)
-    itself = (
-        torch.arange(len(keys), device=first.device) == torch.cat([window, window + len(key_window)])[:, None]
-    )
-    others = key_valid.repeat(2) & ~itself
-    neighbour = near.repeat(2, 2) & others
-    own = (window[:, None] == key_window).repeat(2, 2) & others
+    key_window = torch.arange(logits.shape[1] // 2, device=first.device)
+    whose = stay + rank() * len(first)  # no stay of another rank
+    same_stay = whose[:, None] == gather(whose.double())
+    near = same_stay & ((time.double()[:, None] - gather(time.double())).abs() < hours)
+    neighbour = (near | (window[:, None] == key_window)).repeat(2, 2)
 
-    low = torch.finfo(torch.float32).min
-    everything = logits.masked_fill(~others, low).logsumexp(-1)
-    neighbours = logits.masked_fill(~neighbour, low).logsumexp(-1)
-    other_view = torch.where(own, logits, 0.0).sum(-1)
-    counts = valid.repeat(2)
-    alignment = masked_mean(everything - neighbours, counts)
-    discrimination = masked_mean(neighbours - other_view, counts)
+    everything = logits.logsumexp(-1)
+    neighbours = logits.masked_fill(~neighbour, torch.finfo(logits.dtype).min).logsumexp(-1)
+    alignment = masked_mean(everything - neighbours, guesses.valid)
+    discrimination = masked_mean(neighbours - guesses.positive, guesses.valid)
     return alpha * alignment + (1 - alpha) * discrimination
 
 

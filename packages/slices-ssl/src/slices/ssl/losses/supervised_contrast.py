@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from ..distributed import gather, rank
 from .averages import masked_mean
+from .contrast import instance_contrast
 from .module import LossModule
 
 
@@ -34,30 +34,18 @@ def supervised_contrastive_loss(
     ... )
     tensor(True)
     """
-    everyone = torch.ones(len(first), dtype=torch.bool, device=first.device)
-    valid = everyone if valid is None else valid
-    labelled = everyone if labelled is None else labelled
-    anchors = torch.cat([first, second])
-    keys = gather(torch.stack([first, second], dim=1)).transpose(0, 1).flatten(0, 1)
-    with torch.autocast(first.device.type, enabled=False):
-        anchors, keys = (F.normalize(part.float(), dim=-1) for part in (anchors, keys))
-        logits = anchors @ keys.T / temperature
-
+    if labelled is None:
+        labelled = torch.ones(len(first), dtype=torch.bool, device=first.device)
+    guesses = instance_contrast(first, second, temperature, valid)
+    logits = guesses.logits  # the lowest number where a key is the anchor itself, or not valid
     stay = rank() * len(first) + torch.arange(len(first), device=first.device)
-    key_stay = torch.arange(len(keys) // 2, device=first.device)
+    key_stay = torch.arange(logits.shape[1] // 2, device=first.device)
     classes = torch.where(labelled, label, -1).float()
-    key_class, key_valid = gather(classes), gather(valid.float()).bool()
-    key_labelled = gather(labelled.float()).bool()
-    same_class = (classes[:, None] == key_class) & labelled[:, None] & key_labelled
+    same_class = (classes[:, None] == gather(classes)) & labelled[:, None] & gather(labelled.float()).bool()
     same = (stay[:, None] == key_stay) | same_class
-    itself = torch.arange(len(keys), device=first.device) == torch.cat([stay, stay + len(key_stay)])[:, None]
-    others = key_valid.repeat(2) & ~itself
-    positive = same.repeat(2, 2) & others
-
-    # Not -inf: a row may have nothing to compare with, and must stay finite to count for nothing.
-    logits = logits.masked_fill(~others, torch.finfo(torch.float32).min)
+    positive = same.repeat(2, 2) & (logits > torch.finfo(logits.dtype).min)
     of_positives = torch.where(positive, logits, 0.0).sum(-1) / positive.sum(-1).clamp(min=1)
-    return masked_mean(logits.logsumexp(-1) - of_positives, valid.repeat(2) & positive.any(-1))
+    return masked_mean(logits.logsumexp(-1) - of_positives, guesses.valid & positive.any(-1))
 
 
 class SupervisedContrastiveLoss(LossModule):

@@ -135,6 +135,10 @@ class Sum(BaseSSLObjective):
 
 def _part(key: str, options: Any) -> tuple[float, SSLConfig]:
     where = f"parts.{key}"
+    if not key.isidentifier() or hasattr(nn.ModuleDict, key):
+        raise ValueError(
+            f"{where}: a part's name must be a word, of letters, digits and _, and not a method's"
+        )
     if not isinstance(options, Mapping):
         raise TypeError(f"{where}: must be a mapping of options, got {options!r}")
     given = {"name": key, **options}

@@ -34,46 +34,43 @@ class Crop(View):
         return max(share(n_steps, self.ratio), 1)
 
 
-class MaskSteps(View):
+class _Drop(View):
+    """Hides with probability ``ratio``."""
+
+    def __init__(self, ratio: float) -> None:
+        super().__init__()
+        self.ratio = ratio
+
+    def forward(
+        self, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], generator: torch.Generator | None = None
+    ) -> Look:
+        chance = uniform(self.shape(*inputs.x.shape), inputs.x.device, generator)
+        return plain_look(inputs)._replace(keep=chance >= self.ratio)
+
+    def shape(self, batch: int, steps: int, width: int) -> tuple[int, int, int]:
+        """Of what is hidden together; 1 where it is all of an axis."""
+        raise NotImplementedError(f"{type(self).__name__} defines no shape")
+
+
+class MaskSteps(_Drop):
     """Hides each step with probability ``ratio``."""
 
-    def __init__(self, ratio: float) -> None:
-        super().__init__()
-        self.ratio = ratio
-
-    def forward(
-        self, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], generator: torch.Generator | None = None
-    ) -> Look:
-        chance = uniform((*inputs.times.shape, 1), inputs.x.device, generator)
-        return plain_look(inputs)._replace(keep=chance >= self.ratio)
+    def shape(self, batch: int, steps: int, width: int) -> tuple[int, int, int]:
+        return batch, steps, 1
 
 
-class DropVariables(View):
+class DropVariables(_Drop):
     """Hides each variable of a stay, all of it, with probability ``ratio``."""
 
-    def __init__(self, ratio: float) -> None:
-        super().__init__()
-        self.ratio = ratio
-
-    def forward(
-        self, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], generator: torch.Generator | None = None
-    ) -> Look:
-        chance = uniform((len(inputs.x), 1, inputs.x.shape[-1]), inputs.x.device, generator)
-        return plain_look(inputs)._replace(keep=chance >= self.ratio)
+    def shape(self, batch: int, steps: int, width: int) -> tuple[int, int, int]:
+        return batch, 1, width
 
 
-class DropElements(View):
+class DropElements(_Drop):
     """Hides each cell with probability ``ratio``."""
 
-    def __init__(self, ratio: float) -> None:
-        super().__init__()
-        self.ratio = ratio
-
-    def forward(
-        self, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], generator: torch.Generator | None = None
-    ) -> Look:
-        chance = uniform(inputs.x.shape, inputs.x.device, generator)
-        return plain_look(inputs)._replace(keep=chance >= self.ratio)
+    def shape(self, batch: int, steps: int, width: int) -> tuple[int, int, int]:
+        return batch, steps, width
 
 
 class Thin(View):
