@@ -16,8 +16,10 @@ from slices.ssl.losses import (
     neighbourhood_loss,
     nt_xent,
     supervised_contrastive_loss,
+    temporal_nt_xent,
 )
 from slices.ssl.losses import hierarchical as hierarchical_module
+from slices.ssl.losses.contrast import instance_contrast
 
 B, P = 7, 5
 
@@ -116,7 +118,10 @@ def literal_hierarchical(first, second, valid, alpha):
         terms = {k: math.exp((rows[i] * rows[k]).sum().item()) for k in among if k != i}
         return -math.log(terms[j] / sum(terms.values()))
 
-    def mean(terms):
+    def contrasts(rows, place):
+        """Over the rows that share a place with another stay's or step's; alone, nothing is told apart."""
+        among = {i: [k for k in rows if k[place] == i[place]] for i in rows}
+        terms = [contrast(rows, i, (1 - i[0], *i[1:]), among[i]) for i in rows if len(among[i]) > 2]
         return sum(terms) / len(terms) if terms else 0.0
 
     losses = []
@@ -124,12 +129,7 @@ def literal_hierarchical(first, second, valid, alpha):
         batch, steps = valid.shape
         there = {(b, t) for b in range(batch) for t in range(steps) if valid[b, t]}
         rows = {(v, b, t): (first, second)[v][b, t] for v in range(2) for b, t in there}
-        instance = mean(
-            [contrast(rows, (v, b, t), (1 - v, b, t), [k for k in rows if k[2] == t]) for v, b, t in rows]
-        )
-        temporal = mean(
-            [contrast(rows, (v, b, t), (1 - v, b, t), [k for k in rows if k[1] == b]) for v, b, t in rows]
-        )
+        instance, temporal = contrasts(rows, place=2), contrasts(rows, place=1)
         losses.append(alpha * instance + ((1 - alpha) * temporal if steps > 1 else 0.0))
         if steps == 1:
             return sum(losses) / len(losses)
@@ -180,6 +180,17 @@ def test_hierarchical_contrast_of_nothing_is_zero():
     loss = hierarchical_loss(steps, steps, torch.zeros(3, 4, dtype=torch.bool))
     loss.backward()
     assert loss == 0 and not steps.grad.any()
+
+
+def test_what_has_nothing_to_be_told_from_does_not_count():
+    first, second = torch.randn(2, 4, 3, P)
+    valid = torch.ones(4, 3, dtype=torch.bool)
+    valid[2:, 1:] = False  # two stays of one step
+    few = first[:2], second[:2]
+    assert torch.allclose(temporal_nt_xent(first, second, valid=valid), temporal_nt_xent(*few))
+    one = torch.tensor([True, False, False, False])
+    assert instance_contrast(first[:, 0], second[:, 0], 0.1, one).valid.sum() == 0
+    assert nt_xent(first[:, 0], second[:, 0], valid=one) == 0
 
 
 def test_modules_are_the_functions(views):

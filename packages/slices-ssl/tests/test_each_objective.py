@@ -106,7 +106,7 @@ def test_next_events_are_those_of_a_loop(batch):
             if d == 0:
                 assert found.last[b, d] == -1
             else:
-                assert found.last[b, d] == (max(followed, in_bin) if in_bin < 4 else followed)
+                assert found.last[b, d] == followed
             if in_bin < 4:
                 value = events[0][1]
                 assert found.mark[b, d] == (2 if value > 0.5 else 0 if value < -0.5 else 1)
@@ -114,7 +114,37 @@ def test_next_events_are_those_of_a_loop(batch):
     assert len(kinds) >= 2
 
 
+def test_hazards_of_stays_that_end_are_not_biased():
+    """Of measurements at a constant rate the loss is least at that rate, in bins followed in part too."""
+    n, hours, rate = 40_000, 12, 0.1
+    mask = torch.rand(n, hours, 1, generator=seeded()) < rate
+    ends = torch.randint(4, hours + 1, (n, 1), generator=seeded(1))
+    inputs = complete(mask.float(), mask, torch.arange(hours) < ends)
+    bins = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    found = next_events(inputs, torch.ones(1, dtype=torch.bool), torch.zeros(n, 1), bins, abnormal=1.0)
+    for k, width in enumerate((1, 1, 2, 4)):
+        at_risk = (k <= torch.minimum(found.bin, found.last)).squeeze(-1)
+        share = (found.bin.squeeze(-1) == k)[at_risk].float().mean()
+        assert abs(share - (1 - (1 - rate) ** width)) < 0.015
+
+
 # duett
+
+
+def test_what_is_missing_does_not_tell_what_was_measured():
+    """Where presence is asked for, hidden steps and steps without a measurement look alike."""
+    mask = torch.rand(400, 24, 5, generator=seeded()) < 0.1
+    inputs = complete(mask.float(), mask)
+    for objective in ("duett", "mae"):
+        options = {"mask_mode": "element", "presence_weight": 0.1} if objective == "mae" else {}
+        encoder = torch.nn.Linear(5, 8)
+        encoder.output_dim = 8
+        viewing = build_ssl_objective(encoder, {"name": objective, "d_input": 5, **options}).viewing
+        draw = viewing.draw(inputs, torch.ones(1, dtype=torch.bool), seeded(1))
+        shown = hide(inputs, draw.keep, torch.ones(1, dtype=torch.bool), viewing.only_observed)
+        gone = ~shown.padding_mask
+        assert viewing.only_observed and (gone & ~mask.any(-1)).any() and (gone & mask.any(-1)).any()
+        assert torch.equal(shown.padding_mask, shown.mask.any(-1))
 
 
 def test_duett_hides_one_bin_and_one_variable(batch):

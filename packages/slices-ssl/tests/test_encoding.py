@@ -193,7 +193,7 @@ def test_pooling_against_a_loop(batch):
         time=batch.times.gather(1, step),
         variable=torch.randint(-2, 5, (8, n_tokens), generator=generator),
     )
-    of_step = pool_steps(tokens, batch.times, batch.padding_mask)
+    of_step, has_token = pool_steps(tokens, batch.times, batch.padding_mask)
     of_stay = pool_stay(tokens)
     for stay in range(8):
         mine = tokens.embedding[stay][tokens.valid[stay]]
@@ -203,3 +203,4 @@ def test_pooling_against_a_loop(batch):
             mine = tokens.embedding[stay][there]
             wanted = mine.mean(0) if len(mine) else torch.zeros(4)
             assert torch.allclose(of_step[stay, t], wanted, atol=1e-6)
+            assert has_token[stay, t] == bool(len(mine))

@@ -46,6 +46,15 @@ def test_by_name_or_by_dataclass(make):
         ({"name": "sum", "parts": {"a": {"name": "sum"}}}, "a sum is no part of a sum"),
         ({"name": "sum", "parts": {"a.b": {"name": "mae"}}}, "parts.a.b: a part's name must be a word"),
         ({"name": "sum", "parts": {"keys": {"name": "mae"}}}, "parts.keys: a part's name must be a word"),
+        ({"name": "sum", "parts": {"training": {"name": "mae"}}}, "parts.training: a part's name must be"),
+        (
+            {"name": "sum", "parts": {"mae": {"weight": float("inf")}}},
+            "parts.mae.weight=inf: must be a finite",
+        ),
+        (
+            {"name": "mae", "presence_weight": float("inf")},
+            "presence_weight=inf: must be at least 0, and fin",
+        ),
         ({"name": "vicreg", "views": {"corp": 0.5}}, "ssl.views: unknown option 'corp': did you mean 'crop'"),
         ({"name": "vicreg", "views": {"crop": 0.0}}, "crop=0.0: must be above 0 and at most 1"),
         ({"name": "time_to_event", "bins": [2.0, 1.0]}, r"bins=\(2.0, 1.0\): must be hours that rise"),

@@ -7,8 +7,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from slices.ssl import build_ssl_objective
-from slices.ssl.encoding import complete, hide
-from slices.ssl.latent import hidden_tokens
+from slices.ssl.encoding import STAY, STEP, Tokens, complete, hide
+from slices.ssl.latent import hidden_tokens, spread_of_stays
 from slices.ssl.masking import MaskDraw
 
 SHARED = {"d_input": 5, "static_columns": (0,)}
@@ -18,6 +18,7 @@ CONFIGS = {
     "mae-element": {"name": "mae", "mask_mode": "element"},
     "mae-variable": {"name": "mae", "mask_mode": "variable", "presence_weight": 0.1},
     "contrastive": {"name": "contrastive"},
+    "mae-presence": {"name": "mae", "presence_weight": 1.0},
     "mae-mixed": {"name": "mae", "mask_mode": "mixed", "weighting": "variable", "presence_weight": 0.1},
     "temporal": {"name": "contrastive", "mode": "temporal"},
     "jepa": {"name": "jepa", "block_length": 2},
@@ -368,3 +369,32 @@ def test_jepa_does_not_ask_for_tokens_of_statics(make, batch):
     seen, tokens = objective.see(*batch, draw=draw), encoder.encode(*complete(*batch))
     asked = hidden_tokens(tokens, seen.inputs, seen.inputs.mask & seen.hidden)
     assert asked[tokens.variable > 0].any() and not asked[tokens.variable == 0].any()
+
+
+def test_a_token_of_several_steps_is_hidden_where_one_of_its_cells_is(batch):
+    inputs, hidden = complete(*batch), torch.rand(8, 12, 5) < 0.1
+    hidden &= inputs.mask
+    begins = [0, 3, 4, 9]
+    kinds = [STEP, 2, 3]
+    places = [(begin, kind) for begin in begins for kind in kinds] + [(0, STAY), (0, 4)]
+    step = torch.tensor([place[0] for place in places]).expand(8, -1)
+    tokens = Tokens(
+        embedding=torch.randn(8, len(places), 4),
+        valid=batch.padding_mask.gather(1, step),
+        time=batch.times.gather(1, step),
+        variable=torch.tensor([place[1] for place in places]).expand(8, -1),
+    )
+    found = hidden_tokens(tokens, inputs, hidden)
+    for stay in range(8):
+        there = {place for place, valid in zip(places, tokens.valid[stay].tolist(), strict=True) if valid}
+        for n, (begin, kind) in enumerate(places):
+            end = min((b for b, k in there if k == kind and b > begin), default=12)
+            cells = hidden[stay] if kind == STAY else hidden[stay, begin:end]
+            touched = bool((cells[:, kind] if kind >= 0 else cells).any())
+            assert found[stay, n] == ((begin, kind) in there and touched)
+
+
+def test_stays_without_tokens_do_not_spread_the_targets():
+    valid = torch.tensor([[True], [True], [False]])
+    same = Tokens(torch.ones(3, 1, 4).cumsum(-1), valid, torch.zeros(3, 1), torch.zeros(3, 1).long())
+    assert spread_of_stays(same) < 1e-6

@@ -127,6 +127,16 @@ def test_something_is_always_left_of_a_stay_with_an_observation(stays):
     assert (look.keep & few.mask).flatten(1).sum(1).max() <= 12
 
 
+def test_what_is_left_of_a_sparse_stay_is_no_more_steps_than_said():
+    mask = torch.zeros(B, 48, D, dtype=torch.bool)
+    mask[:, ::12] = torch.rand(B, 4, D) < 0.5
+    mask[:, 0, 0] = True
+    stays, view = complete(mask.float(), mask), make_view(ViewConfig(crop=0.3))
+    seen = look_at(stays, view(stays, ALL, torch.Generator().manual_seed(0)), ALL)
+    assert seen.padding_mask.sum(-1).max() <= view.max_steps(48)
+    assert seen.mask.flatten(1).any(-1).all()
+
+
 def test_the_config_leaves_out_what_is_zero():
     assert [type(view).__name__ for view in make_view(ViewConfig(crop=1.0, drop_elements=0.0)).views] == [
         "JitterValues",

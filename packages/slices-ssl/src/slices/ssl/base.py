@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .checks import require, require_at_least
 from .encoding import StayInputs, TokenReader, Tokens, complete, presence
 from .registry import Registry
-from .viewing import Viewing
+from .viewing import Pair, Viewing
 
 
 @dataclass(kw_only=True)
@@ -139,9 +139,9 @@ class BaseSSLObjective(nn.Module):
         # Only an encoder with tokens of its own can have such.
         return self.need_d_input("asks for tokens by variable") if self.read.has_tokens else 0
 
-    def need_steps(self, tokens: Tokens, inputs: StayInputs) -> None:
+    def need_steps(self, seen: Pair) -> None:
         """Raise ``ValueError`` where there is one token a stay, and so no embedding of a step."""
-        if tokens.embedding.shape[1] == 1 < inputs.x.shape[1]:
+        if seen.tokens.embedding.shape[1] == 1 < seen.max_steps:
             raise ValueError(
                 f"{self.config.name} tells steps apart, so it needs an embedding per step, and "
                 f'{type(self.encoder).__name__} gives one per stay: choose pooling="none" for it, or an '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from .registry import unknown
@@ -14,10 +15,10 @@ def require(config: object, field: str, holds: bool, allowed: str) -> None:
 
 
 def require_at_least(config: object, low: int, *fields: str) -> None:
-    """Raise ``ValueError`` where a field that is set is below ``low``."""
+    """Raise ``ValueError`` where a field that is set is below ``low``, or infinite."""
     for field in fields:
         value = getattr(config, field)
-        require(config, field, value is None or value >= low, f"at least {low}")
+        require(config, field, value is None or low <= value < math.inf, f"at least {low}, and finite")
 
 
 def require_fraction(config: object, *fields: str) -> None:

@@ -90,13 +90,19 @@ def presence(
     return mask.bool() & real.unsqueeze(-1), real
 
 
-def hide(inputs: StayInputs, keep: Bool[Tensor, "B #T #D"], dynamic: Bool[Tensor, "#D"]) -> StayInputs:
+def hide(
+    inputs: StayInputs,
+    keep: Bool[Tensor, "B #T #D"],
+    dynamic: Bool[Tensor, "#D"],
+    only_observed: bool = False,
+) -> StayInputs:
     """Hide at the input what is not kept: value 0, unobserved, count 0.
 
     A step of which no ``dynamic`` column is left also stops being real and loses its time, which alone
     betrays that something was measured. Statics, the other columns at the first real step, always stay,
     and move to the first step left, as time since admission would show in their place. Where no step is
-    left they stay with their own.
+    left they stay with their own. With ``only_observed`` steps at which nothing was observed vanish too, so
+    that a step that is missing does not tell that something was.
 
     >>> mask = torch.tensor([[[True, True], [False, True], [False, True]]])
     >>> late = torch.tensor([[[False], [True], [True]]])
@@ -105,7 +111,8 @@ def hide(inputs: StayInputs, keep: Bool[Tensor, "B #T #D"], dynamic: Bool[Tensor
     """
     observed = inputs.mask & dynamic
     visible = observed & keep
-    left = torch.where(observed.any(-1), visible.any(-1), keep.any(-1)) & inputs.padding_mask
+    empty_left = torch.zeros_like(inputs.padding_mask) if only_observed else keep.any(-1)
+    left = torch.where(observed.any(-1), visible.any(-1), empty_left) & inputs.padding_mask
     has_statics = (inputs.mask & ~dynamic).any(-1)
     left = left | _only_first(inputs.padding_mask) & has_statics & ~left.any(-1, keepdim=True)
     source = first_true(inputs.padding_mask, 1)
@@ -155,14 +162,18 @@ def pool_stay(tokens: Tokens) -> Float[Tensor, "B H"]:
 
 def pool_steps(
     tokens: Tokens, times: Float[Tensor, "B T"], padding_mask: Bool[Tensor, "B T"]
-) -> Float[Tensor, "B T H"]:
-    """The mean of each step's valid tokens, 0 where it has none; tokens of the whole stay are left out."""
+) -> tuple[Float[Tensor, "B T H"], Bool[Tensor, "B T"]]:
+    """The mean of each step's valid tokens, 0 where it has none; and which steps have one.
+
+    Tokens of the whole stay are left out; one of several steps is that of the first of them.
+    """
     weight = (tokens.valid & (tokens.variable != STAY)).unsqueeze(-1).to(tokens.embedding.dtype)
     step = step_of(tokens.time, times, padding_mask).unsqueeze(-1)
     embedding = tokens.embedding * weight
     empty = embedding.new_zeros(*times.shape, embedding.shape[-1])
     total = empty.scatter_add(1, step.expand_as(embedding), embedding)
-    return total / empty[..., :1].scatter_add(1, step, weight).clamp(min=1)
+    n_tokens = empty[..., :1].scatter_add(1, step, weight)
+    return total / n_tokens.clamp(min=1), n_tokens.squeeze(-1) > 0
 
 
 def accepted_inputs(call: nn.Module | Callable[..., Any]) -> frozenset[str]:

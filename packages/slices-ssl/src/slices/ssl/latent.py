@@ -23,6 +23,7 @@ from .encoding import (
     take_steps,
 )
 from .losses import latent_loss
+from .losses.averages import moments
 from .teacher import Teacher, cosine_momentum
 from .viewing import Masked
 
@@ -31,8 +32,8 @@ class LatentPrediction(nn.Module):
     """A light predictor asks the tokens of what is visible for those that a teacher has of the whole stay.
 
     Asked for, and scored, are the tokens in which a hidden observation has a part, by (time, variable): those
-    of its cell, of its step, or of the stay, whichever the encoder has; tokens of a static variable are not.
-    Of more than ``max_targets`` a stay as many are, evenly spread.
+    of its cell, of its step, of a span of steps, or of the stay, whichever the encoder has; tokens of a
+    static variable are not. Of more than ``max_targets`` a stay as many are, evenly spread.
 
     Args:
         encoder: of which the teacher is a copy that follows it.
@@ -77,15 +78,25 @@ class LatentPrediction(nn.Module):
 
 
 def hidden_tokens(tokens: Tokens, inputs: StayInputs, hidden: Bool[Tensor, "B T D"]) -> Bool[Tensor, "B N"]:
-    """The valid tokens in which a hidden cell has a part."""
+    """The valid tokens in which a hidden cell has a part.
+
+    A token of a variable, or of all at a step, covers the steps from its time up to the next token of its
+    kind: one step or cell of most encoders, a patch, a bin or a whole row of others.
+    """
+    cells = torch.cat([hidden, hidden.any(-1, keepdim=True)], dim=-1)  # (B, T, D + 1), the last of all
+    n_steps, n_kinds = cells.shape[1:]
     step = step_of(tokens.time, inputs.times, inputs.padding_mask)
-    width = hidden.shape[-1]
-    cell = step * width + tokens.variable.clamp(0, width - 1)
-    of_cell = hidden.flatten(1).gather(1, cell)
-    of_step = hidden.any(-1).gather(1, step)
+    kind = torch.where(tokens.variable == STEP, n_kinds - 1, tokens.variable.clamp(min=0))
+    place = step * n_kinds + kind
+    begins = tokens.valid & (tokens.variable != STAY)
+    none = torch.zeros_like(cells, dtype=torch.int32).flatten(1)
+    has_token = none.scatter_add(1, place, begins.int()).view_as(cells) > 0
+    order = torch.arange(n_steps, device=step.device).view(-1, 1)
+    covered_by = torch.where(has_token, order, -1).cummax(1).values
+    touched = none.view_as(cells).scatter_add(1, covered_by.clamp(min=0), (cells & (covered_by >= 0)).int())
+    in_it = touched.flatten(1).gather(1, place) > 0
     of_stay = hidden.flatten(1).any(-1, keepdim=True)
-    in_it = of_cell.where(tokens.variable >= 0, of_step & (tokens.variable == STEP))
-    return tokens.valid & (in_it | of_stay & (tokens.variable == STAY))
+    return tokens.valid & torch.where(tokens.variable == STAY, of_stay, in_it)
 
 
 def evenly(where: Bool[Tensor, "B N"], most: int) -> tuple[Int[Tensor, "B K"], Bool[Tensor, "B K"]]:
@@ -103,6 +114,8 @@ def evenly(where: Bool[Tensor, "B N"], most: int) -> tuple[Int[Tensor, "B K"], B
 
 
 def spread_of_stays(target: Tokens) -> Float[Tensor, ""]:
-    """The standard deviation between stays of their mean layer-normed embedding; mean over coordinates."""
+    """Of the mean layer-normed embeddings of stays with tokens, the deviation; mean over coordinates."""
     normed = F.layer_norm(target.embedding.float(), target.embedding.shape[-1:])
-    return pool_stay(target._replace(embedding=normed)).std(0, correction=0).mean()
+    there = target.valid.any(-1, keepdim=True)
+    _, deviation, n = moments(pool_stay(target._replace(embedding=normed)), there.float())
+    return (deviation.square().sum(0) / n.clamp(min=1)).sqrt().mean()

@@ -54,12 +54,19 @@ class Masked(NamedTuple):
 
 
 class MaskedViewing(Viewing):
-    """Hides a part of each stay; see :mod:`~slices.ssl.masking`."""
+    """Hides a part of each stay with two usable steps or more; see :mod:`~slices.ssl.masking`.
 
-    def __init__(self, mode: MaskMode, ratio: Ratio, block_length: int = 1) -> None:
+    Where it is asked whether something was observed, ``only_observed`` keeps the gaps from telling it: see
+    :func:`~slices.ssl.encoding.hide`.
+    """
+
+    def __init__(
+        self, mode: MaskMode, ratio: Ratio, block_length: int = 1, only_observed: bool = False
+    ) -> None:
         super().__init__()
-        self.key = ("masked", mode, ratio, block_length)
+        self.key = ("masked", mode, ratio, block_length, only_observed)
         self.mode, self.ratio, self.block_length = mode, ratio, block_length
+        self.only_observed = only_observed
 
     def draw(
         self, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], generator: torch.Generator | None = None
@@ -70,8 +77,9 @@ class MaskedViewing(Viewing):
     def forward(
         self, encode: Encode, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], draw: MaskDraw
     ) -> Masked:
-        shown, n_steps = hide(inputs, draw.keep, dynamic), inputs.x.shape[1]
-        hidden = inputs.padding_mask.unsqueeze(-1) & dynamic & ~draw.keep
+        shown, n_steps = hide(inputs, draw.keep, dynamic, self.only_observed), inputs.x.shape[1]
+        enough = (inputs.mask & dynamic).any(-1).sum(-1, keepdim=True) >= 2
+        hidden = (inputs.padding_mask & enough).unsqueeze(-1) & dynamic & ~draw.keep
         most_visible, most_hidden = self.bounds(n_steps)
         return Masked(
             inputs, hidden.expand(inputs.x.shape), encode(shown, most_visible), most_hidden, dynamic

@@ -85,7 +85,9 @@ def _contrast(
     is_itself = itself.unsqueeze(-1) == torch.arange(2 * n_keys, device=own.device)
     # Not -inf: a row may have nothing to compare with, and must stay finite to count for nothing.
     logits = logits.masked_fill(is_itself | ~valid_keys.unsqueeze(-2), torch.finfo(torch.float32).min)
-    return Contrast(logits, other.expand(valid.shape), valid)
+    # an anchor that is alone has nothing to be told from, and would only dilute the mean
+    counts = valid & (valid_keys.sum(-1, keepdim=True) > 2)
+    return Contrast(logits, other.expand(valid.shape), counts)
 
 
 def nt_xent(

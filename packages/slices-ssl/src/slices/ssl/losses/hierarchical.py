@@ -84,6 +84,7 @@ def _contrast(
 ) -> Float[Tensor, ""]:
     """Cross-entropy in each of G groups; the A anchored items are those from ``own`` on of the K."""
     n_anchors, n_keys = valid.shape[1], key_valid.shape[1]
+    valid = valid & (key_valid.sum(-1, keepdim=True) > 1)  # alone, an anchor has nothing to be told from
     n_valid = 2 * rank_mean(valid.sum(dtype=torch.float32))
     weight = valid / n_valid.clamp(min=torch.finfo(torch.float32).tiny)
     with torch.autocast(anchors.device.type, enabled=False):

@@ -96,9 +96,9 @@ class Contrastive(BaseSSLObjective):
         return instance_contrast(first, second, self.config.temperature, seen.valid)
 
     def _between_steps(self, seen: Pair) -> Contrast:
-        self.need_steps(seen.tokens, seen.views)
-        shown = seen.shown
-        steps = pool_steps(seen.tokens, seen.views.times, seen.views.padding_mask)
+        self.need_steps(seen)
+        steps, there = pool_steps(seen.tokens, seen.views.times, seen.views.padding_mask)
+        shown = seen.shown & there
         first, second = self.projector(steps, shown).chunk(2)
-        seen_first, seen_second = shown.chunk(2)
-        return temporal_contrast(first, second, self.config.temperature, seen_first & seen_second)
+        in_first, in_second = shown.chunk(2)
+        return temporal_contrast(first, second, self.config.temperature, in_first & in_second)

@@ -13,7 +13,7 @@ from ..base import BaseSSLObjective, SSLConfig, register_objective
 from ..checks import require, require_at_least
 from ..distributed import rank_mean
 from ..encoding import pool_stay
-from ..losses import dino_loss, masked_mean
+from ..losses import dino_loss
 from ..teacher import Teacher, cosine_momentum
 from ..viewing import Crops, CropsViewing
 from ..views import ViewConfig
@@ -136,6 +136,7 @@ class DINO(BaseSSLObjective):
 
     def _entropy(self, teacher: Float[Tensor, "2 B K"], valid: Bool[Tensor, "2 B"]) -> Float[Tensor, ""]:
         share = torch.softmax((teacher - self.centre.float()) / self.config.teacher_temperature, dim=-1)
-        mean = rank_mean(torch.stack([masked_mean(one, valid) for one in share.unbind(-1)]))
+        where = valid.unsqueeze(-1)
+        mean = rank_mean((share * where).sum((0, 1))) / rank_mean(where.sum().float()).clamp(min=1)
         entropy: Tensor = -torch.special.xlogy(mean, mean).sum()
         return entropy

@@ -50,7 +50,7 @@ class BinAndVariableViewing(MaskedViewing):
     """
 
     def __init__(self, n_bins: int) -> None:
-        super().__init__("element", 0.5)
+        super().__init__("element", 0.5, only_observed=True)
         self.key = ("bin and variable", n_bins)
         self.n_bins = n_bins
 

@@ -80,9 +80,8 @@ class MAE(BaseSSLObjective):
     config: MAEConfig
 
     def __init__(self, encoder: nn.Module, config: MAEConfig) -> None:
-        super().__init__(
-            encoder, config, MaskedViewing(config.mask_mode, config.mask_ratio, config.block_length)
-        )
+        how = (config.mask_mode, config.mask_ratio, config.block_length, config.presence_weight > 0)
+        super().__init__(encoder, config, MaskedViewing(*how))
         d_input = self.need_d_input("predicts values")
         self.reconstruct = Reconstruction(
             self.read.output_dim,

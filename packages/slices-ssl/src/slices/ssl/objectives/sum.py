@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -135,16 +136,16 @@ class Sum(BaseSSLObjective):
 
 def _part(key: str, options: Any) -> tuple[float, SSLConfig]:
     where = f"parts.{key}"
-    if not key.isidentifier() or hasattr(nn.ModuleDict, key):
+    if not key.isidentifier() or hasattr(nn.ModuleDict(), key):
         raise ValueError(
-            f"{where}: a part's name must be a word, of letters, digits and _, and not a method's"
+            f"{where}: a part's name must be a word, of letters, digits and _, and no module's attribute"
         )
     if not isinstance(options, Mapping):
         raise TypeError(f"{where}: must be a mapping of options, got {options!r}")
     given = {"name": key, **options}
     weight = given.pop("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
-        raise ValueError(f"{where}.weight={weight!r}: must be a number of at least 0")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        raise ValueError(f"{where}.weight={weight!r}: must be a finite number of at least 0")
     for name in ("d_input", "static_columns"):
         if name in given:
             raise ValueError(f"{where}.{name}: is the sum's; leave it out of the parts")

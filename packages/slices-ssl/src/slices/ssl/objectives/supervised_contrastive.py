@@ -99,5 +99,7 @@ class SupervisedContrastive(BaseSSLObjective):
                 f"supervised_contrastive needs one class a stay, of shape {tuple(x.shape[:1])}, got "
                 f"{tuple(label.shape)}: choose a binary or multiclass task"
             )
+        if label_mask is not None and label_mask.shape != label.shape:
+            raise ValueError(f"label_mask has shape {tuple(label_mask.shape)}, label {tuple(label.shape)}")
         known = ~label.isnan()
-        return label.nan_to_num(-1.0), known if label_mask is None else known & label_mask
+        return label.nan_to_num(-1.0), known if label_mask is None else known & label_mask.bool()

@@ -58,7 +58,8 @@ class NextEvents(NamedTuple):
     """Each variable's next measurement after a stay's cut: its bin, how far it was followed, its mark.
 
     ``bin`` is K where there was none within the bins; ``last`` is the last bin that was followed to its end,
-    or to the measurement, -1 where none was.
+    -1 where none was. A measurement in a bin that was followed in part is ``seen``, but is after ``last``:
+    counted as an event, it would come without those that had none in the same time, and raise the hazard.
     """
 
     bin: Int[Tensor, "B D"]
@@ -83,7 +84,7 @@ def next_events(
     followed = (end - hour).masked_fill(hour.isinf(), -1.0)
     last = torch.bucketize(followed, bins, right=True) - 1
     seen = bin < len(bins)
-    last = torch.where(seen, torch.maximum(last, bin), last).masked_fill(~dynamic, -1)
+    last = last.masked_fill(~dynamic, -1)
     value = inputs.x.gather(1, step.unsqueeze(1)).squeeze(1)
     mark = 1 + (value > abnormal).long() - (value < -abnormal).long()
     return NextEvents(bin, last, mark, seen)
@@ -95,7 +96,8 @@ class TimeToEvent(BaseSSLObjective):
 
     A stay is shown up to a random hour. For each dynamic variable a light decoder gives the hazard of its
     next measurement in bins of hours, and whether that will be low, normal or high. Stays that end before
-    are censored; see :func:`~slices.ssl.losses.event_loss`. Departures: hazards are discrete in time.
+    are censored; see :func:`~slices.ssl.losses.event_loss`. Departures: hazards are discrete in time, and the
+    cut lies on a step with an observation, whose measurements are the first events.
 
     Metrics: ``event`` and ``mark``, the two losses.
 

@@ -112,11 +112,11 @@ class TS2Vec(BaseSSLObjective):
         super().__init__(encoder, config, OverlapViewing(config.drop_elements))
 
     def score(self, seen: Pair) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        self.need_steps(seen.tokens, seen.views)
-        steps = pool_steps(seen.tokens, seen.views.times, seen.views.padding_mask)
+        self.need_steps(seen)
+        steps, there = pool_steps(seen.tokens, seen.views.times, seen.views.padding_mask)
         first, second = (steps.float() / steps.shape[-1] ** 0.25).chunk(2)
-        shown_first, shown_second = seen.shown.chunk(2)
-        valid = shown_first & shown_second
+        in_first, in_second = (seen.shown & there).chunk(2)
+        valid = in_first & in_second
         loss = hierarchical_loss(first, second, valid, self.config.alpha)
         cosine = F.cosine_similarity(first.detach(), second.detach(), dim=-1)
         return loss, {"alignment": masked_mean(cosine, valid)}

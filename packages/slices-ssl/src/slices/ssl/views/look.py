@@ -96,8 +96,9 @@ class Compose(View):
         chance = uniform(usable.shape, usable.device, generator)
         last = (chance + usable + (usable & kept)).argmax(-1, keepdim=True)
         is_last = torch.arange(usable.shape[1], device=usable.device) == last
-        nothing = ~(observed & look.keep).flatten(1).any(-1)
-        return look._replace(keep=look.keep | (is_last & nothing.unsqueeze(-1)).unsqueeze(-1))
+        nothing = usable.any(-1) & ~(observed & look.keep).flatten(1).any(-1)
+        # in place of what the views keep, not added to it: a crop shows no more steps than it says
+        return look._replace(keep=torch.where(nothing.view(-1, 1, 1), is_last.unsqueeze(-1), look.keep))
 
     def max_steps(self, n_steps: int) -> int:
         shown = n_steps

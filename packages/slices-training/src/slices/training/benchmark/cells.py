@@ -25,6 +25,7 @@ BASELINE = "baseline"  # the objective of a row that has no encoder
 NONE = "none"  # the objective of an encoder that nobody pretrained
 
 VALIDATING = {"patience", "average_best"}
+WHOLE = {"ssl.parts"}  # options that are dictionaries
 FROM_SCRATCH = ("probe", "finetune")  # ways to adapt that need nothing pretrained
 Section = dict[str, dict[str, Any]]
 
@@ -247,6 +248,9 @@ def overrides_for(section: Section, unit: Unit, *more: str) -> list[str]:
     ['training.max_epochs=5']
     >>> overrides_for(section | {"gru+none": {"seed": 1}}, Unit("gru", "none", seed=0, fold=0))
     ['training.max_epochs=5', 'seed=1']
+    >>> section = {"sum": {"ssl": {"parts": {"mae": {"mask_ratio": 0.7}, "forecast": {}}}}}
+    >>> overrides_for(section, Unit("gru", "sum", seed=0, fold=0))
+    ['ssl.parts={mae:{mask_ratio:0.7},forecast:{}}']
     """
     about = {unit.encoder, unit.objective, *more}
     keys = [key for key in section if key == "all" or set(key.split("+")) <= about]
@@ -257,7 +261,15 @@ def overrides_for(section: Section, unit: Unit, *more: str) -> list[str]:
 
 def _flat(settings: Any, prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and name not in WHOLE:
+            yield from _flat(value, f"{name}.")
         else:
-            yield f"{prefix}{key}={json.dumps(value)}"
+            yield f"{name}={_spelt_out(value)}"
+
+
+def _spelt_out(value: Any) -> str:
+    """As Hydra reads it, which wants a dictionary's keys without quotes."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_spelt_out(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
