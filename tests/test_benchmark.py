@@ -278,3 +278,11 @@ def test_the_best_baseline_of_a_regression_has_the_least_error() -> None:
     assert name == "mae" and best_baseline(rows, 1.0, name, metric) is rows[1.0, "a", "baseline", "baseline"]
     assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "mae": [3.0, 2.0]})) == 2.0
     assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "auroc": [0.7, 0.8]})) == 0.8
+
+
+def test_a_sum_gets_its_parts(arguments: list[str]) -> None:
+    parts = "+pretrain.sum.ssl.parts={mae:{mask_ratio:0.7},forecast:{},jepa:{weight:0.5}}"
+    config = config_of([*arguments, "objectives=[sum]", parts])
+    (unit, *_) = [unit for unit in units(config) if unit.objective == "sum"]
+    given = work.pretrain_config(config, unit).ssl.parts
+    assert given == {"mae": {"mask_ratio": 0.7}, "forecast": {}, "jepa": {"weight": 0.5}}

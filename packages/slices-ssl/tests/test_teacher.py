@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -64,3 +65,9 @@ def test_the_teacher_is_in_the_checkpoint(make):
     fresh = JEPA(make("StepTokens"), config)
     fresh.load_state_dict(trained.state_dict())
     assert (fresh.predict.teacher.model.embed.weight == 3.0).all()
+
+
+def test_a_teacher_in_half_precision_is_refused():
+    student = nn.Linear(2, 2).bfloat16()
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        Teacher(student).update(student, 0.9)

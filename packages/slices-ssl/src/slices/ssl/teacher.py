@@ -32,7 +32,15 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:
-        """Move towards ``student``; once per optimizer step."""
+        """Move towards ``student``; once per optimizer step.
+
+        Raises ``ValueError`` where the weights are in half precision, in which it would hardly move.
+        """
+        if any(mine.dtype in (torch.bfloat16, torch.float16) for mine in self.model.parameters()):
+            raise ValueError(
+                "the teacher's weights are in half precision, which rounds its small steps away: keep "
+                "them in float32, and train with precision bf16-mixed or 16-mixed"
+            )
         for mine, theirs in zip(self.model.parameters(), student.parameters(), strict=True):
             mine.lerp_(theirs, 1.0 - momentum)
         for copied, buffer in zip(self.model.buffers(), student.buffers(), strict=True):
