@@ -156,6 +156,20 @@ def test_it_compiles_in_one_graph(encoder, name, make, batch):
     assert all(torch.allclose(metrics[name], plain_metrics[name]) for name in metrics)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch's, of autograd functions
+def test_its_gradient_compiles(name, make, batch):
+    torch.compiler.reset()
+    objective = build_ssl_objective(make("StepTokens"), {**SHARED, **CONFIGS[name]})
+    draw = objective.draw(*batch[:4])
+    compiled = torch.compile(objective, fullgraph=True, backend="aot_eager")
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    found = torch.autograd.grad(compiled(*batch, draw=draw)[0], trained)
+    wanted = torch.autograd.grad(objective(*batch, draw=draw)[0], trained)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, wanted, strict=True))
+
+
 def test_it_runs_in_bfloat16(objective, batch):
     draw = objective.draw(*batch[:4])
     with torch.autocast("cpu", dtype=torch.bfloat16):
