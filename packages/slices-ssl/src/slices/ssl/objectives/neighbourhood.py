@@ -18,8 +18,8 @@ from ..draws import uniform
 from ..encoding import StayInputs, Tokens, pool_stay
 from ..losses import neighbourhood_loss
 from ..projector import Projector
-from ..viewing import Encode, ViewDraw, Viewing, shown_steps, stacked
-from ..views import Crop, ViewConfig, look_at, make_view
+from ..viewing import Encode, Viewing, shown_steps, stacked
+from ..views import Crop, Look, ViewConfig, look_at, make_view
 
 
 @dataclass(kw_only=True)
@@ -53,10 +53,18 @@ class NeighbourhoodConfig(SSLConfig):
         require_at_least(self, 1, "projector_hidden", "projector_dim")
 
 
-class WindowsDraw(NamedTuple):
-    """Two looks at each window."""
+class WindowDraw(NamedTuple):
+    """A window of each stay: the hour of its first step, 0 where it has none, and two looks at it."""
 
-    windows: tuple[ViewDraw, ...]
+    hour: Float[Tensor, "B"]
+    first: Look
+    second: Look
+
+
+class WindowsDraw(NamedTuple):
+    """Windows of the same stays."""
+
+    windows: tuple[WindowDraw, ...]
 
 
 class Windows(NamedTuple):
@@ -86,29 +94,26 @@ class WindowsViewing(Viewing):
 
     def _draw_window(
         self, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], generator: torch.Generator | None
-    ) -> ViewDraw:
+    ) -> WindowDraw:
         first_has = uniform((len(inputs.x), 1), inputs.x.device, generator) < 0.5
         window = self.window(inputs, dynamic, generator)
         looks = (window.over(self.view(inputs, dynamic, generator)) for _ in range(2))
-        return ViewDraw(
-            *(look._replace(statics=has) for look, has in zip(looks, (first_has, ~first_has), strict=True))
+        first, second = (
+            look._replace(statics=has) for look, has in zip(looks, (first_has, ~first_has), strict=True)
         )
+        inside = window.keep.any(-1) & inputs.padding_mask
+        begin = inputs.times.float().masked_fill(~inside, torch.inf).amin(-1)
+        return WindowDraw(begin.masked_fill(begin.isinf(), 0.0), first, second)
 
     def forward(
         self, encode: Encode, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], draw: WindowsDraw
     ) -> Windows:
-        firsts, seconds = zip(*draw.windows, strict=True)
+        hours, firsts, seconds = zip(*draw.windows, strict=True)
         views = stacked([look_at(inputs, look, dynamic) for look in (*firsts, *seconds)])
         batch = torch.arange(len(inputs.x), device=inputs.x.device)
-        begins = [self._begin(inputs, look.keep.any(-1)) for look in firsts]
         first, second = shown_steps(views, inputs, dynamic).any(-1).chunk(2)
         tokens = encode(views, self.window.max_steps(inputs.x.shape[1]))
-        return Windows(tokens, batch.repeat(self.n_windows), torch.cat(begins), first & second)
-
-    def _begin(self, inputs: StayInputs, inside: Bool[Tensor, "B T"]) -> Float[Tensor, "B"]:
-        """The hour of a window's first step, 0 where there is none."""
-        begin = inputs.times.float().masked_fill(~(inside & inputs.padding_mask), torch.inf).amin(-1)
-        return begin.masked_fill(begin.isinf(), 0.0)
+        return Windows(tokens, batch.repeat(self.n_windows), torch.cat(hours), first & second)
 
 
 @register_objective("neighbourhood", NeighbourhoodConfig)
