@@ -225,8 +225,8 @@ def test_windows_know_when_they_begin_and_whose_they_are(make, batch):
 def test_a_window_begins_where_it_was_cut_whatever_its_views_hide(make):
     mask = torch.ones(8, 24, 5, dtype=torch.bool)
     views = {"crop": 0.5, "mask_steps": 0.6}
-    objective = build(make, name="neighbourhood", n_windows=1, views=views, static_columns=())
-    (window,) = objective.draw(mask.float(), mask, generator=seeded()).windows
+    objective = build(make, name="neighbourhood", n_windows=2, views=views, static_columns=())
+    window, _ = objective.draw(mask.float(), mask, generator=seeded()).windows
     firsts = torch.stack([look.keep.any(-1).int().argmax(-1) for look in (window.first, window.second)])
     assert (window.hour <= firsts).all() and (window.hour < firsts.amin(0)).any()
     assert (firsts[0] != firsts[1]).any()

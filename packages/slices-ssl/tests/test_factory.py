@@ -53,7 +53,7 @@ def test_by_name_or_by_dataclass(make):
         ),
         (
             {"name": "mae", "presence_weight": float("inf")},
-            "presence_weight=inf: must be at least 0, and fin",
+            "presence_weight=inf: must be finite",
         ),
         ({"name": "vicreg", "views": {"corp": 0.5}}, "ssl.views: unknown option 'corp': did you mean 'crop'"),
         ({"name": "vicreg", "views": {"crop": 0.0}}, "crop=0.0: must be above 0 and at most 1"),

@@ -18,7 +18,8 @@ def require_at_least(config: object, low: int, *fields: str) -> None:
     """Raise ``ValueError`` where a field that is set is below ``low``, or infinite."""
     for field in fields:
         value = getattr(config, field)
-        require(config, field, value is None or low <= value < math.inf, f"at least {low}, and finite")
+        require(config, field, value is None or value >= low, f"at least {low}")
+        require(config, field, value != math.inf, "finite")
 
 
 def require_fraction(config: object, *fields: str) -> None:

@@ -84,7 +84,8 @@ class DuETT(BaseSSLObjective):
     One time bin and one variable of each stay are hidden; their values are predicted (squared error) and
     whether they were measured (cross-entropy, weight 0.2). Departures: what is hidden is asked for at the
     stay's own steps by a cross-attention decoder, where the paper has one perceptron for the embedding of the
-    bin and one for that of the variable, which only its own encoder has.
+    bin and one for that of the variable, which only its own encoder has; and steps at which nothing was
+    measured are left out, as those are whose measurements are all hidden, so that a gap does not tell.
 
     Metrics: ``reconstruction``, ``presence``, and ``hidden``, the share of observed dynamic cells hidden.
 

@@ -27,6 +27,7 @@ class MAEConfig(SSLConfig):
         value_loss: ``"mse"`` or ``"huber"``, of the hidden observed values.
         weighting: each hidden value counts once (``"cell"``), or each variable does (``"variable"``).
         presence_weight: weight of predicting *whether* a hidden cell was observed. Small ones at most help.
+            With it steps at which nothing was observed are left out at the input, so that gaps do not tell.
         decoder_dim, decoder_layers, decoder_heads: size of the decoder.
     """
 
