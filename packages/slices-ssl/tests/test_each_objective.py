@@ -293,6 +293,8 @@ def test_labels_draw_stays_of_a_class_together(make, batch):
     unknown = label.float().masked_fill(torch.arange(8) < 4, torch.nan)
     masked = objective(*batch, draw=draw, label=label, label_mask=torch.arange(8) >= 4)[0]
     assert torch.equal(objective(*batch, draw=draw, label=unknown)[0], masked) and masked != with_labels
+    with pytest.raises(ValueError, match=r"label_mask has shape \(8, 12\), label \(8,\)"):
+        objective(*batch, draw=draw, label=label, label_mask=batch.padding_mask)
     with pytest.raises(ValueError, match=r"one class a stay, of shape \(8,\), got \(8, 3\)"):
         objective(*batch, label=torch.zeros(8, 3))
 

@@ -64,6 +64,10 @@ def test_by_name_or_by_dataclass(make):
         ({"name": "mae", "d_input": 5, "static_columns": [-1]}, "static_columns.*counted from 0"),
         ({"name": "contrastive", "temperature": 0.0}, "temperature=0.0: must be above 0"),
         (
+            {"name": "contrastive", "temperature": float("inf")},
+            "temperature=inf: must be above 0, and finite",
+        ),
+        (
             {"name": "contrastive", "mode": "temporal", "views": {"crop": 0.5}},
             "views.crop=0.5: must be",
         ),

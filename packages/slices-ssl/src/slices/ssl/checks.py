@@ -22,6 +22,12 @@ def require_at_least(config: object, low: int, *fields: str) -> None:
         require(config, field, value != math.inf, "finite")
 
 
+def require_temperature(config: object, *fields: str) -> None:
+    """Raise ``ValueError`` where a field is not above 0, or infinite."""
+    for field in fields:
+        require(config, field, 0 < getattr(config, field) < math.inf, "above 0, and finite")
+
+
 def require_fraction(config: object, *fields: str) -> None:
     """Raise ``ValueError`` where a field is not strictly between 0 and 1."""
     for field in fields:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least, require_choice
+from ..checks import require_at_least, require_choice, require_temperature
 from ..encoding import pool_stay, pool_steps
 from ..losses import Contrast, instance_contrast, masked_mean, temporal_contrast
 from ..projector import Projector
@@ -44,7 +44,7 @@ class ContrastiveConfig(SSLConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice(self, "mode", ContrastMode)
-        require(self, "temperature", self.temperature > 0, "above 0")
+        require_temperature(self, "temperature")
         require_at_least(self, 1, "projector_hidden", "projector_dim")
         if self.mode == "temporal" and self.views.crop <= 0.5:
             raise ValueError(

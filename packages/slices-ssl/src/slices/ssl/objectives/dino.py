@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least
+from ..checks import require, require_at_least, require_temperature
 from ..distributed import rank_mean
 from ..encoding import pool_stay
 from ..losses import dino_loss
@@ -51,8 +51,7 @@ class DINOConfig(SSLConfig):
         require(self, "narrow_crop", 0 < self.narrow_crop <= 1, "above 0 and at most 1")
         require_at_least(self, 1, "n_narrow", "head_hidden", "head_dim")
         require_at_least(self, 2, "n_prototypes")
-        for name in ("student_temperature", "teacher_temperature"):
-            require(self, name, getattr(self, name) > 0, "above 0")
+        require_temperature(self, "student_temperature", "teacher_temperature")
         for name in ("momentum", "centre_momentum"):
             require(self, name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
 

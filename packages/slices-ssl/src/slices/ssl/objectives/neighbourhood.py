@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least
+from ..checks import require, require_at_least, require_temperature
 from ..draws import uniform
 from ..encoding import StayInputs, Tokens, pool_stay
 from ..losses import neighbourhood_loss
@@ -49,7 +49,7 @@ class NeighbourhoodConfig(SSLConfig):
         require_at_least(self, 2, "n_windows")
         require(self, "hours", self.hours > 0, "above 0")
         require(self, "alpha", 0 <= self.alpha <= 1, "from 0 to 1")
-        require(self, "temperature", self.temperature > 0, "above 0")
+        require_temperature(self, "temperature")
         require_at_least(self, 1, "projector_hidden", "projector_dim")
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least
+from ..checks import require_at_least, require_temperature
 from ..encoding import pool_stay
 from ..losses import supervised_contrastive_loss
 from ..projector import Projector
@@ -35,7 +35,7 @@ class SupervisedContrastiveConfig(SSLConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, "temperature", self.temperature > 0, "above 0")
+        require_temperature(self, "temperature")
         require_at_least(self, 1, "projector_hidden", "projector_dim")
 
 
@@ -100,6 +100,9 @@ class SupervisedContrastive(BaseSSLObjective):
                 f"{tuple(label.shape)}: choose a binary or multiclass task"
             )
         if label_mask is not None and label_mask.shape != label.shape:
-            raise ValueError(f"label_mask has shape {tuple(label_mask.shape)}, label {tuple(label.shape)}")
+            raise ValueError(
+                f"label_mask has shape {tuple(label_mask.shape)}, label {tuple(label.shape)}: give one "
+                "entry a stay"
+            )
         known = ~label.isnan()
         return label.nan_to_num(-1.0), known if label_mask is None else known & label_mask.bool()
