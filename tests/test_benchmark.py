@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,17 +14,20 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import yaml
 
 from cli import CommandLine
 from inline import Inline
 from processes import children, is_running, wait_until
 from slices.training import StayDataModule
 from slices.training.benchmark import work
-from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, overrides_for, units
-from slices.training.benchmark.table import SCORES, Row, best_baseline, best_score, league
+from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, kinds, units
+from slices.training.benchmark.table import SCORES, Row, _lines, best_score, league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
 from slices.training.compose import composed
-from slices.training.evaluation.bootstrap import Predictions
+from slices.training.evaluation.bootstrap import Predictions, bootstrap_interval, paired_interval
+
+ENDS = ("", "_vs_scratch", "_vs_baseline")
 
 
 @pytest.fixture
@@ -82,7 +86,12 @@ def test_a_league_from_the_command_line_and_again(
     assert {path for path in kept if again[path] != kept[path]} == {victim}  # only what was missing
 
     other = cli("benchmark", *arguments, "+pretrain.all.optimizer.lr=0.1")
-    assert other.status == 2 and "another recipe" in other.err and "pretrain.all.optimizer.lr" in other.err
+    assert other.status == 2 and "another recipe" in other.err
+    assert "rows.linear+mae.optimizer.lr: None then, '0.1' now" in other.err
+    more = cli(
+        "benchmark", *arguments, "encoders=[linear,gru]", "+pretrain.gru.optimizer.lr=0.1", "skip=[gru+mae]"
+    )
+    assert more.status == 0, more.err  # a row more, whose settings are no other's
 
 
 @pytest.mark.slow
@@ -254,7 +263,9 @@ def test_cells_are_trained_on_the_stays_of_their_draw_and_no_others(
 def test_a_fraction_written_as_a_number_counts(arguments: list[str]) -> None:
     given = {"finetune": {"all": {}, 1.0: {"training": {"max_epochs": 7}}}}
     config = BenchmarkConfig.parse(dataclasses.asdict(config_of(arguments)) | given)
-    assert overrides_for(config.finetune, next(units(config)), "1") == ["training.max_epochs=7"]
+    (unit, *_) = (unit for unit in units(config) if unit.objective == "mae")
+    ends = {cell.fraction: config.adapting(cell)[-1] for cell in cells(config, unit)}
+    assert ends[1.0] == "training.max_epochs=7" and "7" not in ends[0.3]
 
 
 def test_ways_to_adapt_that_need_pretraining_are_not_asked_of_none(
@@ -274,8 +285,8 @@ def test_the_best_baseline_of_a_regression_has_the_least_error() -> None:
         return Row([run], 0.0, 0.0)
 
     rows = {(1.0, name, "baseline", "baseline"): row(noise) for name, noise in {"a": 0.1, "b": 2.0}.items()}
-    (name, metric), *_ = SCORES["regression"].items()
-    assert name == "mae" and best_baseline(rows, 1.0, name, metric) is rows[1.0, "a", "baseline", "baseline"]
+    best, other = _lines(rows, SCORES["regression"])
+    assert "mae_vs_baseline" not in best and other["mae_vs_baseline"] > 0
     assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "mae": [3.0, 2.0]})) == 2.0
     assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "auroc": [0.7, 0.8]})) == 0.8
 
@@ -286,3 +297,78 @@ def test_a_sum_gets_its_parts(arguments: list[str]) -> None:
     (unit, *_) = [unit for unit in units(config) if unit.objective == "sum"]
     given = work.pretrain_config(config, unit).ssl.parts
     assert given == {"mae": {"mask_ratio": 0.7}, "forecast": {}, "jepa": {"weight": 0.5}}
+
+
+def test_variants_are_rows_of_their_own(arguments: list[str]) -> None:
+    variants = "+variants={wide: linear, mild: mae, both: sum}"
+    settings = (
+        "+pretrain.mae.ssl.mask_ratio=0.7",
+        "+pretrain.mild.ssl.mask_ratio=0.3",
+        "+pretrain.both.ssl.parts={mae:{},forecast:{}}",
+        "+pretrain.wide.encoder.d_model=48",
+    )
+    rows = ("encoders=[linear,wide]", "objectives=[mae,mild,both]")
+    config = config_of([*arguments, variants, *settings, *rows])
+    found = {}
+    for unit in (unit for unit in kinds(config) if unit.objective != "baseline"):
+        made = work.pretrain_config(config, unit)
+        cell = next(cells(config, unit))
+        width = work.finetune_config(config, cell, None).encoder.d_model
+        assert width == made.encoder.d_model
+        found[unit.encoder, unit.objective] = (made.ssl.name, made.ssl.get("mask_ratio"), width == 48)
+    assert found == {
+        (encoder, objective): (*of_objective, encoder == "wide")
+        for encoder in ("linear", "wide")
+        for objective, of_objective in {
+            "mae": ("mae", 0.7),
+            "mild": ("mae", 0.3),
+            "both": ("sum", None),
+        }.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("variants", "answer"),
+    [
+        ("{mae: jepa}", "'mae' must be a new name"),
+        ("{all: mae}", "'all' must be a new name"),
+        ("{a+b: mae}", "'a+b' must be a new name"),
+        ("{mine: mea}", "variants.mine: unknown encoder or objective 'mea': did you mean 'mae'?"),
+    ],
+)
+def test_a_variant_is_new_and_of_something(variants: str, answer: str, arguments: list[str]) -> None:
+    given = dataclasses.asdict(config_of(arguments)) | {"variants": yaml.safe_load(variants)}
+    with pytest.raises(ValueError, match=re.escape(answer)):
+        BenchmarkConfig.parse(given)
+
+
+def test_the_league_is_that_of_intervals_one_by_one() -> None:
+    """All rows share their draws of patients; the numbers are those of the functions for one row or pair."""
+    generator = np.random.default_rng(0)
+
+    def row(noise: float) -> Row:
+        return Row([run_of(fold, noise) for fold in (0, 1, 0)], 0.0, 0.0)
+
+    def run_of(fold: int, noise: float) -> Predictions:
+        ids = np.arange(80) + 80 * fold
+        label = (np.arange(80) % 4 == 0).astype(float)
+        return Predictions(ids, ids // 2, label, label + noise * generator.normal(size=80))
+
+    rows = {
+        (1.0, "gru", "none", "finetune"): row(1.0),
+        (1.0, "gru", "mae", "finetune"): row(0.7),
+        (1.0, "lightgbm", "baseline", "baseline"): row(0.9),
+        (1.0, "logistic_regression", "baseline", "baseline"): row(3.0),
+    }
+    lines = {(line["encoder"], line["objective"]): line for line in _lines(rows, SCORES["binary"])}
+    line, (scratch, mae, best, _) = lines["gru", "mae"], rows.values()
+    for name, metric in SCORES["binary"].items():
+        found = {end: [line[f"{name}{end}{side}"] for side in ("", "_low", "_high")] for end in ENDS}
+        assert found[""] == pytest.approx(bootstrap_interval(metric, mae.runs))
+        assert found["_vs_scratch"] == pytest.approx(paired_interval(metric, mae.runs, scratch.runs))
+        assert found["_vs_baseline"] == pytest.approx(paired_interval(metric, mae.runs, best.runs))
+    assert "auroc_vs_scratch" not in lines["gru", "none"]
+    assert "auroc_vs_baseline" not in lines["lightgbm", "baseline"]
+    with pytest.raises(ValueError, match=r"jepa.*in one of the two predictions only"):
+        other = Row([run_of(1, 1.0)] * 3, 0.0, 0.0)
+        _lines(rows | {(1.0, "gru", "jepa", "probe"): other}, SCORES["binary"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
@@ -36,11 +38,12 @@ class BenchmarkConfig:
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
     are made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective
-    (``gru+jepa``). ``adaptations`` are options of the group ``adaptation``; without pretraining there are
-    ``probe`` and ``finetune`` alone. ``pretrain`` and ``finetune`` hold what differs from the two apps'
-    configs, under ``all``, an encoder, an objective (``none``: from scratch), a way to adapt, a fraction of
-    labels, or several of them (``gru+none+0.05``); those under more names win, and of as many names the later
-    ones.
+    (``gru+jepa``). ``variants`` are encoders and objectives under names of one's own, so that a table can
+    hold one with several settings: ``{mae_short: mae}``. ``adaptations`` are options of the group
+    ``adaptation``; without pretraining there are ``probe`` and ``finetune`` alone. ``pretrain`` and
+    ``finetune`` hold what differs from the two apps' configs, under ``all``, an encoder, an objective
+    (``none``: from scratch), a variant, a way to adapt, a fraction of labels, or several of them
+    (``gru+none+0.05``); those under more names win, of as many those of variants, and then the later ones.
     """
 
     data: DataConfig
@@ -54,11 +57,13 @@ class BenchmarkConfig:
     draws: tuple[int, ...] = (1,)
     seeds: tuple[int, ...] = (0,)
     skip: tuple[str, ...] = ()
+    variants: dict[str, str] = field(default_factory=dict)
     pretrain: Section = field(default_factory=dict)
     finetune: Section = field(default_factory=dict)
     jobs: int = 1
 
     def __post_init__(self) -> None:
+        self._check_variants()
         self._check_lists()
         require_at_least_one(self, "jobs")
         self.task = with_task(dataclasses.replace(self.task, per_step=bool(self.task.per_step)), self.data)
@@ -112,10 +117,10 @@ class BenchmarkConfig:
             if twice := sorted({str(value) for value in given if given.count(value) > 1}):
                 raise ValueError(f"{name} names {', '.join(twice)} twice: once is enough")
         for encoder in self.encoders:
-            ENCODER_REGISTRY.find(encoder)
+            ENCODER_REGISTRY.find(self.registered(encoder))
         for objective in self.objectives:
             if objective != NONE:
-                SSL_REGISTRY.find(objective)
+                SSL_REGISTRY.find(self.registered(objective))
         for adaptation in self.adaptations:
             if adaptation not in (there := options("adaptation")):
                 raise ValueError(f"adaptations: {unknown('way to adapt', adaptation, there)}")
@@ -128,12 +133,24 @@ class BenchmarkConfig:
         if min(self.draws) < 1:
             raise ValueError(f"draws: {min(self.draws)} is not 1 or more")
 
+    def _check_variants(self) -> None:
+        known = [*ENCODER_REGISTRY.names(), *SSL_REGISTRY.names()]
+        taken = {*known, *options("adaptation"), "all", NONE, BASELINE}
+        for name, registered in self.variants.items():
+            if name in taken or not re.fullmatch(r"[A-Za-z]\w*", name):
+                raise ValueError(
+                    f"variants: {name!r} must be a new name, of letters, digits and _: rename it, here and "
+                    "where it is used"
+                )
+            if registered not in known:
+                raise ValueError(f"variants.{name}: {unknown('encoder or objective', registered, known)}")
+
     def _check_settings(self) -> None:
         """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
         fractions = [f"{fraction:g}" for fraction in self.label_fractions]
         encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
         for name, more in (("pretrain", []), ("finetune", [*options("adaptation"), *fractions])):
-            allowed = [*encoders, *objectives, *more]
+            allowed = [*encoders, *objectives, *self.variants, *more]
             section = getattr(self, name)
             for key, settings in section.items():
                 for part in () if key == "all" else key.split("+"):
@@ -160,6 +177,30 @@ class BenchmarkConfig:
             section = given.get(name) or {}
             given[name] = {_key(key): settings or {} for key, settings in section.items()}
         return make_config(cls, given, "benchmark")
+
+    def registered(self, name: str) -> str:
+        """The encoder or objective that a variant is one of; any other name as it is."""
+        return self.variants.get(name, name)
+
+    def pretraining(self, unit: Unit) -> list[str]:
+        """What a unit's encoder is pretrained with, as overrides of the app's config."""
+        groups = [f"encoder={self.registered(unit.encoder)}", f"ssl={self.registered(unit.objective)}"]
+        return groups + self._overrides(self.pretrain, unit)
+
+    def adapting(self, cell: Cell) -> list[str]:
+        """The same of what a cell's encoder is adapted with.
+
+        The encoder is that of pretraining, also from scratch; fine-tuning may change its dropout and pooling.
+        """
+        unit = cell.unit
+        groups = [f"encoder={self.registered(unit.encoder)}", f"adaptation={cell.adaptation}"]
+        encoder = [word for word in self._overrides(self.pretrain, unit) if word.startswith("encoder.")]
+        own = self._overrides(self.finetune, unit, cell.adaptation, f"{cell.fraction:g}")
+        return groups + encoder + own
+
+    def _overrides(self, section: Section, unit: Unit, *more: str) -> list[str]:
+        own = (unit.encoder, unit.objective)
+        return overrides_for(section, {*own, *map(self.registered, own), *more}, self.variants)
 
     @property
     def folds(self) -> range:
@@ -240,21 +281,23 @@ def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
             yield Cell(unit, adaptation, fraction, draw)
 
 
-def overrides_for(section: Section, unit: Unit, *more: str) -> list[str]:
-    """The settings of a section that concern a unit, and ``more`` names, as overrides; the more special win.
+def overrides_for(section: Section, about: AbstractSet[str], special: Container[str] = ()) -> list[str]:
+    """The settings of a section that are about some names, as overrides.
+
+    Those under more names win, and of as many those under more ``special`` ones.
 
     >>> section = {"all": {"training": {"max_epochs": 9}, "ssl": {}}, "gru": {"training": {"max_epochs": 5}}}
-    >>> overrides_for(section, Unit("gru", "mae", seed=0, fold=0))
+    >>> overrides_for(section, {"gru", "mae"})
     ['training.max_epochs=5']
-    >>> overrides_for(section | {"gru+none": {"seed": 1}}, Unit("gru", "none", seed=0, fold=0))
+    >>> overrides_for(section | {"gru+none": {"seed": 1}}, {"gru", "none"})
     ['training.max_epochs=5', 'seed=1']
     >>> section = {"sum": {"ssl": {"parts": {"mae": {"mask_ratio": 0.7}, "forecast": {}}}}}
-    >>> overrides_for(section, Unit("gru", "sum", seed=0, fold=0))
+    >>> overrides_for(section, {"gru", "sum"})
     ['ssl.parts={mae:{mask_ratio:0.7},forecast:{}}']
     """
-    about = {unit.encoder, unit.objective, *more}
-    keys = [key for key in section if key == "all" or set(key.split("+")) <= about]
-    keys.sort(key=lambda key: 0 if key == "all" else 1 + key.count("+"))
+    parts = {key: () if key == "all" else key.split("+") for key in section}
+    keys = [key for key in section if about >= set(parts[key])]
+    keys.sort(key=lambda key: (len(parts[key]), sum(part in special for part in parts[key])))
     merged = OmegaConf.merge(*(OmegaConf.create(section.get(key) or {}) for key in ("", *keys)))
     return list(_flat(OmegaConf.to_container(merged)))
 

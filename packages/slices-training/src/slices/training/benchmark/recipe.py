@@ -6,36 +6,59 @@ import json
 from pathlib import Path
 from typing import Any
 
-from slices.training.benchmark.cells import BenchmarkConfig
+from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, cells, kinds
 from slices.training.config import plain
-
-SETTINGS = ("data", "task", "pretrain", "finetune")  # what every cell depends on
 
 
 def same_recipe(config: BenchmarkConfig) -> None:
-    """Notes the recipe in a new folder; in one that has results, compares.
+    """Notes the recipe of every row in the config's folder, beside those of rows that were made there before.
 
     Raises:
         ValueError: the folder's results were made with other settings; those that differ are named.
     """
     path = Path(config.folder) / "recipe.json"
-    recipe = {name: plain(getattr(config, name)) for name in SETTINGS}
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(_differences(before, recipe))
-        if differing:
-            raise ValueError(
-                f"{config.folder} holds results of another recipe ({'; '.join(differing)}): "
-                "use another folder=..., or the settings of before"
-            )
+    recipe = recipe_of(config)
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else recipe
+    if differing := [*_differences(before, recipe)]:
+        raise ValueError(
+            f"{config.folder} holds results of another recipe ({'; '.join(differing)}): "
+            "use another folder=..., or the settings of before"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
+    recipe["rows"] = before["rows"] | recipe["rows"]
     path.write_text(json.dumps(recipe, indent=2), encoding="utf-8")
 
 
+def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
+    """What the cells depend on: data and task all of them, and each row its own settings."""
+    rows = {}
+    for unit in kinds(config):
+        if unit.objective == BASELINE:
+            continue
+        of_unit = f"{unit.encoder}+{unit.objective}"
+        if unit.objective != NONE:
+            rows[of_unit] = _by_name(config.pretraining(unit))
+        for cell in cells(config, unit):
+            rows[f"{of_unit}+{cell.adaptation}+{cell.fraction:g}"] = _by_name(config.adapting(cell))
+    return {"data": plain(config.data), "task": plain(config.task), "rows": rows}
+
+
+def _by_name(overrides: list[str]) -> dict[str, str]:
+    """The last of one name counts.
+
+    >>> _by_name(["encoder=gru", "ssl.parts={mae:{}}", "encoder=tcn"])
+    {'encoder': 'tcn', 'ssl.parts': '{mae:{}}'}
+    """
+    return dict(word.split("=", 1) for word in overrides)
+
+
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """Of what both have; of rows, of those that both have."""
     if isinstance(before, dict) or isinstance(now, dict):
         before, now = before or {}, now or {}
-        keys = sorted(before.keys() | now.keys())
-        parts = [_differences(before.get(key), now.get(key), f"{where}.{key}".strip(".")) for key in keys]
+        names = before.keys() & now.keys() if where in ("", "rows") else before.keys() | now.keys()
+        parts = [
+            _differences(before.get(key), now.get(key), f"{where}.{key}".strip(".")) for key in sorted(names)
+        ]
         return [line for part in parts for line in part]
     return [] if before == now else [f"{where}: {before!r} then, {now!r} now"]

@@ -9,13 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, cells, units
 from slices.training.benchmark.work import read_cell
 from slices.training.evaluation import weighted
-from slices.training.evaluation.bootstrap import Interval, Predictions, bootstrap_interval, paired_interval
+from slices.training.evaluation.bootstrap import (
+    Interval,
+    Predictions,
+    aligned,
+    metric_draws,
+    percentile_interval,
+)
 from slices.training.evaluation.report.suites import LOWER_IS_BETTER
 
+Array = NDArray[np.float64]
 Metric = Callable[..., Any]
 RowKey = tuple[float, str, str, str]
 SCORES: dict[str, dict[str, Metric]] = {
@@ -45,7 +53,20 @@ def league(config: BenchmarkConfig) -> pl.DataFrame:
     rows = _rows(config)
     scores = SCORES[str(config.task.task_type)]
     lines = []
-    for key in sorted(rows, key=lambda key: (-key[0], *key[1:])):
+    for fraction in sorted(config.label_fractions, reverse=True):
+        lines += _lines({key: row for key, row in rows.items() if key[0] == fraction}, scores)
+    return pl.DataFrame(lines, infer_schema_length=None)
+
+
+def _lines(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> list[dict[str, Any]]:
+    """Those of one fraction. The same patients are drawn for all rows, each scored once for each draw."""
+    draws = _draws(rows, scores)
+    first = next(iter(scores))
+    best = min if first in LOWER_IS_BETTER else max
+    baselines = [key for key in rows if key[2] == BASELINE]
+    baseline = best(baselines, key=lambda key: draws[key][first][0], default=None)
+    lines = []
+    for key in sorted(rows, key=lambda key: key[1:]):
         fraction, encoder, objective, adaptation = key
         row = rows[key]
         line: dict[str, Any] = {
@@ -57,15 +78,36 @@ def league(config: BenchmarkConfig) -> pl.DataFrame:
             "minutes": row.seconds / 60,
             "shared_minutes": row.shared / 60,
         }
-        scratch = rows.get((fraction, encoder, NONE, "finetune"))
-        baseline = best_baseline(rows, fraction, *next(iter(scores.items())))
-        for name, metric in scores.items():
-            line |= _columns(name, bootstrap_interval(metric, row.runs))
-            for suffix, other in (("scratch", scratch), ("baseline", baseline)):
-                if other is not None and other is not row and len(other.runs) == len(row.runs):
-                    line |= _columns(f"{name}_vs_{suffix}", paired_interval(metric, row.runs, other.runs))
+        others = {"scratch": (fraction, encoder, NONE, "finetune"), "baseline": baseline}
+        for name in scores:
+            line |= _columns(name, percentile_interval(draws[key][name]))
+            for suffix, other in others.items():
+                if other in rows and other != key:
+                    paired = draws[key][name] - draws[other][name]
+                    line |= _columns(f"{name}_vs_{suffix}", percentile_interval(paired))
         lines.append(line)
-    return pl.DataFrame(lines, infer_schema_length=None)
+    return lines
+
+
+def _draws(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> dict[RowKey, dict[str, Array]]:
+    """Each metric of each row, averaged over its runs: ``(1 + R,)``, as it is and of each resample.
+
+    Raises:
+        ValueError: the k-th runs of two rows differ in stays, patients or labels.
+    """
+    for key, row in rows.items():
+        first = next(iter(rows.values()))
+        for one, other in zip(row.runs, first.runs, strict=True):
+            try:
+                aligned(one, other)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from error
+    runs = {(key, k): run for key, row in rows.items() for k, run in enumerate(row.runs)}
+    drawn = metric_draws(scores, runs)
+    return {
+        key: {name: np.mean([drawn[key, k][name] for k in range(len(row.runs))], axis=0) for name in scores}
+        for key, row in rows.items()
+    }
 
 
 def _rows(config: BenchmarkConfig) -> dict[RowKey, Row]:
@@ -86,23 +128,11 @@ def _row(config: BenchmarkConfig, members: list[Cell]) -> Row:
     return Row(runs, seconds, shared)
 
 
-def best_baseline(rows: dict[RowKey, Row], fraction: float, name: str, metric: Metric) -> Row | None:
-    """Of a fraction of labels, by a metric."""
-    found = [row for key, row in rows.items() if key[0] == fraction and key[2] == BASELINE]
-    best = min if name in LOWER_IS_BETTER else max
-    return best(found, key=lambda row: _mean(metric, row), default=None)
-
-
 def best_score(table: pl.DataFrame) -> float:
     """The best of the table by its first metric."""
     name = table.columns[table.columns.index("shared_minutes") + 1]
     best = table[name].min() if name in LOWER_IS_BETTER else table[name].max()
     return float(best)  # type: ignore[arg-type]
-
-
-def _mean(metric: Metric, row: Row) -> float:
-    values = [metric(run.prediction, run.label, np.ones((1, len(run.label)))) for run in row.runs]
-    return float(np.mean(values))
 
 
 def _columns(name: str, interval: Interval) -> dict[str, float]:

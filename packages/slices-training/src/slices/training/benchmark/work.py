@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from slices.training.baseline.rows import feature_rows
-from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, overrides_for
+from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells
 from slices.training.compose import compose_app
 from slices.training.config import FineTuneConfig, PretrainConfig, plain
 from slices.training.data.config import DataConfig
@@ -102,8 +102,7 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
 
 def pretrain_config(config: BenchmarkConfig, unit: Unit) -> DictConfig:
     """What a unit's encoder is pretrained by."""
-    groups = [f"encoder={unit.encoder}", f"ssl={unit.objective}"]
-    return _composed("pretrain", config, unit, groups + overrides_for(config.pretrain, unit))
+    return _composed("pretrain", config, unit, config.pretraining(unit))
 
 
 def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Tensor:
@@ -131,12 +130,7 @@ def _to_adapt(
 
 def finetune_config(config: BenchmarkConfig, cell: Cell, path: Path | None) -> DictConfig:
     """What a cell's encoder, of the file at ``path`` or from scratch, is adapted by."""
-    unit, fraction = cell.unit, f"{cell.fraction:g}"
-    # the encoder is that of pretraining, also from scratch; fine-tuning may change its dropout and pooling
-    encoder = [word for word in overrides_for(config.pretrain, unit) if word.startswith("encoder.")]
-    own = overrides_for(config.finetune, unit, cell.adaptation, fraction)
-    overrides = [f"encoder={unit.encoder}", f"adaptation={cell.adaptation}", *encoder, *own]
-    composed = _composed("finetune", config, unit, overrides)
+    composed = _composed("finetune", config, cell.unit, config.adapting(cell))
     composed.checkpoint_path = None if path is None else str(path)
     composed.data.label_fraction, composed.data.label_seed = cell.fraction, cell.draw
     composed.task = plain(config.task)

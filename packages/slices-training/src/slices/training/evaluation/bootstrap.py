@@ -95,7 +95,7 @@ def paired_interval(
     runs, others = _listed(runs), _listed(others)
     if len(runs) != len(others):
         raise ValueError(f"{len(runs)} runs cannot be paired with {len(others)}: give the same draws of both")
-    pairs = [_aligned(run, other) for run, other in zip(runs, others, strict=True)]
+    pairs = [aligned(run, other) for run, other in zip(runs, others, strict=True)]
     terms = [(run, 1.0) for run, _ in pairs] + [(other, -1.0) for _, other in pairs]
     return _interval(metric, terms, n_resamples, level, seed)
 
@@ -171,8 +171,7 @@ def _interval(
             f"level={level}, n_resamples={n_resamples}"
         )
     runs, signs = zip(*terms, strict=True)
-    if any(np.isnan(run.prediction).any() for run in runs):
-        raise ValueError("predictions hold NaN: no metric is defined on them")
+    _require_numbers(runs)
     patients, rows = _patients(runs)
     scale = np.asarray(signs) / sum(sign > 0 for sign in signs)
 
@@ -203,8 +202,12 @@ def _listed(runs: Predictions | Sequence[Predictions]) -> list[Predictions]:
     return [runs] if isinstance(runs, Predictions) else list(runs)
 
 
-def _aligned(run: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:
-    """Both in the order of their row ids."""
+def aligned(run: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:
+    """Both in the order of their row ids.
+
+    Raises:
+        ValueError: they differ in rows, patients or labels, or predictions hold NaN.
+    """
     run, other = _by_row(run), _by_row(other)
     if not np.array_equal(run.row_id, other.row_id):
         missing = len(np.setxor1d(run.row_id, other.row_id))
@@ -213,7 +216,13 @@ def _aligned(run: Predictions, other: Predictions) -> tuple[Predictions, Predict
         raise ValueError("the two predictions name different patients for the same rows")
     if not np.array_equal(run.label, other.label, equal_nan=True):
         raise ValueError("the two predictions have different labels for the same rows")
+    _require_numbers([run, other])
     return run, other
+
+
+def _require_numbers(runs: Sequence[Predictions]) -> None:
+    if any(np.isnan(run.prediction).any() for run in runs):
+        raise ValueError("predictions hold NaN: no metric is defined on them")
 
 
 def _by_row(run: Predictions) -> Predictions:
