@@ -333,7 +333,10 @@ def test_variants_are_rows_of_their_own(arguments: list[str]) -> None:
         ("{mae: jepa}", "'mae' must be a new name"),
         ("{all: mae}", "'all' must be a new name"),
         ("{a+b: mae}", "'a+b' must be a new name"),
-        ("{mine: mea}", "variants.mine: unknown encoder or objective 'mea': did you mean 'mae'?"),
+        (
+            "{mine: mea}",
+            "variants.mine: unknown encoder, objective or way to adapt 'mea': did you mean 'mae'?",
+        ),
     ],
 )
 def test_a_variant_is_new_and_of_something(variants: str, answer: str, arguments: list[str]) -> None:
@@ -372,3 +375,31 @@ def test_the_league_is_that_of_intervals_one_by_one() -> None:
     with pytest.raises(ValueError, match=r"jepa.*in one of the two predictions only"):
         other = Row([run_of(1, 1.0)] * 3, 0.0, 0.0)
         _lines(rows | {(1.0, "gru", "jepa", "probe"): other}, SCORES["binary"])
+
+
+def test_ways_to_adapt_differ_by_their_head_and_by_what_is_learnt_beside(
+    arguments: list[str], cli: CommandLine
+) -> None:
+    assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
+    config = config_of(
+        [
+            *(*arguments, "objectives=[none]", "+variants={outcomes: finetune}", "task.dropout=0.2"),
+            *(
+                "adaptations=[finetune,outcomes]",
+                "+finetune.outcomes.task={also: {length_of_stay: {}}, dropout: 0.3}",
+            ),
+        ]
+    )
+    unit = next(unit for unit in units(config) if unit.objective == "none")
+    plain, outcomes = (cell for cell in cells(config, unit) if (cell.fraction, cell.draw) == (1.0, 0))
+    made = [work._to_adapt(config, cell, None) for cell in (plain, outcomes)]
+    assert [module.config.task.dropout for module, _ in made] == [0.2, 0.3]
+    assert [list(module.others) for module, _ in made] == [[], ["length_of_stay"]]
+    assert [data.also for _, data in made] == [(), ("length_of_stay",)]
+    do_unit(config, unit, threads=1)
+    assert all(cell_file(config, cell).exists() for cell in cells(config, unit))
+
+
+def test_what_rows_must_share_is_not_theirs_to_set(arguments: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"finetune.all: task.task_name belong to the benchmark itself"):
+        config_of([*arguments, "+finetune.all.task.task_name=length_of_stay"])

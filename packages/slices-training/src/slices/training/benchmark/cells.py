@@ -19,15 +19,16 @@ from slices.heads import TASK_HEAD_REGISTRY
 from slices.ssl.factory import SSL_REGISTRY
 from slices.training.agreement import with_task
 from slices.training.compose import composed, options
-from slices.training.config import TaskConfig, refuse_unknown
+from slices.training.config import TaskConfig, plain, refuse_unknown
 from slices.training.data.config import DataConfig
 from slices.training.ranges import require_at_least_one
 
 BASELINE = "baseline"  # the objective of a row that has no encoder
 NONE = "none"  # the objective of an encoder that nobody pretrained
 
+SHARED_OF_TASK = {"task_name", "task_type", "n_classes", "per_step"}  # heads may differ
 VALIDATING = {"patience", "average_best"}
-WHOLE = {"ssl.parts"}  # options that are dictionaries
+WHOLE = {"ssl.parts", "task.also"}  # options that are dictionaries
 FROM_SCRATCH = ("probe", "finetune")  # ways to adapt that need nothing pretrained
 Section = dict[str, dict[str, Any]]
 
@@ -36,14 +37,15 @@ Section = dict[str, dict[str, Any]]
 class BenchmarkConfig:
     """Everything that ``configs/benchmark.yaml`` says.
 
-    ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
-    are made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective
-    (``gru+jepa``). ``variants`` are encoders and objectives under names of one's own, so that a table can
+    ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels are
+    made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective (``gru+jepa``).
+    ``variants`` are encoders, objectives and ways to adapt under names of one's own, so that a table can
     hold one with several settings: ``{mae_short: mae}``. ``adaptations`` are options of the group
     ``adaptation``; without pretraining there are ``probe`` and ``finetune`` alone. ``pretrain`` and
-    ``finetune`` hold what differs from the two apps' configs, under ``all``, an encoder, an objective
-    (``none``: from scratch), a variant, a way to adapt, a fraction of labels, or several of them
-    (``gru+none+0.05``); those under more names win, of as many those of variants, and then the later ones.
+    ``finetune`` hold what differs from the two apps' configs (also further tasks, ``task.also``), under
+    ``all``, an encoder, an objective (``none``: from scratch), a variant, a way to adapt, a fraction of
+    labels, or several of them (``gru+none+0.05``); those under more names win, of as many those of
+    variants, and then the later ones.
     """
 
     data: DataConfig
@@ -74,7 +76,8 @@ class BenchmarkConfig:
             )
         if self.task.also:
             raise ValueError(
-                f"task.also={list(self.task.also)}: the benchmark compares one task at a time; leave it out"
+                f"task.also={list(self.task.also)}: the benchmark compares one task at a time; what is "
+                "learnt beside it belongs under finetune, as in finetune.finetune.task.also"
             )
         if self.task.task_type == "survival":
             raise ValueError(
@@ -102,7 +105,10 @@ class BenchmarkConfig:
                     f"adaptations={list(self.adaptations)}: of encoder {unit.encoder} without pretraining "
                     f"only {' and '.join(FROM_SCRATCH)} can be had: add one, or leave objective {NONE} out"
                 )
-        if "probe" in self.adaptations and TASK_HEAD_REGISTRY.find(self.task.head_type).pools_steps:
+        if (
+            any(map(self.is_probe, self.adaptations))
+            and TASK_HEAD_REGISTRY.find(self.task.head_type).pools_steps
+        ):
             raise ValueError(
                 f"task.head_type={self.task.head_type} takes the steps' embeddings, a probe that of a stay: "
                 "leave probe out of adaptations, or use task.head_type=linear"
@@ -122,7 +128,7 @@ class BenchmarkConfig:
             if objective != NONE:
                 SSL_REGISTRY.find(self.registered(objective))
         for adaptation in self.adaptations:
-            if adaptation not in (there := options("adaptation")):
+            if self.registered(adaptation) not in (there := options("adaptation")):
                 raise ValueError(f"adaptations: {unknown('way to adapt', adaptation, there)}")
         pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
         for pair in self.skip:
@@ -134,8 +140,8 @@ class BenchmarkConfig:
             raise ValueError(f"draws: {min(self.draws)} is not 1 or more")
 
     def _check_variants(self) -> None:
-        known = [*ENCODER_REGISTRY.names(), *SSL_REGISTRY.names()]
-        taken = {*known, *options("adaptation"), "all", NONE, BASELINE}
+        known = [*ENCODER_REGISTRY.names(), *SSL_REGISTRY.names(), *options("adaptation")]
+        taken = {*known, "all", NONE, BASELINE}
         for name, registered in self.variants.items():
             if name in taken or not re.fullmatch(r"[A-Za-z]\w*", name):
                 raise ValueError(
@@ -143,7 +149,9 @@ class BenchmarkConfig:
                     "where it is used"
                 )
             if registered not in known:
-                raise ValueError(f"variants.{name}: {unknown('encoder or objective', registered, known)}")
+                raise ValueError(
+                    f"variants.{name}: {unknown('encoder, objective or way to adapt', registered, known)}"
+                )
 
     def _check_settings(self) -> None:
         """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
@@ -156,8 +164,12 @@ class BenchmarkConfig:
                 for part in () if key == "all" else key.split("+"):
                     if part not in allowed:
                         raise ValueError(f"{name}: {unknown('key', part, ['all', *allowed])}")
-                if taken := sorted({"data", "task", "seed"} & set(settings)):
-                    raise ValueError(f"{name}.{key}: {', '.join(taken)} belong to the benchmark itself")
+                taken = {"data", "seed"} & set(settings)
+                taken |= {f"task.{option}" for option in SHARED_OF_TASK & set(settings.get("task") or {})}
+                if taken:
+                    raise ValueError(
+                        f"{name}.{key}: {', '.join(sorted(taken))} belong to the benchmark itself"
+                    )
                 if idle := sorted(VALIDATING & set(settings.get("training") or {})):
                     raise ValueError(
                         f"{name}.{key}.training: {', '.join(idle)} would do nothing, since the benchmark "
@@ -179,7 +191,7 @@ class BenchmarkConfig:
         return make_config(cls, given, "benchmark")
 
     def registered(self, name: str) -> str:
-        """The encoder or objective that a variant is one of; any other name as it is."""
+        """What a variant is one of; any other name as it is."""
         return self.variants.get(name, name)
 
     def pretraining(self, unit: Unit) -> list[str]:
@@ -193,14 +205,18 @@ class BenchmarkConfig:
         The encoder is that of pretraining, also from scratch; fine-tuning may change its dropout and pooling.
         """
         unit = cell.unit
-        groups = [f"encoder={self.registered(unit.encoder)}", f"adaptation={cell.adaptation}"]
-        encoder = [word for word in self._overrides(self.pretrain, unit) if word.startswith("encoder.")]
+        encoder, adaptation = self.registered(unit.encoder), self.registered(cell.adaptation)
+        its = [word for word in self._overrides(self.pretrain, unit) if word.startswith("encoder.")]
         own = self._overrides(self.finetune, unit, cell.adaptation, f"{cell.fraction:g}")
-        return groups + encoder + own
+        return [f"encoder={encoder}", f"adaptation={adaptation}", *its, *own]
+
+    def is_probe(self, adaptation: str) -> bool:
+        """Is the encoder left as it is, and a linear head solved?"""
+        return self.registered(adaptation) == "probe"
 
     def _overrides(self, section: Section, unit: Unit, *more: str) -> list[str]:
-        own = (unit.encoder, unit.objective)
-        return overrides_for(section, {*own, *map(self.registered, own), *more}, self.variants)
+        names = (unit.encoder, unit.objective, *more)
+        return overrides_for(section, {*names, *map(self.registered, names)}, self.variants)
 
     @property
     def folds(self) -> range:
@@ -275,7 +291,7 @@ def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
     """All models of one unit."""
     adaptations = (BASELINE,) if unit.objective == BASELINE else config.adaptations
     if unit.objective == NONE:
-        adaptations = tuple(name for name in adaptations if name in FROM_SCRATCH)
+        adaptations = tuple(name for name in adaptations if config.registered(name) in FROM_SCRATCH)
     for fraction, draws in zip(config.label_fractions, config.draws, strict=True):
         for adaptation, draw in product(adaptations, range(draws)):
             yield Cell(unit, adaptation, fraction, draw)
@@ -293,7 +309,7 @@ def overrides_for(section: Section, about: AbstractSet[str], special: Container[
     ['training.max_epochs=5', 'seed=1']
     >>> section = {"sum": {"ssl": {"parts": {"mae": {"mask_ratio": 0.7}, "forecast": {}}}}}
     >>> overrides_for(section, {"gru", "sum"})
-    ['ssl.parts={mae:{mask_ratio:0.7},forecast:{}}']
+    ['++ssl.parts={mae:{mask_ratio:0.7},forecast:{}}']
     """
     parts = {key: () if key == "all" else key.split("+") for key in section}
     keys = [key for key in section if about >= set(parts[key])]
@@ -302,10 +318,17 @@ def overrides_for(section: Section, about: AbstractSet[str], special: Container[
     return list(_flat(OmegaConf.to_container(merged)))
 
 
+def task_overrides(config: BenchmarkConfig) -> list[str]:
+    """The benchmark's task."""
+    return list(_flat({"task": plain(config.task)}))
+
+
 def _flat(settings: Any, prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict) and name not in WHOLE:
+        if name in WHOLE:
+            yield f"++{name}={_spelt_out(value)}"
+        elif isinstance(value, dict):
             yield from _flat(value, f"{name}.")
         else:
             yield f"{name}={_spelt_out(value)}"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from slices.training.baseline.rows import feature_rows
-from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells
+from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, task_overrides
 from slices.training.compose import compose_app
 from slices.training.config import FineTuneConfig, PretrainConfig, plain
 from slices.training.data.config import DataConfig
@@ -66,12 +66,12 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
 
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     path, shared = (None, 0.0) if unit.objective == NONE else pretrained(config, unit)
-    first = next((cell for cell in todo if cell.adaptation == "probe"), todo[0])
+    first = next((cell for cell in todo if config.is_probe(cell.adaptation)), todo[0])
     module, data = _to_adapt(config, dataclasses.replace(first, fraction=1.0, draw=0), path)
     embedded: dict[str, Tensor] = {}
     for cell in todo:
         began = time.process_time()
-        if cell.adaptation == "probe":
+        if config.is_probe(cell.adaptation):
             module.eval()
             embedded = embedded or {split: _embeddings(data, split, module) for split in ("train", "test")}
             rows, labels = training_labels(data, cell)
@@ -122,7 +122,10 @@ def _to_adapt(
     assert parsed.data is not None
     torch.manual_seed(cell.unit.seed)
     module = FineTuneModule(composed)
-    data = StayDataModule(parsed.data, task=config.task.task_name, per_step=False, seed=cell.unit.seed)
+    also = tuple(parsed.task.also)
+    data = StayDataModule(
+        parsed.data, task=config.task.task_name, per_step=False, seed=cell.unit.seed, also=also
+    )
     data.setup()
     module.follow(data)
     return module, data
@@ -130,10 +133,9 @@ def _to_adapt(
 
 def finetune_config(config: BenchmarkConfig, cell: Cell, path: Path | None) -> DictConfig:
     """What a cell's encoder, of the file at ``path`` or from scratch, is adapted by."""
-    composed = _composed("finetune", config, cell.unit, config.adapting(cell))
+    composed = _composed("finetune", config, cell.unit, task_overrides(config) + config.adapting(cell))
     composed.checkpoint_path = None if path is None else str(path)
     composed.data.label_fraction, composed.data.label_seed = cell.fraction, cell.draw
-    composed.task = plain(config.task)
     return composed
 
 
@@ -154,13 +156,13 @@ def check_finetuning(config: BenchmarkConfig, unit: Unit) -> None:
             if cell.draw == 0:
                 module = FineTuneModule(finetune_config(config, cell, None))
                 _check_module(module)
-                _check_probing(module, cell)
+                _check_probing(module, cell, config.is_probe(cell.adaptation))
 
 
-def _check_probing(module: FineTuneModule, cell: Cell) -> None:
-    if cell.adaptation != "probe" and module.config.training.solve_head:
+def _check_probing(module: FineTuneModule, cell: Cell, probing: bool) -> None:
+    if not probing and module.config.training.solve_head:
         raise ValueError(f"adaptation {cell.adaptation}: solve_head=true is adaptation probe; leave it out")
-    if cell.adaptation == "probe" and module.encoder.config.pooling == "attention":
+    if probing and module.encoder.config.pooling == "attention":
         raise ValueError(
             "adaptation probe: encoder.pooling=attention has weights that no probe trains: use mean, as in "
             f"finetune: {{{cell.unit.encoder}: {{encoder: {{pooling: mean}}}}}}"
