@@ -21,8 +21,10 @@ from inline import Inline
 from processes import children, is_running, wait_until
 from slices.training import StayDataModule
 from slices.training.benchmark import work
+from slices.training.benchmark.blends import blend_rows
 from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, kinds, units
-from slices.training.benchmark.table import SCORES, Row, _lines, best_score, league
+from slices.training.benchmark.rows import Row
+from slices.training.benchmark.table import SCORES, _lines, best_score, league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
 from slices.training.compose import composed
 from slices.training.evaluation.bootstrap import Predictions, bootstrap_interval, paired_interval
@@ -147,7 +149,9 @@ def test_rows_are_paired_and_draws_are_nested(cli: CommandLine, arguments: list[
     few, all_ = (set(training_labels(data, Cell(unit, "probe", f, 0))[0].tolist()) for f in (0.3, 1.0))
     other = set(training_labels(data, Cell(unit, "probe", 0.3, 1))[0].tolist())
     assert few < all_ and few != other
-    table = league(config)
+    blends = {"mix": ("linear+none+finetune", "logistic_regression")}
+    table = league(dataclasses.replace(config, blends=blends))
+    assert table.filter(encoder="mix")["auroc_vs_baseline"].is_not_null().all()
     scratch = table.filter(adaptation="finetune", labels=1.0)
     assert scratch["auroc_vs_baseline"].is_not_null().all()
 
@@ -403,3 +407,52 @@ def test_ways_to_adapt_differ_by_their_head_and_by_what_is_learnt_beside(
 def test_what_rows_must_share_is_not_theirs_to_set(arguments: list[str]) -> None:
     with pytest.raises(ValueError, match=r"finetune.all: task.task_name belong to the benchmark itself"):
         config_of([*arguments, "+finetune.all.task.task_name=length_of_stay"])
+
+
+def test_a_blend_is_the_mean_over_members_and_seeds() -> None:
+    """On the scale of log-odds; in rows of one fraction only, in one order of stays, blends of blends too."""
+    generator = np.random.default_rng(0)
+    label = np.array([0.0, 1.0, 0.0])
+
+    def row(*odds: float) -> Row:
+        runs = [Predictions(np.arange(3), np.arange(3), label, _sigmoid(np.full(3, z))) for z in odds]
+        return Row(runs, 2.0, 1.0)
+
+    gru, trees = (1.0, "gru", "mae", "finetune"), (1.0, "lightgbm", "baseline", "baseline")
+    other = (0.1, *gru[1:])
+    rows = {gru: row(1.0, 2.0, 3.0, 4.0), trees: row(0.0, 1.0, 0.0, 1.0), other: row(-1.0, -1.0, -1.0, -1.0)}
+    shuffled = rows[gru].runs[3]
+    order = generator.permutation(3)
+    rows[gru].runs[3] = Predictions(*(part[order] for part in shuffled))
+    blends = {"seeds": ["gru+mae+finetune"], "mix": ["seeds", "lightgbm"]}
+    at_all = {key: row for key, row in rows.items() if key[0] == 1.0}
+    found = blend_rows(at_all, blends, n_seeds=2, task_type="binary")
+    assert list(found) == [(1.0, "seeds", "blend", "blend"), (1.0, "mix", "blend", "blend")]
+    seeds, mix = found.values()
+    for run, expected in zip(seeds.runs, (2.0, 3.0, 2.0, 3.0), strict=True):
+        assert run.prediction == pytest.approx(_sigmoid(np.full(3, expected))) and (run.label == label).all()
+    assert [run.prediction[0] for run in mix.runs] == pytest.approx(_sigmoid(np.array([1.0, 2.0, 1.0, 2.0])))
+    assert (seeds.seconds, seeds.shared) == (4.0, 2.0)
+    of_few = blend_rows(rows, {"seeds": ["gru+mae+finetune"]}, n_seeds=2, task_type="binary")
+    assert of_few[0.1, "seeds", "blend", "blend"].runs[0].prediction == pytest.approx(
+        _sigmoid(np.full(3, -1.0))
+    )
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+@pytest.mark.parametrize(
+    ("blends", "answer"),
+    [
+        ("{mix: [linear+mae+finetun]}", "blends.mix: unknown row 'linear+mae+finetun': did you mean"),
+        ("{logistic_regression: [linear+mae+finetune]}", "is a row already"),
+        ("{mix: []}", "blends.mix is empty"),
+        ("{a: [b], b: [linear+mae+probe]}", "blends.a: unknown row 'b'"),
+    ],
+)
+def test_a_blend_is_of_rows_that_are_there(blends: str, answer: str, arguments: list[str]) -> None:
+    given = dataclasses.asdict(config_of(arguments)) | {"blends": yaml.safe_load(blends)}
+    with pytest.raises(ValueError, match=re.escape(answer)):
+        BenchmarkConfig.parse(given)

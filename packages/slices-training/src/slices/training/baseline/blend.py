@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from slices.heads import TaskType
@@ -51,7 +52,8 @@ def blend(config: BlendConfig) -> Blend:
                 f"{', '.join(lacking)}: no rows of split 'val' to choose weights by: use weights=equal"
             )
         rows = _common(contents, "val")
-        weights = blend_weights(_logits(rows, contents.task_type), _labels(rows[0]), contents.task_type)
+        predicted = log_odds([part.prediction for part in rows], contents.task_type)
+        weights = blend_weights(predicted, _labels(rows[0]), contents.task_type)
     splits = [split for split in ("val", "test") if all(split in own for own in contents.models.values())]
     tables = [_table(contents, split, weights, config.name) for split in splits]
     return Blend(dict(zip(contents.models, weights.tolist(), strict=True)), pl.concat(tables))
@@ -151,8 +153,14 @@ def _chosen(rows: Rows, shared: pl.DataFrame) -> Rows:
     return Rows(rows.about[at], rows.label[at], rows.prediction[at])
 
 
-def _logits(rows: Sequence[Rows], task_type: TaskType) -> Float[Tensor, "M N C"]:
-    found = torch.stack([torch.from_numpy(np.asarray(part.prediction, dtype=np.float64)) for part in rows])
+def log_odds(predictions: Sequence[NDArray[Any]], task_type: TaskType) -> Float[Tensor, "M N C"]:
+    """Log-odds of probabilities (of classes their logarithm), values as they are: what ``blended`` takes.
+
+    Args:
+        predictions: of each model ``(N,)`` or ``(N, C)``.
+        task_type: decides the scale.
+    """
+    found = torch.stack([torch.from_numpy(np.asarray(part, dtype=np.float64)) for part in predictions])
     found = found if found.ndim == 3 else found.unsqueeze(-1)
     if task_type == "regression":
         return found
@@ -169,7 +177,8 @@ def _labels(rows: Rows) -> Float[Tensor, "N C"]:
 
 def _table(contents: Contents, split: str, weights: Tensor, name: str) -> pl.DataFrame:
     rows = _common(contents, split)
-    values, labels = blended(_logits(rows, contents.task_type), weights, contents.task_type), _labels(rows[0])
+    predicted = log_odds([part.prediction for part in rows], contents.task_type)
+    values, labels = blended(predicted, weights, contents.task_type), _labels(rows[0])
     if contents.task_type == "binary":  # a row for each of the two classes, as our files have it
         values, labels = (torch.cat([1 - part, part], dim=1) for part in (values, labels))
     n, width = values.shape

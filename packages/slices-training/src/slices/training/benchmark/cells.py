@@ -18,6 +18,8 @@ from slices.encoders.registry import make_config, unknown
 from slices.heads import TASK_HEAD_REGISTRY
 from slices.ssl.factory import SSL_REGISTRY
 from slices.training.agreement import with_task
+from slices.training.benchmark.blends import check_blends
+from slices.training.benchmark.rows import RowKey, short_name
 from slices.training.compose import composed, options
 from slices.training.config import TaskConfig, plain, refuse_unknown
 from slices.training.data.config import DataConfig
@@ -40,7 +42,8 @@ class BenchmarkConfig:
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels are
     made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective (``gru+jepa``).
     ``variants`` are encoders, objectives and ways to adapt under names of one's own, so that a table can
-    hold one with several settings: ``{mae_short: mae}``. ``adaptations`` are options of the group
+    hold one with several settings: ``{mae_short: mae}``. ``blends`` are rows that are the mean of others, and
+    of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``adaptations`` are options of the group
     ``adaptation``; without pretraining there are ``probe`` and ``finetune`` alone. ``pretrain`` and
     ``finetune`` hold what differs from the two apps' configs (also further tasks, ``task.also``), under
     ``all``, an encoder, an objective (``none``: from scratch), a variant, a way to adapt, a fraction of
@@ -59,6 +62,7 @@ class BenchmarkConfig:
     draws: tuple[int, ...] = (1,)
     seeds: tuple[int, ...] = (0,)
     skip: tuple[str, ...] = ()
+    blends: dict[str, tuple[str, ...]] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict)
     pretrain: Section = field(default_factory=dict)
     finetune: Section = field(default_factory=dict)
@@ -96,6 +100,8 @@ class BenchmarkConfig:
             raise ValueError("data.label_fraction belongs into label_fractions")
         self._check_settings()
         self._check_rows()
+        names = [short_name(cell.row) for unit in kinds(self) for cell in cells(self, unit)]
+        check_blends(self.blends, list(dict.fromkeys(names)))
 
     def _check_rows(self) -> None:
         """Every encoder and objective is for something, and probes are linear."""
@@ -254,7 +260,7 @@ class Cell:
         return f"{self.unit.key}-{self.adaptation}-labels{self.fraction:g}-draw{self.draw}"
 
     @property
-    def row(self) -> tuple[float, str, str, str]:
+    def row(self) -> RowKey:
         """The row of the table that averages over draws, seeds and folds."""
         return self.fraction, self.unit.encoder, self.unit.objective, self.adaptation
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from slices.training.benchmark.blends import blend_rows
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, cells, units
+from slices.training.benchmark.rows import Row, RowKey
 from slices.training.benchmark.work import read_cell
 from slices.training.evaluation import weighted
 from slices.training.evaluation.bootstrap import (
     Interval,
-    Predictions,
     aligned,
     metric_draws,
     percentile_interval,
@@ -25,21 +26,12 @@ from slices.training.evaluation.report.suites import LOWER_IS_BETTER
 
 Array = NDArray[np.float64]
 Metric = Callable[..., Any]
-RowKey = tuple[float, str, str, str]
 SCORES: dict[str, dict[str, Metric]] = {
     "binary": {"auroc": weighted.auroc, "auprc": weighted.auprc},
     "multiclass": {"auroc": weighted.auroc, "auprc": weighted.auprc},
     "multilabel": {"auroc": weighted.auroc, "auprc": weighted.auprc},
     "regression": {"mae": weighted.mae, "r2": weighted.r2},
 }
-
-
-class Row(NamedTuple):
-    """The runs that one row of the table averages over, in the same order in every row."""
-
-    runs: list[Predictions]
-    seconds: float
-    shared: float
 
 
 def league(config: BenchmarkConfig) -> pl.DataFrame:
@@ -115,7 +107,10 @@ def _rows(config: BenchmarkConfig) -> dict[RowKey, Row]:
     for unit in units(config):
         for cell in cells(config, unit):
             members[cell.row].append(cell)
-    return {key: _row(config, of_row) for key, of_row in members.items()}
+    rows = {key: _row(config, of_row) for key, of_row in members.items()}
+    task_type = config.task.task_type
+    assert task_type is not None
+    return rows | blend_rows(rows, config.blends, len(config.seeds), task_type)
 
 
 def _row(config: BenchmarkConfig, members: list[Cell]) -> Row:
