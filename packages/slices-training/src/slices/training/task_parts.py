@@ -113,7 +113,8 @@ class OtherTask(nn.Module):
         """What ``predict_step`` gives of this task, by its name: ``probs/<name>``, ``label/<name>`` ..."""
         outputs = predict(self.head, embedding, batch.get("padding_mask"))
         name = self.config.task_name
-        own = {"probs": outputs["probs"]} | {key: batch[f"{key}/{name}"] for key in ("label", "label_mask")}
+        there = [key for key in ("label", "label_mask") if f"{key}/{name}" in batch]
+        own = {"probs": outputs["probs"]} | {key: batch[f"{key}/{name}"] for key in there}
         own |= extras(self.head.config, self.target, outputs)
         return {f"{key}/{name}": value for key, value in own.items()}
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from slices.training.baseline.rows import feature_rows
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, task_overrides
 from slices.training.compose import compose_app
-from slices.training.config import FineTuneConfig, PretrainConfig, plain
+from slices.training.config import PretrainConfig, plain
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.labels import label_subset
@@ -108,7 +108,8 @@ def pretrain_config(config: BenchmarkConfig, unit: Unit) -> DictConfig:
 def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Tensor:
     module, data = _to_adapt(config, cell, path)
     trainer = _trainer(module.config.trainer)
-    trainer.fit(module, datamodule=data)
+    also = tuple(module.others)  # which may have samples of their own
+    trainer.fit(module, datamodule=_stays(config, cell, module, also) if also else data)
     batches: Any = trainer.predict(module, data.test_dataloader())
     return torch.cat([batch["probs"] for batch in batches])
 
@@ -118,17 +119,20 @@ def _to_adapt(
 ) -> tuple[FineTuneModule, StayDataModule]:
     """An encoder with a fresh head, and the data it is trained and tested on."""
     composed = finetune_config(config, cell, path)
-    parsed = FineTuneConfig.parse(composed)
-    assert parsed.data is not None
     torch.manual_seed(cell.unit.seed)
     module = FineTuneModule(composed)
-    also = tuple(parsed.task.also)
-    data = StayDataModule(
-        parsed.data, task=config.task.task_name, per_step=False, seed=cell.unit.seed, also=also
-    )
+    return module, _stays(config, cell, module)
+
+
+def _stays(
+    config: BenchmarkConfig, cell: Cell, module: FineTuneModule, also: tuple[str, ...] = ()
+) -> StayDataModule:
+    assert module.config.data is not None
+    task, seed = config.task.task_name, cell.unit.seed
+    data = StayDataModule(module.config.data, task=task, per_step=False, seed=seed, also=also)
     data.setup()
     module.follow(data)
-    return module, data
+    return data
 
 
 def finetune_config(config: BenchmarkConfig, cell: Cell, path: Path | None) -> DictConfig:
