@@ -23,12 +23,13 @@ from slices.training import StayDataModule
 from slices.training.benchmark import work
 from slices.training.benchmark.blends import blend_rows
 from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, kinds, units
-from slices.training.benchmark.rows import Row
+from slices.training.benchmark.rows import Row, Spent
 from slices.training.benchmark.table import SCORES, _lines, best_score, league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
 from slices.training.compose import composed
 from slices.training.evaluation.bootstrap import Predictions, bootstrap_interval, paired_interval
 
+FREE = Spent(0.0, 0.0, 0.0, 0.0)
 ENDS = ("", "_vs_scratch", "_vs_baseline")
 
 
@@ -74,6 +75,9 @@ def test_a_league_from_the_command_line_and_again(
     words = {"".join(element.itertext()).strip() for element in plot.iter() if element.tag.endswith("text")}
     assert {"linear, mae, probe", "linear, from scratch, finetune", "logistic_regression"} <= words
     assert {"AUROC", "AUPRC", "30 %", "100 %"} <= words
+    costs = ElementTree.parse(tmp_path / "league" / "quality_by_cost.svg").getroot()
+    words = {"".join(element.itertext()).strip() for element in costs.iter() if element.tag.endswith("text")}
+    assert {"linear, mae, probe", "AUPRC", "30 % of the labels", "processor minutes"} <= words
     text = (tmp_path / "league" / "league.md").read_text()
     assert text in done.out and "auroc_vs_scratch" in text
 
@@ -137,8 +141,10 @@ def test_rows_are_paired_and_draws_are_nested(cli: CommandLine, arguments: list[
     by_fold: dict[int, list[np.ndarray]] = {}
     for unit in units(config):
         for cell in cells(config, unit):
-            predictions, seconds, _ = read_cell(config, cell)
-            assert seconds > 0 and np.isfinite(predictions.prediction).all()
+            predictions, spent = read_cell(config, cell)
+            assert spent.seconds > 0 and spent.memory > 0.05
+            assert (spent.parameters > 0) == (unit.objective != "baseline")
+            assert np.isfinite(predictions.prediction).all()
             by_fold.setdefault(unit.fold, []).append(np.sort(predictions.row_id))
     for ids in by_fold.values():
         assert all(np.array_equal(ids[0], other) for other in ids)  # the same test stays for every row
@@ -191,6 +197,9 @@ def test_a_setting_for_nobody_is_refused(
     [
         ("jobs=0", "jobs=0: allowed is 1 or more"),
         ("seeds=[]", "seeds is empty"),
+        ("n_splits=3", "n_splits=3: only random splits can be repeated"),
+        ("share=3/2", "share=3/2: allowed is K/N"),
+        ("transductive=[mea]", "transductive: unknown objective 'mea': did you mean 'mae'?"),
         ("encoders=[]", "encoders is empty"),
         ("seeds=[1,1]", "seeds names 1 twice"),
         ("objectives=[mae,none,mae]", "objectives names mae twice"),
@@ -255,9 +264,7 @@ def test_cells_are_trained_on_the_stays_of_their_draw_and_no_others(
     do_unit(config, unit, threads=1)
     assert len(trained) == len(todo) == 3
     for cell, stays in zip(todo, trained, strict=True):
-        own = dataclasses.replace(
-            work.data_of(config, unit), label_fraction=cell.fraction, label_seed=cell.draw
-        )
+        own = dataclasses.replace(config.data_of(unit), label_fraction=cell.fraction, label_seed=cell.draw)
         data = StayDataModule(own, task=config.task.task_name)
         data.setup()
         assert stays == sorted(data.split_ids("train").tolist())
@@ -286,13 +293,13 @@ def test_the_best_baseline_of_a_regression_has_the_least_error() -> None:
 
     def row(noise: float) -> Row:
         run = Predictions(np.arange(50), np.arange(50), label, label + noise * generator.normal(size=50))
-        return Row([run], 0.0, 0.0)
+        return Row([run], FREE)
 
     rows = {(1.0, name, "baseline", "baseline"): row(noise) for name, noise in {"a": 0.1, "b": 2.0}.items()}
     best, other = _lines(rows, SCORES["regression"])
     assert "mae_vs_baseline" not in best and other["mae_vs_baseline"] > 0
-    assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "mae": [3.0, 2.0]})) == 2.0
-    assert best_score(pl.DataFrame({"shared_minutes": [0.0, 0.0], "auroc": [0.7, 0.8]})) == 0.8
+    assert best_score(pl.DataFrame({"memory_gb": [0.0, 0.0], "mae": [3.0, 2.0]})) == 2.0
+    assert best_score(pl.DataFrame({"memory_gb": [0.0, 0.0], "auroc": [0.7, 0.8]})) == 0.8
 
 
 def test_a_sum_gets_its_parts(arguments: list[str]) -> None:
@@ -354,7 +361,7 @@ def test_the_league_is_that_of_intervals_one_by_one() -> None:
     generator = np.random.default_rng(0)
 
     def row(noise: float) -> Row:
-        return Row([run_of(fold, noise) for fold in (0, 1, 0)], 0.0, 0.0)
+        return Row([run_of(fold, noise) for fold in (0, 1, 0)], FREE)
 
     def run_of(fold: int, noise: float) -> Predictions:
         ids = np.arange(80) + 80 * fold
@@ -377,7 +384,7 @@ def test_the_league_is_that_of_intervals_one_by_one() -> None:
     assert "auroc_vs_scratch" not in lines["gru", "none"]
     assert "auroc_vs_baseline" not in lines["lightgbm", "baseline"]
     with pytest.raises(ValueError, match=r"jepa.*in one of the two predictions only"):
-        other = Row([run_of(1, 1.0)] * 3, 0.0, 0.0)
+        other = Row([run_of(1, 1.0)] * 3, FREE)
         _lines(rows | {(1.0, "gru", "jepa", "probe"): other}, SCORES["binary"])
 
 
@@ -417,7 +424,7 @@ def test_a_blend_is_the_mean_over_members_and_seeds() -> None:
 
     def row(*odds: float) -> Row:
         runs = [Predictions(np.arange(3), np.arange(3), label, _sigmoid(np.full(3, z))) for z in odds]
-        return Row(runs, 2.0, 1.0)
+        return Row(runs, Spent(2.0, 1.0, 10.0, 0.5))
 
     gru, trees = (1.0, "gru", "mae", "finetune"), (1.0, "lightgbm", "baseline", "baseline")
     other = (0.1, *gru[1:])
@@ -433,7 +440,7 @@ def test_a_blend_is_the_mean_over_members_and_seeds() -> None:
     for run, expected in zip(seeds.runs, (2.0, 3.0, 2.0, 3.0), strict=True):
         assert run.prediction == pytest.approx(_sigmoid(np.full(3, expected))) and (run.label == label).all()
     assert [run.prediction[0] for run in mix.runs] == pytest.approx(_sigmoid(np.array([1.0, 2.0, 1.0, 2.0])))
-    assert (seeds.seconds, seeds.shared) == (4.0, 2.0)
+    assert seeds.spent == Spent(4.0, 2.0, 20.0, 0.5)
     of_few = blend_rows(rows, {"seeds": ["gru+mae+finetune"]}, n_seeds=2, task_type="binary")
     assert of_few[0.1, "seeds", "blend", "blend"].runs[0].prediction == pytest.approx(
         _sigmoid(np.full(3, -1.0))
@@ -457,3 +464,50 @@ def test_a_blend_is_of_rows_that_are_there(blends: str, answer: str, arguments: 
     given = dataclasses.asdict(config_of(arguments)) | {"blends": yaml.safe_load(blends)}
     with pytest.raises(ValueError, match=re.escape(answer)):
         BenchmarkConfig.parse(given)
+
+
+def test_shares_are_all_of_the_work_once(arguments: list[str], cli: CommandLine, tmp_path: Path) -> None:
+    config = config_of(arguments)
+    parts = [dataclasses.replace(config, share=f"{k}/3").work() for k in (1, 2, 3)]
+    assert sorted(u.key for part in parts for u in part) == sorted(u.key for u in config.work())
+    assert all(parts) and len(config.work()) == len(list(units(config)))
+
+
+def test_protocols(arguments: list[str]) -> None:
+    def splits(*words: str) -> list[Any]:
+        config = config_of([*(word for word in arguments if "n_folds" not in word), *words])
+        return [config.data_of(u).splits for u in units(config) if (u.objective, u.seed) == ("none", 0)]
+
+    assert [(s.n_folds, s.fold) for s in splits()] == [(5, fold) for fold in range(5)]
+    (challenge,) = splits("protocol=challenge", "data.splits.train_sets=[a,b]", "data.splits.test_sets=[c]")
+    assert (challenge.train_sets, challenge.test_sets, challenge.n_folds) == (("a", "b"), ("c",), None)
+    five = splits("protocol=random_5x", "data.splits.seed=7")
+    assert [s.seed for s in five] == [7, 8, 9, 10, 11] and {s.test_fraction for s in five} == {0.1}
+
+
+@pytest.mark.parametrize("splits", [{"n_folds": 2}, {"test_fraction": 0.3}])
+def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
+    splits: dict[str, Any], arguments: list[str], cli: CommandLine
+) -> None:
+    assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
+    own = [word for word in arguments if "splits" not in word]
+    own += ["protocol=random_5x", *(f"data.splits.{name}={value}" for name, value in splits.items())]
+    own += [
+        "n_splits=1",
+        "seeds=[0]",
+        "+variants={whole: mae}",
+        "objectives=[mae,whole]",
+        "transductive=[whole]",
+    ]
+    config = config_of([*own, "data.splits.val_fraction=0"])
+    of = {unit.objective: unit for unit in units(config) if unit.fold == 0}
+    test = StayDataModule(config.data_of(of["mae"]), task=config.task.task_name)
+    test.setup()
+    for objective, reads in (("mae", False), ("whole", True)):
+        data = StayDataModule(config.pretraining_data(of[objective]))
+        data.setup()
+        assert set(test.split_ids("test")).isdisjoint(data.split_ids("train")) != reads
+        assert len(data.splits["train"]) == len(data.store) or not reads
+    unit = of["whole"]
+    do_unit(dataclasses.replace(config, label_fractions=(1.0,), draws=(1,)), unit, threads=1)
+    assert all(cell_file(config, cell).exists() for cell in cells(config, unit) if cell.fraction == 1.0)

@@ -12,10 +12,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """``jobs`` processes. They end with this one, however it ends; after an error nothing more is begun."""
+def workers(jobs: int, tasks_each: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """``jobs`` processes, new ones after ``tasks_each`` tasks.
+
+    They end with this one, however it ends; after an error nothing more is begun.
+    """
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(
+        jobs, spawn, initializer=_end_with, initargs=(os.getpid(),), max_tasks_per_child=tasks_each
+    ) as pool:
         try:
             yield pool
         except BaseException:

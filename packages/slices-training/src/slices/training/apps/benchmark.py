@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def benchmark(config: DictConfig) -> float:
-    """Does the cells that are still to do, writes the table. Returns the best row's first metric."""
+    """Does the cells that are still to do, writes the table. Returns its best first metric; of a share 0."""
     from slices.training.apps.run import Cost
-    from slices.training.benchmark.cells import BenchmarkConfig, units
-    from slices.training.benchmark.plot import plot_label_efficiency
+    from slices.training.benchmark.cells import BenchmarkConfig
+    from slices.training.benchmark.plot import plot_cost, plot_label_efficiency
     from slices.training.benchmark.recipe import same_recipe
     from slices.training.benchmark.table import best_score, league, write_league
     from slices.training.benchmark.work import do_unit
@@ -39,18 +39,21 @@ def benchmark(config: DictConfig) -> float:
         prepare_dataset(parsed.data.build_source(), parsed.data.dataset_dir)
         _check(parsed)
         same_recipe(parsed)
-    todo = list(units(parsed))
+    todo = parsed.work()
     threads = max(1, cores() // parsed.jobs)
     log.info("%d units of work, %d at a time with %d threads each", len(todo), parsed.jobs, threads)
-    with workers(parsed.jobs) as pool:
+    with workers(parsed.jobs, tasks_each=1) as pool:  # memory is a process's
         running = [pool.submit(do_unit, parsed, unit, threads) for unit in todo]
         for done, future in enumerate(as_completed(running), start=1):
             log.info("%d/%d  %s", done, len(todo), future.result().key)
+    if parsed.share is not None:
+        log.info("share %s is done, after %s; a run without share makes the table", parsed.share, cost)
+        return 0.0
     table = league(parsed)
     log.info("\n%s", write_league(table, folder))
-    plot = plot_label_efficiency(table, folder)
-    if plot is not None:
-        log.info("plot: %s", plot)
+    for plot in (plot_label_efficiency(table, folder), plot_cost(table, folder)):
+        if plot is not None:
+            log.info("plot: %s", plot)
     log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)
     return best_score(table)
 

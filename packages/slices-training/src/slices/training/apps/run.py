@@ -37,9 +37,14 @@ class Cost:
         own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         wall = time.perf_counter() - self.began
         cpu = sum(usage.ru_utime + usage.ru_stime for usage in (own, children))
-        unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
-        memory = max(own.ru_maxrss, children.ru_maxrss) * unit / 1e9
+        memory = max(peak_memory(), peak_memory(resource.RUSAGE_CHILDREN)) / 1e9
         return f"{duration(wall)} ({cpu / 60:.1f} CPU-minutes, {memory:.1f} GB at most)"
+
+
+def peak_memory(who: int = resource.RUSAGE_SELF) -> int:
+    """Bytes that this process, or any of its children, took at most."""
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
+    return resource.getrusage(who).ru_maxrss * unit
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch import Tensor
 from slices.encoders.registry import unknown
 from slices.heads import TaskType
 from slices.training.baseline.blend import blended, log_odds
-from slices.training.benchmark.rows import Row, RowKey, short_name
+from slices.training.benchmark.rows import Row, RowKey, Spent, short_name
 from slices.training.evaluation.bootstrap import Predictions, aligned
 
 BLEND = "blend"  # the objective of a row that is one
@@ -54,11 +54,10 @@ def _mean(members: Sequence[Row], n_seeds: int, task_type: TaskType) -> Row:
         _mean_of([row.runs[seed * n_runs + k] for row in members for seed in range(n_seeds)], task_type)
         for k in range(n_runs)
     ]
-    return Row(
-        runs * n_seeds,
-        n_seeds * sum(row.seconds for row in members),
-        n_seeds * sum(row.shared for row in members),
-    )
+    seconds, shared, parameters, memory = zip(*(row.spent for row in members), strict=True)
+    sums = (n_seeds * sum(part) for part in (seconds, shared, parameters))
+    spent = Spent._make((*sums, max(memory)))
+    return Row(runs * n_seeds, spent)
 
 
 def _mean_of(runs: Sequence[Predictions], task_type: TaskType) -> Predictions:

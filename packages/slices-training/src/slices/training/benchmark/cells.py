@@ -43,7 +43,10 @@ class BenchmarkConfig:
     made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective (``gru+jepa``).
     ``variants`` are encoders, objectives and ways to adapt under names of one's own, so that a table can
     hold one with several settings: ``{mae_short: mae}``. ``blends`` are rows that are the mean of others, and
-    of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``adaptations`` are options of the group
+    of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``transductive`` names objectives whose
+    pretraining also reads the inputs of the test stays, never a label. ``n_splits`` random splits are made
+    with ``data.splits.seed`` and those after it. ``share`` does a part of the work, ``2/8`` the second of
+    eight, and no table. ``adaptations`` are options of the group
     ``adaptation``; without pretraining there are ``probe`` and ``finetune`` alone. ``pretrain`` and
     ``finetune`` hold what differs from the two apps' configs (also further tasks, ``task.also``), under
     ``all``, an encoder, an objective (``none``: from scratch), a variant, a way to adapt, a fraction of
@@ -62,6 +65,9 @@ class BenchmarkConfig:
     draws: tuple[int, ...] = (1,)
     seeds: tuple[int, ...] = (0,)
     skip: tuple[str, ...] = ()
+    transductive: tuple[str, ...] = ()
+    n_splits: int = 1
+    share: str | None = None
     blends: dict[str, tuple[str, ...]] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict)
     pretrain: Section = field(default_factory=dict)
@@ -71,7 +77,8 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         self._check_variants()
         self._check_lists()
-        require_at_least_one(self, "jobs")
+        require_at_least_one(self, "jobs", "n_splits")
+        self._check_share()
         self.task = with_task(dataclasses.replace(self.task, per_step=bool(self.task.per_step)), self.data)
         if self.task.per_step:
             raise ValueError(
@@ -91,6 +98,11 @@ class BenchmarkConfig:
         splits = self.data.splits
         if not (splits.test_sets or splits.n_folds or splits.test_fraction):
             raise ValueError("data.splits leaves nobody to test on: give n_folds, test_sets or test_fraction")
+        if self.n_splits > 1 and (splits.test_sets or splits.n_folds):
+            raise ValueError(
+                f"n_splits={self.n_splits}: only random splits can be repeated; set data.splits.n_folds=null "
+                "and data.splits.test_sets=[], or leave n_splits out"
+            )
         if len(self.draws) != len(self.label_fractions):
             raise ValueError(
                 f"draws has {len(self.draws)} numbers, label_fractions {len(self.label_fractions)}: "
@@ -140,10 +152,21 @@ class BenchmarkConfig:
         for pair in self.skip:
             if pair not in pairs:
                 raise ValueError(f"skip: {unknown('pair', pair, pairs)}")
+        for name in self.transductive:
+            if name not in self.objectives or name == NONE:
+                there = [objective for objective in self.objectives if objective != NONE]
+                raise ValueError(f"transductive: {unknown('objective', name, there)}")
         if wrong := [fraction for fraction in self.label_fractions if not 0 < fraction <= 1]:
             raise ValueError(f"label_fractions: {wrong[0]:g} is not above 0, up to 1")
         if min(self.draws) < 1:
             raise ValueError(f"draws: {min(self.draws)} is not 1 or more")
+
+    def _check_share(self) -> None:
+        if self.share is None:
+            return
+        part, _, of = self.share.partition("/")
+        if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
+            raise ValueError(f"share={self.share}: allowed is K/N, the K-th of N parts, such as 2/8; or null")
 
     def _check_variants(self) -> None:
         known = [*ENCODER_REGISTRY.names(), *SSL_REGISTRY.names(), *options("adaptation")]
@@ -214,6 +237,8 @@ class BenchmarkConfig:
         encoder, adaptation = self.registered(unit.encoder), self.registered(cell.adaptation)
         its = [word for word in self._overrides(self.pretrain, unit) if word.startswith("encoder.")]
         own = self._overrides(self.finetune, unit, cell.adaptation, f"{cell.fraction:g}")
+        if unit.objective in self.transductive:  # on purpose
+            own.append("training.allow_other_split=true")
         return [f"encoder={encoder}", f"adaptation={adaptation}", *its, *own]
 
     def is_probe(self, adaptation: str) -> bool:
@@ -226,8 +251,32 @@ class BenchmarkConfig:
 
     @property
     def folds(self) -> range:
-        """The folds that are run: all, or the one split there is."""
-        return range(self.data.splits.n_folds or 1)
+        """The folds that are run, or the random splits, or the one split by sets."""
+        return range(self.data.splits.n_folds or self.n_splits)
+
+    def data_of(self, unit: Unit) -> DataConfig:
+        """The data section, in the unit's fold."""
+        splits = self.data.splits
+        if splits.n_folds:
+            return dataclasses.replace(self.data, splits=dataclasses.replace(splits, fold=unit.fold))
+        own = dataclasses.replace(splits, seed=splits.seed + unit.fold)
+        return dataclasses.replace(self.data, splits=own)
+
+    def pretraining_data(self, unit: Unit) -> DataConfig:
+        """The same for pretraining; where that is transductive, the test stays train as well."""
+        data = self.data_of(unit)
+        if unit.objective not in self.transductive:
+            return data
+        sets = (*data.splits.train_sets, *data.splits.test_sets) if data.splits.train_sets else ()
+        splits = dataclasses.replace(
+            data.splits, train_sets=sets, test_sets=(), test_fraction=0.0, n_folds=None, fold=0
+        )
+        return dataclasses.replace(data, splits=splits)
+
+    def work(self) -> list[Unit]:
+        """The units of the share, or all."""
+        part, of = map(int, (self.share or "1/1").split("/"))
+        return list(units(self))[part - 1 :: of]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Label efficiency at a glance: each row of the league over the share of the labels it was given."""
+"""The league at a glance: over the share of the labels, and over what the models cost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 log = logging.getLogger(__name__)
+LEAST_MINUTES = 1e-3
 ROW = ("encoder", "objective", "adaptation")
 STYLES = ("-", "--", ":", "-.")
 
@@ -25,14 +26,11 @@ def plot_label_efficiency(table: pl.DataFrame, folder: Path) -> Path | None:
     """
     if table["labels"].n_unique() < 2:
         return None
-    if find_spec("matplotlib") is None:
-        log.warning("no plot: matplotlib is not installed: pip install 'slices-training[plots]'")
+    if not _can_plot():
         return None
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    metrics = [name.removesuffix("_low") for name in table.columns if name.endswith("_low")]
-    metrics = [name for name in metrics if "_vs_" not in name]
+    metrics = _metrics(table)
     models = table.select(ROW).unique(maintain_order=True).sort(ROW).rows()
     figure = Figure(figsize=(6 * len(metrics), 5), layout="constrained")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
@@ -46,10 +44,59 @@ def plot_label_efficiency(table: pl.DataFrame, folder: Path) -> Path | None:
         panel.minorticks_off()
         panel.set(xlabel="share of the training labels", ylabel=metric.upper())
         panel.grid(alpha=0.3)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small"
-    )
-    path = folder / "label_efficiency.svg"
+    return _written(figure, panels[0], folder / "label_efficiency.svg")
+
+
+def plot_cost(table: pl.DataFrame, folder: Path) -> Path | None:
+    """``quality_by_cost.svg``: a panel a metric and a share of the labels, a point a model.
+
+    Across is the processor time of pretraining and adapting together, by logarithm. None without matplotlib
+    (which is said).
+
+    Args:
+        table: as ``league`` gives it.
+        folder: where to write.
+    """
+    if not _can_plot():
+        return None
+    from matplotlib.figure import Figure
+
+    metrics, shares = _metrics(table), table["labels"].unique().sort().to_list()
+    figure = Figure(figsize=(6 * len(metrics), 4.5 * len(shares)), layout="constrained")
+    panels = figure.subplots(len(shares), len(metrics), squeeze=False)
+    for line, share in zip(panels, shares, strict=True):
+        rows = table.filter(labels=share)
+        minutes = (rows["minutes"] + rows["shared_minutes"]).clip(LEAST_MINUTES).to_list()
+        names = [_name(*row) for row in rows.select(ROW).rows()]
+        for panel, metric in zip(line, metrics, strict=True):
+            for number, (x, y, name) in enumerate(zip(minutes, rows[metric], names, strict=True)):
+                panel.plot(x, y, "os^D"[number // 10 % 4], color=f"C{number % 10}", label=name)
+            panel.set_xscale("log")
+            panel.set(
+                xlabel="processor minutes", ylabel=metric.upper(), title=f"{100 * share:g} % of the labels"
+            )
+            panel.grid(alpha=0.3)
+    return _written(figure, panels[0, 0], folder / "quality_by_cost.svg")
+
+
+def _can_plot() -> bool:
+    if find_spec("matplotlib") is None:
+        log.warning("no plot: matplotlib is not installed: pip install 'slices-training[plots]'")
+        return False
+    return True
+
+
+def _metrics(table: pl.DataFrame) -> list[str]:
+    names = [name.removesuffix("_low") for name in table.columns if name.endswith("_low")]
+    return [name for name in names if "_vs_" not in name]
+
+
+def _written(figure: Any, panel: Any, path: Path) -> Path:
+    """With the legend of a panel below."""
+    from matplotlib import rc_context
+
+    handles = panel.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, fontsize="small")
     with rc_context({"svg.fonttype": "none"}):  # words stay words
         figure.savefig(path, metadata={"Date": None})
     return path
@@ -68,6 +115,6 @@ def _name(encoder: str, objective: str, adaptation: str) -> str:
     >>> _name("gru", "none", "finetune"), _name("lightgbm", "baseline", "baseline")
     ('gru, from scratch, finetune', 'lightgbm')
     """
-    if objective == "baseline":
+    if objective == adaptation:  # a baseline, or a blend
         return encoder
     return f"{encoder}, {'from scratch' if objective == 'none' else objective}, {adaptation}"

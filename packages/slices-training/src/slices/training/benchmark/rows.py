@@ -9,12 +9,24 @@ from slices.training.evaluation.bootstrap import Predictions
 RowKey = tuple[float, str, str, str]  # fraction of labels, encoder, objective, way to adapt
 
 
+class Spent(NamedTuple):
+    """What a model cost; a row holds the mean of its runs."""
+
+    seconds: float
+    """Processor time of adapting."""
+    shared: float
+    """Processor time of what several cells share: pretraining, or a baseline's features."""
+    parameters: float
+    """Of encoder and head; 0 where there are none."""
+    memory: float
+    """GB, the most that the unit's process took until then: of the GPU, or else of the machine."""
+
+
 class Row(NamedTuple):
     """The runs that one row of the table averages over, in the same order in every row."""
 
     runs: list[Predictions]
-    seconds: float
-    shared: float
+    spent: Spent
 
 
 def short_name(key: RowKey) -> str:

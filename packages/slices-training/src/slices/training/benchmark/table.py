@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from slices.training.benchmark.blends import blend_rows
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, cells, units
-from slices.training.benchmark.rows import Row, RowKey
+from slices.training.benchmark.rows import Row, RowKey, Spent
 from slices.training.benchmark.work import read_cell
 from slices.training.evaluation import weighted
 from slices.training.evaluation.bootstrap import (
@@ -39,8 +39,7 @@ def league(config: BenchmarkConfig) -> pl.DataFrame:
 
     Each metric comes with its 95 % interval, and with paired differences on the same stays and labels:
     to the same encoder trained from scratch (``_vs_scratch``) and to the best baseline of the same
-    fraction by the first metric (``_vs_baseline``). Times are processor minutes per cell, pretraining
-    apart.
+    fraction by the first metric (``_vs_baseline``). Costs are means of the cells' (``Spent``).
     """
     rows = _rows(config)
     scores = SCORES[str(config.task.task_type)]
@@ -67,8 +66,10 @@ def _lines(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> list[dict[str,
             "objective": objective,
             "adaptation": adaptation,
             "runs": len(row.runs),
-            "minutes": row.seconds / 60,
-            "shared_minutes": row.shared / 60,
+            "minutes": row.spent.seconds / 60,
+            "shared_minutes": row.spent.shared / 60,
+            "parameters": round(row.spent.parameters),
+            "memory_gb": row.spent.memory,
         }
         others = {"scratch": (fraction, encoder, NONE, "finetune"), "baseline": baseline}
         for name in scores:
@@ -118,14 +119,13 @@ def _row(config: BenchmarkConfig, members: list[Cell]) -> Row:
     ordered = sorted(members, key=lambda cell: (cell.unit.seed, cell.unit.fold, cell.draw))
     read = [read_cell(config, cell) for cell in ordered]
     repeats = len(config.seeds) if members[0].unit.objective == BASELINE else 1
-    runs = [predictions for predictions, _, _ in read] * repeats
-    seconds, shared = (float(np.mean([times[i] for times in read])) for i in (1, 2))
-    return Row(runs, seconds, shared)
+    runs = [predictions for predictions, _ in read] * repeats
+    return Row(runs, Spent(*np.mean([spent for _, spent in read], axis=0).tolist()))
 
 
 def best_score(table: pl.DataFrame) -> float:
     """The best of the table by its first metric."""
-    name = table.columns[table.columns.index("shared_minutes") + 1]
+    name = table.columns[table.columns.index("memory_gb") + 1]
     best = table[name].min() if name in LOWER_IS_BETTER else table[name].max()
     return float(best)  # type: ignore[arg-type]
 
@@ -145,12 +145,18 @@ def write_league(table: pl.DataFrame, folder: Path) -> str:
 def markdown(table: pl.DataFrame) -> str:
     """The table with intervals in brackets; a difference whose interval leaves out 0 is bold."""
     metrics = [name.removesuffix("_low") for name in table.columns if name.endswith("_low")]
-    head = ["labels", "encoder", "objective", "adaptation", "runs", "CPU-min", *metrics]
+    head = ["labels", "encoder", "objective", "adaptation", "runs", "CPU-min", "parameters", "GB", *metrics]
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for row in table.iter_rows(named=True):
         minutes = f"{row['minutes']:.2f} + {row['shared_minutes']:.1f}"
         cells_ = [f"{100 * row['labels']:g} %", row["encoder"], row["objective"], row["adaptation"]]
-        cells_ += [str(row["runs"]), minutes, *(_shown(row, metric) for metric in metrics)]
+        cells_ += [
+            str(row["runs"]),
+            minutes,
+            f"{row['parameters']:,}" if row["parameters"] else "",
+            f"{row['memory_gb']:.1f}",
+        ]
+        cells_ += [*(_shown(row, metric) for metric in metrics)]
         lines.append(" | ".join(cells_))
     return "\n".join(f"| {line} |" for line in lines) + "\n"
 

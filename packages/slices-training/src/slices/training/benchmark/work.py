@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
+from slices.training.apps.run import peak_memory
 from slices.training.baseline.rows import feature_rows
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, task_overrides
+from slices.training.benchmark.rows import Spent
 from slices.training.compose import compose_app
 from slices.training.config import PretrainConfig, plain
 from slices.training.data.config import DataConfig
@@ -51,7 +53,7 @@ def cell_file(config: BenchmarkConfig, cell: Cell) -> Path:
 
 def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     began = time.process_time()
-    data = StayDataModule(data_of(config, unit), task=config.task.task_name, per_step=False)
+    data = StayDataModule(config.data_of(unit), task=config.task.task_name, per_step=False)
     data.setup()
     features = {split: feature_rows(data, split).features for split in ("train", "test")}
     shared = time.process_time() - began
@@ -61,7 +63,7 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
         group = _patients(data, "train")[rows]
         model = fit_baseline(unit.encoder, features["train"][rows], group=group, **labels)
         probs = torch.as_tensor(model.predict(features["test"]))
-        _save(config, cell, data, probs, time.process_time() - began, shared)
+        _save(config, cell, data, probs, spent(began, shared))
 
 
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
@@ -78,9 +80,10 @@ def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
             patients = torch.from_numpy(_patients(data, "train"))[rows]
             probe = fit_probe(embedded["train"][rows], **labels, group=patients)
             probs = probe.predict(embedded["test"])
+            size = n_parameters(module.encoder)
         else:
-            probs = _finetuned(config, cell, path)
-        _save(config, cell, data, probs, time.process_time() - began, shared)
+            probs, size = _finetuned(config, cell, path)
+        _save(config, cell, data, probs, spent(began, shared, size))
 
 
 def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
@@ -102,16 +105,18 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
 
 def pretrain_config(config: BenchmarkConfig, unit: Unit) -> DictConfig:
     """What a unit's encoder is pretrained by."""
-    return _composed("pretrain", config, unit, config.pretraining(unit))
+    return _composed("pretrain", config.pretraining_data(unit), unit, config.pretraining(unit))
 
 
-def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Tensor:
+def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> tuple[Tensor, int]:
+    """Probabilities of the test stays, and how many parameters encoder and head have."""
     module, data = _to_adapt(config, cell, path)
     trainer = _trainer(module.config.trainer)
     also = tuple(module.others)  # which may have samples of their own
     trainer.fit(module, datamodule=_stays(config, cell, module, also) if also else data)
     batches: Any = trainer.predict(module, data.test_dataloader())
-    return torch.cat([batch["probs"] for batch in batches])
+    probs = torch.cat([batch["probs"] for batch in batches])
+    return probs, n_parameters(module.encoder) + n_parameters(module.head)
 
 
 def _to_adapt(
@@ -137,7 +142,8 @@ def _stays(
 
 def finetune_config(config: BenchmarkConfig, cell: Cell, path: Path | None) -> DictConfig:
     """What a cell's encoder, of the file at ``path`` or from scratch, is adapted by."""
-    composed = _composed("finetune", config, cell.unit, task_overrides(config) + config.adapting(cell))
+    words = task_overrides(config) + config.adapting(cell)
+    composed = _composed("finetune", config.data_of(cell.unit), cell.unit, words)
     composed.checkpoint_path = None if path is None else str(path)
     composed.data.label_fraction, composed.data.label_seed = cell.fraction, cell.draw
     return composed
@@ -179,17 +185,12 @@ def _check_module(module: SSLPretrainModule | FineTuneModule) -> None:
         raise ValueError("scheduler=plateau: the benchmark does not validate; take another scheduler")
 
 
-def _composed(app: str, config: BenchmarkConfig, unit: Unit, overrides: list[str]) -> DictConfig:
-    """The config of an app, on the benchmark's data in the unit's fold."""
+def _composed(app: str, data: DataConfig, unit: Unit, overrides: list[str]) -> DictConfig:
+    """The config of an app, on the benchmark's data."""
     composed = compose_app(app, [f"seed={unit.seed}", *overrides])
     OmegaConf.set_struct(composed, False)
-    composed.data = plain(data_of(config, unit)) | {"batch_size": composed.training.batch_size}
+    composed.data = plain(data) | {"batch_size": composed.training.batch_size}
     return composed
-
-
-def data_of(config: BenchmarkConfig, unit: Unit) -> DataConfig:
-    """The data section, in the unit's fold."""
-    return dataclasses.replace(config.data, splits=dataclasses.replace(config.data.splits, fold=unit.fold))
 
 
 def _trainer(options: dict[str, Any]) -> L.Trainer:
@@ -198,6 +199,17 @@ def _trainer(options: dict[str, Any]) -> L.Trainer:
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
     return L.Trainer(**options | silent, limit_val_batches=0, num_sanity_val_steps=0)
+
+
+def spent(began: float, shared: float, parameters: int = 0) -> Spent:
+    """Since ``began`` (processor seconds), and at most by this process."""
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
+    return Spent(time.process_time() - began, shared, parameters, memory / 1e9)
+
+
+def n_parameters(module: nn.Module) -> int:
+    """All of them, trained or not."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str, Any]]:
@@ -225,10 +237,8 @@ def _embeddings(data: StayDataModule, split: str, module: FineTuneModule) -> Ten
     return torch.cat([module.embed(data.cut(chunk)) for chunk in chunks])
 
 
-def _save(
-    config: BenchmarkConfig, cell: Cell, data: StayDataModule, probs: Tensor, seconds: float, shared: float
-) -> None:
-    """The test stays' labels and predictions, as metrics take them, and the processor time."""
+def _save(config: BenchmarkConfig, cell: Cell, data: StayDataModule, probs: Tensor, cost: Spent) -> None:
+    """The test stays' labels and predictions, as metrics take them, and what they cost."""
     label, mask = data.split_labels("test")
     prediction = probs.double().numpy()
     if config.task.task_type == "binary":
@@ -245,14 +255,13 @@ def _save(
             patient_id=_patients(data, "test"),
             label=np.where(mask, label, np.nan) if config.task.task_type == "multilabel" else label,
             prediction=prediction,
-            seconds=np.array([seconds, shared]),
+            spent=np.array(cost),
         )
     partial.replace(path)
 
 
-def read_cell(config: BenchmarkConfig, cell: Cell) -> tuple[Predictions, float, float]:
-    """Predictions of a cell, its own processor seconds, and those of the pretraining it shares."""
+def read_cell(config: BenchmarkConfig, cell: Cell) -> tuple[Predictions, Spent]:
+    """Predictions of a cell, and what it cost."""
     with np.load(cell_file(config, cell), allow_pickle=False) as saved:
         predictions = Predictions(*(saved[name] for name in Predictions._fields))
-        seconds, shared = saved["seconds"]
-    return predictions, float(seconds), float(shared)
+        return predictions, Spent(*saved["spent"].tolist())
