@@ -511,3 +511,16 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
     unit = of["whole"]
     do_unit(dataclasses.replace(config, label_fractions=(1.0,), draws=(1,)), unit, threads=1)
     assert all(cell_file(config, cell).exists() for cell in cells(config, unit) if cell.fraction == 1.0)
+
+
+def test_a_probe_may_have_a_prior_at_one_fraction(arguments: list[str], cli: CommandLine) -> None:
+    assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
+    config = config_of([*arguments, "objectives=[none]", "adaptations=[probe]", "seeds=[0]"])
+    section = {"probe+0.3": {"training": {"probe_prior": "covariance"}}}
+    other = dataclasses.replace(config, folder="other", finetune=section)
+    unit = next(unit for unit in units(config) if unit.objective == "none")
+    for one in (config, other):
+        do_unit(one, unit, threads=1)
+    for cell in cells(config, unit):
+        first, second = (read_cell(one, cell)[0].prediction for one in (config, other))
+        assert np.allclose(first, second) == (cell.fraction == 1.0)

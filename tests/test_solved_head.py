@@ -13,9 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from adapting import MORTALITY, adapting, prepared
 from quick import choose
 from slices.training import FineTuneModule
+from slices.training.adaptation.config import FineTuningConfig
 from slices.training.adaptation.fitting import Fitting
-from slices.training.adaptation.solved_probe import Embedded, embedded, solve_head
+from slices.training.adaptation.solved_probe import Embedded, background, embedded, solve_head
 from slices.training.errors import UserError
+from slices.training.evaluation.probe import fit_probe
 
 
 @pytest.mark.parametrize(
@@ -120,3 +122,25 @@ def test_what_cannot_be_solved_is_listed(
     with pytest.raises(UserError) as error:
         Fitting(module, module.config.training, prepared(tiny, MORTALITY), tmp_path)
     assert named in str(error.value)
+
+
+def test_a_prior_is_learnt_from_training_stays_with_and_without_a_label(
+    pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any]
+) -> None:
+    few = tiny | {"label_fraction": 0.3}
+    options = {"head_type": "linear", "solve_head": True, "probe_prior": "covariance"}
+    module, data = adapting(finetune_config, few, pretrained, **options)
+    everybody = background(module, data)
+    rows = embedded(module, data, "train")
+    assert len(everybody) > 2 * len(rows.features)
+    probe = solve_head(module, data)
+    task = {"task_type": "binary", "group": rows.patient}
+    expected = fit_probe(rows.features, rows.label, background=everybody, **task)
+    other = fit_probe(rows.features, rows.label, **task)
+    torch.testing.assert_close(probe.predict(rows.features), expected.predict(rows.features))
+    assert not torch.allclose(expected.predict(rows.features), other.predict(rows.features), atol=1e-3)
+
+
+def test_a_prior_is_for_heads_that_are_solved() -> None:
+    with pytest.raises(ValueError, match="probe_prior=covariance needs solve_head=true"):
+        FineTuningConfig(probe_prior="covariance")

@@ -114,6 +114,41 @@ def test_each_label_has_its_own_missing_ones_and_its_own_strength():
     torch.testing.assert_close(together.predict(features)[:, 0], alone.predict(features)[:, 1])
 
 
+def test_a_background_gives_the_weights_a_normal_prior():
+    """Of a ridge regression: (X'X + strength P) w = X'y, P the inverse of the scaled correlation."""
+    features, label = draw("regression")
+    few, strength = slice(0, 30), 3.0
+    probe = fit_probe(features[few], label[few], "regression", strengths=[strength], background=features)
+    x = features.double()
+    x = (x - x.mean(0)) / x.std(0, correction=0)
+    correlation = x.T @ x / len(x)
+    variance = torch.linalg.eigvalsh(correlation)
+    prior = correlation * variance.sum() / variance.square().sum()
+    centred, y = x[few] - x[few].mean(0), label[few].double() - label[few].double().mean()
+    weight = torch.linalg.solve(centred.T @ centred + strength * prior.inverse(), centred.T @ y)
+    expected = (x - x[few].mean(0)) @ weight + label[few].double().mean()
+    torch.testing.assert_close(probe.predict(features)[:, 0], expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("task_type", ["binary", "regression"])
+def test_with_few_labels_a_background_helps_where_labels_follow_what_varies_most(task_type):
+    """Thirty noisy readings of one severity, twenty of four hundred labelled; the mean of ten draws."""
+    generator = torch.Generator().manual_seed(0)
+    severity = torch.randn(400, generator=generator)
+    features = severity[:, None] + 2 * torch.randn(400, 30, generator=generator)
+    label = (severity > 0).long() if task_type == "binary" else severity
+    right = {"isotropic": 0.0, "covariance": 0.0}
+    for _ in range(10):
+        few, others = torch.randperm(400, generator=generator).tensor_split([20])
+        for name, background in (("isotropic", None), ("covariance", features)):
+            probe = fit_probe(features[few], label[few], task_type, background=background)
+            predicted = probe.predict(features[others])[:, -1]
+            right[name] += (
+                float(torch.corrcoef(torch.stack([predicted, severity[others].double()]))[0, 1]) / 10
+            )
+    assert right["covariance"] > right["isotropic"] + 0.01
+
+
 def test_the_same_input_gives_the_same_probe():
     features, label = draw("multiclass")
     one, other = (fit_probe(features, label, "multiclass", n_classes=3) for _ in range(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from slices.training.ranges import require_at_least_one
 
@@ -17,6 +18,9 @@ class FineTuningConfig:
         unfreeze_every: it joins layer by layer, from the highest on, a further one after so many epochs
             (Howard & Ruder 2018, "ULMFiT", section 3.3); null: all at once.
         solve_head: a linear head on a frozen encoder is solved on embeddings computed once, and not trained.
+        probe_prior: of the weights of a head that is solved. ``isotropic``: all directions alike;
+            ``covariance``: those in which the training stays, also those without a label, differ most are
+            preferred, which helps where labels are few.
         lora_rank: a frozen encoder's linear layers learn a change of this rank (Hu et al. 2022, "LoRA").
         lora_alpha: the change is scaled by ``lora_alpha / lora_rank``; null: ``2 * lora_rank``.
         lora_layers: names of these layers, as patterns.
@@ -42,6 +46,7 @@ class FineTuningConfig:
     unfreeze_epoch: int | None = None
     unfreeze_every: int | None = None
     solve_head: bool = False
+    probe_prior: Literal["isotropic", "covariance"] = "isotropic"
     lora_rank: int | None = None
     lora_alpha: float | None = None
     lora_layers: tuple[str, ...] = ("*",)
@@ -102,6 +107,8 @@ class FineTuningConfig:
             raise ValueError(
                 f"l2_sp={self.l2_sp} pulls weights that are frozen: use freeze_encoder=false, or l2_sp=0"
             )
+        if self.probe_prior != "isotropic" and not self.solve_head:
+            raise ValueError(f"probe_prior={self.probe_prior} needs solve_head=true: no other head is solved")
         if self.solve_head and (trained := self._of_training()):
             raise ValueError(f"solve_head=true trains nothing: leave out {', '.join(trained)}")
 

@@ -21,6 +21,7 @@ from slices.training.finetuning import FineTuneModule
 
 log = logging.getLogger(__name__)
 SOLVED = ("binary", "multiclass", "multilabel", "regression")
+AT_ONCE = 512  # samples cut and encoded together
 NEVER = 50.0  # how far from 0 the logit of what never, or always, is; the solver has infinity
 
 
@@ -81,6 +82,19 @@ def embedded(module: FineTuneModule, datamodule: StayDataModule, split: str) -> 
     return Embedded(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
+@torch.no_grad()
+def background(module: FineTuneModule, datamodule: StayDataModule) -> Float[Tensor, "M H"]:
+    """Embeddings of all training samples, or of their steps, also of those whose labels are not used."""
+    rows = datamodule.training_rows
+    parts = []
+    for chunk in np.array_split(rows, -(-len(rows) // AT_ONCE)):
+        batch = datamodule.cut(chunk)
+        moved = {key: value.to(module.device) for key, value in batch.items() if isinstance(value, Tensor)}
+        embedding = module.embed(moved).float()
+        parts.append((embedding[moved["padding_mask"]] if embedding.ndim == 3 else embedding).cpu())
+    return torch.cat(parts)
+
+
 def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProbe:
     """Sets the module's linear head to the solution on its training split, and gives it.
 
@@ -97,7 +111,7 @@ def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProb
     module.eval()
     rows = embedded(module, datamodule, "train")
     seconds = time.perf_counter() - began
-    task = module.head.config
+    task, training = module.head.config, module.config.training
     probe = fit_probe(
         rows.features,
         rows.label,
@@ -105,6 +119,7 @@ def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProb
         n_classes=task.n_outputs,
         label_mask=rows.label_mask,
         group=rows.patient,
+        background=background(module, datamodule) if training.probe_prior == "covariance" else None,
         seed=module.config.seed,
     )
     (layer,) = (part for part in module.head.modules() if isinstance(part, nn.Linear))

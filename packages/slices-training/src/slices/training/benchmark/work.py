@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as L
 import numpy as np
@@ -19,7 +19,7 @@ from slices.training.baseline.rows import feature_rows
 from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, task_overrides
 from slices.training.benchmark.rows import Spent
 from slices.training.compose import compose_app
-from slices.training.config import PretrainConfig, plain
+from slices.training.config import FineTuneConfig, PretrainConfig, plain
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.labels import label_subset
@@ -68,22 +68,44 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
 
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     path, shared = (None, 0.0) if unit.objective == NONE else pretrained(config, unit)
-    first = next((cell for cell in todo if config.is_probe(cell.adaptation)), todo[0])
-    module, data = _to_adapt(config, dataclasses.replace(first, fraction=1.0, draw=0), path)
-    embedded: dict[str, Tensor] = {}
+    _, data = _to_adapt(config, dataclasses.replace(todo[0], fraction=1.0, draw=0), path)
+    probes: dict[str, Frozen] = {}
     for cell in todo:
         began = time.process_time()
         if config.is_probe(cell.adaptation):
-            module.eval()
-            embedded = embedded or {split: _embeddings(data, split, module) for split in ("train", "test")}
-            rows, labels = training_labels(data, cell)
-            patients = torch.from_numpy(_patients(data, "train"))[rows]
-            probe = fit_probe(embedded["train"][rows], **labels, group=patients)
-            probs = probe.predict(embedded["test"])
-            size = n_parameters(module.encoder)
+            if cell.adaptation not in probes:
+                probes[cell.adaptation] = _frozen(config, cell, path)
+            probs, size = _probed(config, cell, data, probes[cell.adaptation], path)
         else:
             probs, size = _finetuned(config, cell, path)
         _save(config, cell, data, probs, spent(began, shared, size))
+
+
+class Frozen(NamedTuple):
+    """Embeddings by split, and how many parameters their encoder has."""
+
+    embedded: dict[str, Tensor]
+    n_parameters: int
+
+
+def _frozen(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Frozen:
+    module, data = _to_adapt(config, dataclasses.replace(cell, fraction=1.0, draw=0), path)
+    module.eval()
+    embedded = {split: _embeddings(data, split, module) for split in ("train", "test")}
+    return Frozen(embedded, n_parameters(module.encoder))
+
+
+def _probed(
+    config: BenchmarkConfig, cell: Cell, data: StayDataModule, frozen: Frozen, path: Path | None
+) -> tuple[Tensor, int]:
+    """Probabilities of the test stays, and how many parameters encoder and probe have."""
+    rows, labels = training_labels(data, cell)
+    patients = torch.from_numpy(_patients(data, "train"))[rows]
+    features = frozen.embedded["train"]
+    training = FineTuneConfig.parse(finetune_config(config, cell, path)).training
+    background = features if training.probe_prior == "covariance" else None
+    probe = fit_probe(features[rows], **labels, group=patients, background=background)
+    return probe.predict(frozen.embedded["test"]), frozen.n_parameters + probe.weight.numel()
 
 
 def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:

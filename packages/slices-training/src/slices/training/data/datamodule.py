@@ -123,6 +123,7 @@ class StayDataModule(L.LightningDataModule):
         self.splits = {split: self._of_stays(chosen) for split, chosen in stays.items()}
         if self.task is not None:
             refuse_empty(self.splits, config.splits, f"samples with a label for {self.task.name!r}")
+        self.training_rows = self.splits["train"]
         if config.label_fraction < 1:  # validation labels choose the epoch: they cost as much as others
             self.splits |= {split: self._labelled_share(split) for split in ("train", "val")}
         self._ready = True

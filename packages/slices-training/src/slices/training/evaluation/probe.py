@@ -52,6 +52,7 @@ def fit_probe(
     n_classes: int = 2,
     label_mask: Bool[Tensor, "*label"] | None = None,
     group: Int[Tensor, "N"] | None = None,
+    background: Float[Tensor, "M F"] | None = None,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
 ) -> LinearProbe:
@@ -70,6 +71,10 @@ def fit_probe(
         n_classes: of a multiclass task.
         label_mask: like ``label``; True = there. What a missing label holds does not matter.
         group: patient ids, kept together in the folds; each row on its own by default.
+        background: embeddings of rows with or without a label, to learn a prior from: weights are then
+            expected where these vary most (a normal prior whose covariance is the correlation of these
+            features, in place of the identity), which helps where labels are few. They also give mean and
+            standard deviation.
         strengths: the penalties to choose from.
         seed: of the folds.
 
@@ -86,8 +91,10 @@ def fit_probe(
     there = (
         torch.ones_like(label, dtype=torch.bool) if label_mask is None else label_mask.reshape(label.shape)
     )
-    _check(features, label, there, task_type)
-    x, mean, scale = _standardised(features, there.any(1))
+    _check(features, label, there, task_type, background)
+    x, mean, scale = _standardised(features, features[there.any(1)] if background is None else background)
+    likely = None if background is None else _likely((background.double() - mean) / scale)
+    x = x if likely is None else x @ likely
     groups = torch.arange(len(x), device=x.device) if group is None else group
     if task_type == "regression":
         problem = Problem(ridge_path, squared_errors)
@@ -107,6 +114,7 @@ def fit_probe(
         lines = tuple(Line(line.weight.diff(dim=1), line.bias.diff()) for line in lines)
     weight = torch.cat([line.weight for line in lines], dim=1)
     bias = torch.cat([line.bias for line in lines])
+    weight = weight if likely is None else likely @ weight
     return LinearProbe(task_type, mean, scale, weight, bias, chosen)
 
 
@@ -133,15 +141,28 @@ def _tuned(
     return problem.solve(x, label, strengths[: best + 1])[-1], strengths[best]
 
 
-def _standardised(features: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All rows in the mean and standard deviation of the labelled ones, float64."""
-    x = features.double()
-    mean, std = x[labelled].mean(0), x[labelled].std(0, correction=0)
-    scale = torch.where(std > 1e-6 * x[labelled].abs().amax(0), std, 1.0)  # rounding is no variation
+def _standardised(features: Tensor, among: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All rows in the mean and standard deviation of some, float64."""
+    x, rows = features.double(), among.double()
+    mean, std = rows.mean(0), rows.std(0, correction=0)
+    scale = torch.where(std > 1e-6 * rows.abs().amax(0), std, 1.0)  # rounding is no variation
     return (x - mean) / scale, mean, scale
 
 
-def _check(features: Tensor, label: Tensor, there: Tensor, task_type: TaskType) -> None:
+def _likely(x: Tensor) -> Tensor:
+    """(F, F): a square root of the correlation of (M, F), scaled to leave the sum of variances as it is.
+
+    An equal penalty on weights after this map is a normal prior with that covariance on those before it.
+    """
+    variance, axes = torch.linalg.eigh(x.T @ x / len(x))
+    variance = variance.clamp_min(0)
+    root: Tensor = axes * (variance * variance.sum() / variance.square().sum()).sqrt() @ axes.T
+    return root
+
+
+def _check(
+    features: Tensor, label: Tensor, there: Tensor, task_type: TaskType, background: Tensor | None
+) -> None:
     if len(label) != len(features):
         raise ValueError(f"{len(features)} rows of features for {len(label)} of labels")
     if task_type in ("binary", "multiclass") and label.shape[1] != 1:
@@ -152,5 +173,5 @@ def _check(features: Tensor, label: Tensor, there: Tensor, task_type: TaskType) 
         raise ValueError(
             f"no label to learn from in these rows: the task, or one of its labels{which}, has none"
         )
-    if not features[there.any(1)].isfinite().all():
+    if not (features[there.any(1)].isfinite().all() and (background is None or background.isfinite().all())):
         raise ValueError("features are not finite: the encoder gave NaN or infinity for a stay")
