@@ -23,8 +23,9 @@ from slices.training import StayDataModule
 from slices.training.benchmark import work
 from slices.training.benchmark.blends import blend_rows
 from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, kinds, units
+from slices.training.benchmark.recipe import same_recipe
 from slices.training.benchmark.rows import Row, Spent
-from slices.training.benchmark.table import SCORES, _lines, best_score, league
+from slices.training.benchmark.table import SCORES, _lines, _scratch, best_score, league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
 from slices.training.compose import composed
 from slices.training.evaluation.bootstrap import Predictions, bootstrap_interval, paired_interval
@@ -197,6 +198,10 @@ def test_a_setting_for_nobody_is_refused(
     [
         ("jobs=0", "jobs=0: allowed is 1 or more"),
         ("seeds=[]", "seeds is empty"),
+        ("+finetune.all.training.allow_other_split=true", "name in transductive the objectives"),
+        ("+finetune.all.task.also={length_of_stay: {}}", "is no room for task.also"),
+        ("+finetune.probe.task.head_type=attention", "is no room for task.head_type"),
+        ("+finetune.probe.training.solve_head=false", "is no room for training.solve_head=false"),
         ("n_splits=3", "n_splits=3: only random splits can be repeated"),
         ("share=3/2", "share=3/2: allowed is K/N"),
         ("transductive=[mea]", "transductive: unknown objective 'mea': did you mean 'mae'?"),
@@ -286,7 +291,7 @@ def test_ways_to_adapt_that_need_pretraining_are_not_asked_of_none(
     assert done.status == 2 and "without pretraining only probe and finetune" in done.err, done.err
 
 
-def test_the_best_baseline_of_a_regression_has_the_least_error() -> None:
+def test_the_best_baseline_of_a_regression_has_the_least_error(arguments: list[str]) -> None:
     """And the best score, which the app gives to a sweep."""
     generator = np.random.default_rng(0)
     label = generator.normal(size=50)
@@ -296,7 +301,7 @@ def test_the_best_baseline_of_a_regression_has_the_least_error() -> None:
         return Row([run], FREE)
 
     rows = {(1.0, name, "baseline", "baseline"): row(noise) for name, noise in {"a": 0.1, "b": 2.0}.items()}
-    best, other = _lines(rows, SCORES["regression"])
+    best, other = _lines(rows, SCORES["regression"], config_of(arguments))
     assert "mae_vs_baseline" not in best and other["mae_vs_baseline"] > 0
     assert best_score(pl.DataFrame({"memory_gb": [0.0, 0.0], "mae": [3.0, 2.0]})) == 2.0
     assert best_score(pl.DataFrame({"memory_gb": [0.0, 0.0], "auroc": [0.7, 0.8]})) == 0.8
@@ -311,14 +316,15 @@ def test_a_sum_gets_its_parts(arguments: list[str]) -> None:
 
 
 def test_variants_are_rows_of_their_own(arguments: list[str]) -> None:
-    variants = "+variants={wide: linear, mild: mae, both: sum}"
+    variants = "+variants={wide: linear, mild: mae, both: sum, less: sum}"
     settings = (
         "+pretrain.mae.ssl.mask_ratio=0.7",
         "+pretrain.mild.ssl.mask_ratio=0.3",
-        "+pretrain.both.ssl.parts={mae:{},forecast:{}}",
+        "+pretrain.sum.ssl.parts={mae:{},forecast:{}}",
+        "+pretrain.less.ssl.parts={mae:{}}",
         "+pretrain.wide.encoder.d_model=48",
     )
-    rows = ("encoders=[linear,wide]", "objectives=[mae,mild,both]")
+    rows = ("encoders=[linear,wide]", "objectives=[mae,mild,both,less]")
     config = config_of([*arguments, variants, *settings, *rows])
     found = {}
     for unit in (unit for unit in kinds(config) if unit.objective != "baseline"):
@@ -326,14 +332,16 @@ def test_variants_are_rows_of_their_own(arguments: list[str]) -> None:
         cell = next(cells(config, unit))
         width = work.finetune_config(config, cell, None).encoder.d_model
         assert width == made.encoder.d_model
-        found[unit.encoder, unit.objective] = (made.ssl.name, made.ssl.get("mask_ratio"), width == 48)
+        seen = made.ssl.get("mask_ratio") or sorted(made.ssl.parts)
+        found[unit.encoder, unit.objective] = (made.ssl.name, seen, width == 48)
     assert found == {
         (encoder, objective): (*of_objective, encoder == "wide")
         for encoder in ("linear", "wide")
         for objective, of_objective in {
             "mae": ("mae", 0.7),
             "mild": ("mae", 0.3),
-            "both": ("sum", None),
+            "both": ("sum", ["forecast", "mae"]),
+            "less": ("sum", ["mae"]),  # parts are not merged
         }.items()
     }
 
@@ -356,7 +364,7 @@ def test_a_variant_is_new_and_of_something(variants: str, answer: str, arguments
         BenchmarkConfig.parse(given)
 
 
-def test_the_league_is_that_of_intervals_one_by_one() -> None:
+def test_the_league_is_that_of_intervals_one_by_one(arguments: list[str]) -> None:
     """All rows share their draws of patients; the numbers are those of the functions for one row or pair."""
     generator = np.random.default_rng(0)
 
@@ -374,7 +382,10 @@ def test_the_league_is_that_of_intervals_one_by_one() -> None:
         (1.0, "lightgbm", "baseline", "baseline"): row(0.9),
         (1.0, "logistic_regression", "baseline", "baseline"): row(3.0),
     }
-    lines = {(line["encoder"], line["objective"]): line for line in _lines(rows, SCORES["binary"])}
+    lines = {
+        (line["encoder"], line["objective"]): line
+        for line in _lines(rows, SCORES["binary"], config_of(arguments))
+    }
     line, (scratch, mae, best, _) = lines["gru", "mae"], rows.values()
     for name, metric in SCORES["binary"].items():
         found = {end: [line[f"{name}{end}{side}"] for side in ("", "_low", "_high")] for end in ENDS}
@@ -385,7 +396,7 @@ def test_the_league_is_that_of_intervals_one_by_one() -> None:
     assert "auroc_vs_baseline" not in lines["lightgbm", "baseline"]
     with pytest.raises(ValueError, match=r"jepa.*in one of the two predictions only"):
         other = Row([run_of(1, 1.0)] * 3, FREE)
-        _lines(rows | {(1.0, "gru", "jepa", "probe"): other}, SCORES["binary"])
+        _lines(rows | {(1.0, "gru", "jepa", "probe"): other}, SCORES["binary"], config_of(arguments))
 
 
 def test_ways_to_adapt_differ_by_their_head_and_by_what_is_learnt_beside(
@@ -441,6 +452,10 @@ def test_a_blend_is_the_mean_over_members_and_seeds() -> None:
         assert run.prediction == pytest.approx(_sigmoid(np.full(3, expected))) and (run.label == label).all()
     assert [run.prediction[0] for run in mix.runs] == pytest.approx(_sigmoid(np.array([1.0, 2.0, 1.0, 2.0])))
     assert seeds.spent == Spent(4.0, 2.0, 20.0, 0.5)
+    assert mix.spent == Spent(6.0, 3.0, 30.0, 0.5)  # the baseline is fitted once
+    probe = at_all | {(1.0, "gru", "mae", "probe"): rows[gru]}
+    both = blend_rows(probe, {"both": ["gru+mae+finetune", "gru+mae+probe"]}, n_seeds=2, task_type="binary")
+    assert both[1.0, "both", "blend", "blend"].spent == Spent(8.0, 2.0, 40.0, 0.5)  # pretrained once a seed
     of_few = blend_rows(rows, {"seeds": ["gru+mae+finetune"]}, n_seeds=2, task_type="binary")
     assert of_few[0.1, "seeds", "blend", "blend"].runs[0].prediction == pytest.approx(
         _sigmoid(np.full(3, -1.0))
@@ -455,7 +470,8 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
     ("blends", "answer"),
     [
         ("{mix: [linear+mae+finetun]}", "blends.mix: unknown row 'linear+mae+finetun': did you mean"),
-        ("{logistic_regression: [linear+mae+finetune]}", "is a row already"),
+        ("{logistic_regression: [linear+mae+finetune]}", "is a row or an encoder already"),
+        ("{linear: [linear+mae+finetune]}", "is a row or an encoder already"),
         ("{mix: []}", "blends.mix is empty"),
         ("{a: [b], b: [linear+mae+probe]}", "blends.a: unknown row 'b'"),
     ],
@@ -466,11 +482,54 @@ def test_a_blend_is_of_rows_that_are_there(blends: str, answer: str, arguments: 
         BenchmarkConfig.parse(given)
 
 
-def test_shares_are_all_of_the_work_once(arguments: list[str], cli: CommandLine, tmp_path: Path) -> None:
+def test_shares_are_all_of_the_work_once(arguments: list[str]) -> None:
     config = config_of(arguments)
     parts = [dataclasses.replace(config, share=f"{k}/3").work() for k in (1, 2, 3)]
     assert sorted(u.key for part in parts for u in part) == sorted(u.key for u in config.work())
     assert all(parts) and len(config.work()) == len(list(units(config)))
+    assert len({u.objective for u in parts[0]}) > 1
+
+
+def test_a_share_makes_no_table_and_the_rest_is_done_without(
+    arguments: list[str], cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slices.training.workers.ProcessPoolExecutor", Inline)
+    monkeypatch.setattr("torch.set_num_threads", lambda n: None)
+    own = (*arguments, "objectives=[none]", "adaptations=[probe]", "seeds=[0]")
+    done = cli("benchmark", *own, "share=1/2")
+    assert done.status == 0 and "a run without share makes the table" in done.out, done.err
+    first = set((tmp_path / "league" / "cells").iterdir())
+    assert first and not (tmp_path / "league" / "league.md").exists()
+    assert cli("benchmark", *own, "share=2/2").status == 0
+    done = cli("benchmark", *own)
+    assert done.status == 0 and (tmp_path / "league" / "league.md").exists()
+    assert "0 units of work" in done.out
+    assert first < set((tmp_path / "league" / "cells").iterdir())
+
+
+def test_a_folder_remembers_who_was_pretrained_on(arguments: list[str], tmp_path: Path) -> None:
+    own = [*arguments, f"folder={tmp_path}/league", "objectives=[mae]"]
+    same_recipe(config_of([*own, "adaptations=[probe]"]))
+    with pytest.raises(ValueError, match=r"rows.linear.mae.transductive: 'false' then, 'true' now"):
+        same_recipe(config_of([*own, "adaptations=[finetune]", "transductive=[mae]"]))
+    (tmp_path / "league" / "recipe.json").write_text('{"data": {}, "task": {}, "pretrain": {}}')
+    with pytest.raises(ValueError, match="of an older version"):
+        same_recipe(config_of(own))
+
+
+def test_baselines_are_there_whatever_the_seeds(arguments: list[str]) -> None:
+    own = [word for word in arguments if not word.startswith("seeds")]
+    config = config_of([*own, "seeds=[3]", "+blends.mix=[logistic_regression,linear+mae+finetune]"])
+    assert {unit.objective for unit in kinds(config)} == {"baseline", "mae", "none"}
+
+
+def test_from_scratch_is_the_same_way_to_adapt(arguments: list[str]) -> None:
+    own = ("+variants={long: finetune, wide: finetune}", "adaptations=[long,wide,probe]")
+    config = config_of([*arguments, *own])
+    rows = {(1.0, "linear", "none", way): Row([], FREE) for way in ("long", "wide")}
+    assert _scratch((1.0, "linear", "mae", "wide"), rows, config) == (1.0, "linear", "none", "wide")
+    assert _scratch((1.0, "linear", "mae", "probe"), rows, config) == (1.0, "linear", "none", "long")
+    assert _scratch((1.0, "gru", "mae", "wide"), rows, config) is None
 
 
 def test_protocols(arguments: list[str]) -> None:
@@ -499,7 +558,7 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
         "objectives=[mae,whole]",
         "transductive=[whole]",
     ]
-    config = config_of([*own, "data.splits.val_fraction=0"])
+    config = config_of(own)
     of = {unit.objective: unit for unit in units(config) if unit.fold == 0}
     test = StayDataModule(config.data_of(of["mae"]), task=config.task.task_name)
     test.setup()
@@ -507,7 +566,7 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
         data = StayDataModule(config.pretraining_data(of[objective]))
         data.setup()
         assert set(test.split_ids("test")).isdisjoint(data.split_ids("train")) != reads
-        assert len(data.splits["train"]) == len(data.store) or not reads
+        assert (len(data.splits["train"]) == len(data.store)) == reads  # validation stays as well
     unit = of["whole"]
     do_unit(dataclasses.replace(config, label_fractions=(1.0,), draws=(1,)), unit, threads=1)
     assert all(cell_file(config, cell).exists() for cell in cells(config, unit) if cell.fraction == 1.0)

@@ -149,6 +149,12 @@ def test_with_few_labels_a_background_helps_where_labels_follow_what_varies_most
     assert right["covariance"] > right["isotropic"] + 0.01
 
 
+def test_a_background_of_equal_rows_says_nothing():
+    features, label = torch.ones(20, 4), torch.arange(20) % 2
+    probs = fit_probe(features, label, "binary", background=features).predict(features)
+    torch.testing.assert_close(probs, torch.full((20, 2), 0.5, dtype=torch.float64))
+
+
 def test_the_same_input_gives_the_same_probe():
     features, label = draw("multiclass")
     one, other = (fit_probe(features, label, "multiclass", n_classes=3) for _ in range(2))

@@ -25,10 +25,10 @@ def benchmark(config: DictConfig) -> float:
     """Does the cells that are still to do, writes the table. Returns its best first metric; of a share 0."""
     from slices.training.apps.run import Cost
     from slices.training.benchmark.cells import BenchmarkConfig
-    from slices.training.benchmark.plot import plot_cost, plot_label_efficiency
+    from slices.training.benchmark.plot import plot_league
     from slices.training.benchmark.recipe import same_recipe
     from slices.training.benchmark.table import best_score, league, write_league
-    from slices.training.benchmark.work import do_unit
+    from slices.training.benchmark.work import do_unit, still_to_do
     from slices.training.data.prepare import prepare_dataset
     from slices.training.workers import workers
 
@@ -39,7 +39,7 @@ def benchmark(config: DictConfig) -> float:
         prepare_dataset(parsed.data.build_source(), parsed.data.dataset_dir)
         _check(parsed)
         same_recipe(parsed)
-    todo = parsed.work()
+    todo = [unit for unit in parsed.work() if still_to_do(parsed, unit)]
     threads = max(1, cores() // parsed.jobs)
     log.info("%d units of work, %d at a time with %d threads each", len(todo), parsed.jobs, threads)
     with workers(parsed.jobs, tasks_each=1) as pool:  # memory is a process's
@@ -51,9 +51,8 @@ def benchmark(config: DictConfig) -> float:
         return 0.0
     table = league(parsed)
     log.info("\n%s", write_league(table, folder))
-    for plot in (plot_label_efficiency(table, folder), plot_cost(table, folder)):
-        if plot is not None:
-            log.info("plot: %s", plot)
+    for plot in plot_league(table, folder):
+        log.info("plot: %s", plot)
     log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)
     return best_score(table)
 

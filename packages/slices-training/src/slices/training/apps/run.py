@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
+from slices.training.memory import resident_by_rusage
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
 
@@ -37,14 +38,9 @@ class Cost:
         own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         wall = time.perf_counter() - self.began
         cpu = sum(usage.ru_utime + usage.ru_stime for usage in (own, children))
-        memory = max(peak_memory(), peak_memory(resource.RUSAGE_CHILDREN)) / 1e9
+        whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        memory = max(resident_by_rusage(who) for who in whose) / 1e9
         return f"{duration(wall)} ({cpu / 60:.1f} CPU-minutes, {memory:.1f} GB at most)"
-
-
-def peak_memory(who: int = resource.RUSAGE_SELF) -> int:
-    """Bytes that this process, or any of its children, took at most."""
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
-    return resource.getrusage(who).ru_maxrss * unit
 
 
 @dataclass

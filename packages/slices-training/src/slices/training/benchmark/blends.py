@@ -10,20 +10,18 @@ from torch import Tensor
 from slices.encoders.registry import unknown
 from slices.heads import TaskType
 from slices.training.baseline.blend import blended, log_odds
-from slices.training.benchmark.rows import Row, RowKey, Spent, short_name
+from slices.training.benchmark.rows import BASELINE, BLEND, Row, RowKey, Spent, short_name
 from slices.training.evaluation.bootstrap import Predictions, aligned
 
-BLEND = "blend"  # the objective of a row that is one
 
-
-def check_blends(blends: Mapping[str, Sequence[str]], rows: Sequence[str]) -> None:
+def check_blends(blends: Mapping[str, Sequence[str]], rows: Sequence[str], taken: Sequence[str] = ()) -> None:
     """Raises ``ValueError`` for a blend of nothing, of what there is not, or by a name that is taken."""
     known = list(rows)
     for name, members in blends.items():
-        if name in known:
-            raise ValueError(f"blends: {name!r} is a row already: take another name")
+        if name in known or name in taken:
+            raise ValueError(f"blends: {name!r} is a row or an encoder already: take another name")
         if not members:
-            raise ValueError(f"blends.{name} is empty: name rows, such as {known[0]}")
+            raise ValueError(f"blends.{name} is empty: name rows, as encoder+objective+adaptation")
         for member in members:
             if member not in known:
                 raise ValueError(f"blends.{name}: {unknown('row', member, known)}")
@@ -36,28 +34,46 @@ def blend_rows(
     """A row for each blend and fraction of labels; a blend may be a member of those after it.
 
     A blend is the mean over its members and over all seeds of each, on the scale of log-odds. It stands for
-    every seed, as a baseline does, and costs what all of its models cost.
+    every seed, as a baseline does, and costs what all of its models cost, what they share once.
     """
     found: dict[RowKey, Row] = {}
     for fraction in dict.fromkeys(key[0] for key in rows):
         known = {short_name(key): row for key, row in rows.items() if key[0] == fraction}
         for name, members in blends.items():
-            known[name] = _mean([known[member] for member in members], n_seeds, task_type)
+            runs = _mean([known[member].runs for member in members], n_seeds, task_type)
+            models = {key: row for key, row in rows.items() if short_name(key) in _models(name, blends)}
+            models = {key: row for key, row in models.items() if key[0] == fraction}
+            known[name] = Row(runs, _spent(models, n_seeds))
             found[fraction, name, BLEND, BLEND] = known[name]
     return found
 
 
-def _mean(members: Sequence[Row], n_seeds: int, task_type: TaskType) -> Row:
+def _models(name: str, blends: Mapping[str, Sequence[str]]) -> set[str]:
+    """The rows that a blend, and those within it, consist of.
+
+    >>> sorted(_models("b", {"a": ["gru+mae+probe"], "b": ["a", "lightgbm"]}))
+    ['gru+mae+probe', 'lightgbm']
+    """
+    return set().union(*(_models(part, blends) for part in blends[name])) if name in blends else {name}
+
+
+def _spent(models: Mapping[RowKey, Row], n_seeds: int) -> Spent:
+    """A baseline is fitted once; what is shared is that of an encoder and objective, or of a baseline."""
+    times = {key: 1 if key[2] == BASELINE else n_seeds for key in models}
+    seconds = sum(times[key] * row.spent.seconds for key, row in models.items())
+    parameters = sum(times[key] * row.spent.parameters for key, row in models.items())
+    shared = {key[1:3]: times[key] * row.spent.shared for key, row in models.items()}
+    memory = max(row.spent.memory for row in models.values())
+    return Spent(seconds, sum(shared.values()), parameters, memory)
+
+
+def _mean(members: Sequence[Sequence[Predictions]], n_seeds: int, task_type: TaskType) -> list[Predictions]:
     """Runs are in order of their seeds: the k-th of one seed is of the same stays as the k-th of another."""
-    n_runs = len(members[0].runs) // n_seeds
-    runs = [
-        _mean_of([row.runs[seed * n_runs + k] for row in members for seed in range(n_seeds)], task_type)
-        for k in range(n_runs)
-    ]
-    seconds, shared, parameters, memory = zip(*(row.spent for row in members), strict=True)
-    sums = (n_seeds * sum(part) for part in (seconds, shared, parameters))
-    spent = Spent._make((*sums, max(memory)))
-    return Row(runs * n_seeds, spent)
+    n_runs = len(members[0]) // n_seeds
+    of_each = (
+        [runs[seed * n_runs + k] for runs in members for seed in range(n_seeds)] for k in range(n_runs)
+    )
+    return [_mean_of(runs, task_type) for runs in of_each] * n_seeds
 
 
 def _mean_of(runs: Sequence[Predictions], task_type: TaskType) -> Predictions:

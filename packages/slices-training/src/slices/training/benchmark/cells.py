@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import re
 from collections.abc import Container, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from slices.encoders import ENCODER_REGISTRY
 from slices.encoders.registry import make_config, unknown
@@ -19,14 +20,13 @@ from slices.heads import TASK_HEAD_REGISTRY
 from slices.ssl.factory import SSL_REGISTRY
 from slices.training.agreement import with_task
 from slices.training.benchmark.blends import check_blends
-from slices.training.benchmark.rows import RowKey, short_name
+from slices.training.benchmark.rows import BASELINE, NONE, RowKey, short_name
 from slices.training.compose import composed, options
 from slices.training.config import TaskConfig, plain, refuse_unknown
 from slices.training.data.config import DataConfig
 from slices.training.ranges import require_at_least_one
 
-BASELINE = "baseline"  # the objective of a row that has no encoder
-NONE = "none"  # the objective of an encoder that nobody pretrained
+NOBODY: dict[str, float] = {"val_fraction": 0.0, "test_fraction": 0.0}
 
 SHARED_OF_TASK = {"task_name", "task_type", "n_classes", "per_step"}  # heads may differ
 VALIDATING = {"patience", "average_best"}
@@ -50,8 +50,8 @@ class BenchmarkConfig:
     ``adaptation``; without pretraining there are ``probe`` and ``finetune`` alone. ``pretrain`` and
     ``finetune`` hold what differs from the two apps' configs (also further tasks, ``task.also``), under
     ``all``, an encoder, an objective (``none``: from scratch), a variant, a way to adapt, a fraction of
-    labels, or several of them (``gru+none+0.05``); those under more names win, of as many those of
-    variants, and then the later ones.
+    labels, or several of them (``gru+none+0.05``); those of variants win, then those under more names, then
+    the later ones.
     """
 
     data: DataConfig
@@ -113,7 +113,7 @@ class BenchmarkConfig:
         self._check_settings()
         self._check_rows()
         names = [short_name(cell.row) for unit in kinds(self) for cell in cells(self, unit)]
-        check_blends(self.blends, list(dict.fromkeys(names)))
+        check_blends(self.blends, list(dict.fromkeys(names)), taken=self.encoders)
 
     def _check_rows(self) -> None:
         """Every encoder and objective is for something, and probes are linear."""
@@ -141,13 +141,11 @@ class BenchmarkConfig:
             if twice := sorted({str(value) for value in given if given.count(value) > 1}):
                 raise ValueError(f"{name} names {', '.join(twice)} twice: once is enough")
         for encoder in self.encoders:
-            ENCODER_REGISTRY.find(self.registered(encoder))
+            self._check_listed("encoder", encoder, ENCODER_REGISTRY.names())
         for objective in self.objectives:
-            if objective != NONE:
-                SSL_REGISTRY.find(self.registered(objective))
+            self._check_listed("SSL objective", objective, [NONE, *SSL_REGISTRY.names()])
         for adaptation in self.adaptations:
-            if self.registered(adaptation) not in (there := options("adaptation")):
-                raise ValueError(f"adaptations: {unknown('way to adapt', adaptation, there)}")
+            self._check_listed("way to adapt", adaptation, options("adaptation"))
         pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
         for pair in self.skip:
             if pair not in pairs:
@@ -160,6 +158,10 @@ class BenchmarkConfig:
             raise ValueError(f"label_fractions: {wrong[0]:g} is not above 0, up to 1")
         if min(self.draws) < 1:
             raise ValueError(f"draws: {min(self.draws)} is not 1 or more")
+
+    def _check_listed(self, what: str, name: str, known: list[str]) -> None:
+        if self.registered(name) not in known:
+            raise ValueError(unknown(what, name, [*known, *self.variants]))
 
     def _check_share(self) -> None:
         if self.share is None:
@@ -181,13 +183,18 @@ class BenchmarkConfig:
                 raise ValueError(
                     f"variants.{name}: {unknown('encoder, objective or way to adapt', registered, known)}"
                 )
+            if name not in (*self.encoders, *self.objectives, *self.adaptations):
+                raise ValueError(
+                    f"variants.{name}: no row is of it; add it to encoders, objectives or adaptations"
+                )
 
     def _check_settings(self) -> None:
         """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
         fractions = [f"{fraction:g}" for fraction in self.label_fractions]
         encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
         for name, more in (("pretrain", []), ("finetune", [*options("adaptation"), *fractions])):
-            allowed = [*encoders, *objectives, *self.variants, *more]
+            known = [*encoders, *objectives, *more]
+            allowed = [*known, *(name for name, registered in self.variants.items() if registered in known)]
             section = getattr(self, name)
             for key, settings in section.items():
                 for part in () if key == "all" else key.split("+"):
@@ -198,6 +205,11 @@ class BenchmarkConfig:
                 if taken:
                     raise ValueError(
                         f"{name}.{key}: {', '.join(sorted(taken))} belong to the benchmark itself"
+                    )
+                if "allow_other_split" in (settings.get("training") or {}):
+                    raise ValueError(
+                        f"{name}.{key}.training.allow_other_split: leave it out, and name in transductive "
+                        "the objectives whose pretraining may read the test stays"
                     )
                 if idle := sorted(VALIDATING & set(settings.get("training") or {})):
                     raise ValueError(
@@ -268,15 +280,16 @@ class BenchmarkConfig:
         if unit.objective not in self.transductive:
             return data
         sets = (*data.splits.train_sets, *data.splits.test_sets) if data.splits.train_sets else ()
-        splits = dataclasses.replace(
-            data.splits, train_sets=sets, test_sets=(), test_fraction=0.0, n_folds=None, fold=0
-        )
+        splits = dataclasses.replace(data.splits, train_sets=sets, val_sets=(), test_sets=())
+        splits = dataclasses.replace(splits, n_folds=None, fold=0, val_fraction=0.0, test_fraction=0.0)
         return dataclasses.replace(data, splits=splits)
 
     def work(self) -> list[Unit]:
         """The units of the share, or all."""
         part, of = map(int, (self.share or "1/1").split("/"))
-        return list(units(self))[part - 1 :: of]
+        shuffled = list(units(self))  # or a share would be of one objective alone
+        random.Random(0).shuffle(shuffled)
+        return shuffled[part - 1 :: of] if of > 1 else list(units(self))
 
 
 @dataclass(frozen=True)
@@ -328,7 +341,8 @@ def _spelt(part: str) -> str:
 
 def kinds(config: BenchmarkConfig) -> Iterator[Unit]:
     """One unit of each kind: units that differ in seed and fold only have the same settings."""
-    return (unit for unit in units(config) if (unit.seed, unit.fold) == (config.seeds[0], 0))
+    seeds = {BASELINE: 0}
+    return (u for u in units(config) if u.fold == 0 and u.seed == seeds.get(u.objective, config.seeds[0]))
 
 
 def units(config: BenchmarkConfig) -> Iterator[Unit]:
@@ -355,7 +369,8 @@ def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
 def overrides_for(section: Section, about: AbstractSet[str], special: Container[str] = ()) -> list[str]:
     """The settings of a section that are about some names, as overrides.
 
-    Those under more names win, and of as many those under more ``special`` ones.
+    Those under more ``special`` names win, and of as many those under more names. Options that are whole
+    dictionaries (``WHOLE``) are not merged: the last counts.
 
     >>> section = {"all": {"training": {"max_epochs": 9}, "ssl": {}}, "gru": {"training": {"max_epochs": 5}}}
     >>> overrides_for(section, {"gru", "mae"})
@@ -368,9 +383,9 @@ def overrides_for(section: Section, about: AbstractSet[str], special: Container[
     """
     parts = {key: () if key == "all" else key.split("+") for key in section}
     keys = [key for key in section if about >= set(parts[key])]
-    keys.sort(key=lambda key: (len(parts[key]), sum(part in special for part in parts[key])))
-    merged = OmegaConf.merge(*(OmegaConf.create(section.get(key) or {}) for key in ("", *keys)))
-    return list(_flat(OmegaConf.to_container(merged)))
+    keys.sort(key=lambda key: (sum(part in special for part in parts[key]), len(parts[key])))
+    words = (word.partition("=") for key in keys for word in _flat(section[key]))
+    return [f"{name}={value}" for name, _, value in {word[0]: word for word in words}.values()]
 
 
 def task_overrides(config: BenchmarkConfig) -> list[str]:

@@ -15,19 +15,22 @@ ROW = ("encoder", "objective", "adaptation")
 STYLES = ("-", "--", ":", "-.")
 
 
-def plot_label_efficiency(table: pl.DataFrame, folder: Path) -> Path | None:
-    """``label_efficiency.svg``: a panel a metric, a line a model with its 95 % interval, labels by logarithm.
+def plot_league(table: pl.DataFrame, folder: Path) -> list[Path]:
+    """The plots that can be drawn: none without matplotlib (which is said)."""
+    if find_spec("matplotlib") is None:
+        log.warning("no plot: matplotlib is not installed: pip install 'slices-training[plots]'")
+        return []
+    paths = [plot_cost(table, folder)]
+    return paths if table["labels"].n_unique() < 2 else [plot_label_efficiency(table, folder), *paths]
 
-    None where there is one share of the labels only, or no matplotlib (which is said).
+
+def plot_label_efficiency(table: pl.DataFrame, folder: Path) -> Path:
+    """``label_efficiency.svg``: a panel a metric, a line a model with its 95 % interval, labels by logarithm.
 
     Args:
         table: as ``league`` gives it.
         folder: where to write.
     """
-    if table["labels"].n_unique() < 2:
-        return None
-    if not _can_plot():
-        return None
     from matplotlib.figure import Figure
 
     metrics = _metrics(table)
@@ -47,18 +50,15 @@ def plot_label_efficiency(table: pl.DataFrame, folder: Path) -> Path | None:
     return _written(figure, panels[0], folder / "label_efficiency.svg")
 
 
-def plot_cost(table: pl.DataFrame, folder: Path) -> Path | None:
+def plot_cost(table: pl.DataFrame, folder: Path) -> Path:
     """``quality_by_cost.svg``: a panel a metric and a share of the labels, a point a model.
 
-    Across is the processor time of pretraining and adapting together, by logarithm. None without matplotlib
-    (which is said).
+    Across is the processor time of pretraining and adapting together, by logarithm.
 
     Args:
         table: as ``league`` gives it.
         folder: where to write.
     """
-    if not _can_plot():
-        return None
     from matplotlib.figure import Figure
 
     metrics, shares = _metrics(table), table["labels"].unique().sort().to_list()
@@ -77,13 +77,6 @@ def plot_cost(table: pl.DataFrame, folder: Path) -> Path | None:
             )
             panel.grid(alpha=0.3)
     return _written(figure, panels[0, 0], folder / "quality_by_cost.svg")
-
-
-def _can_plot() -> bool:
-    if find_spec("matplotlib") is None:
-        log.warning("no plot: matplotlib is not installed: pip install 'slices-training[plots]'")
-        return False
-    return True
 
 
 def _metrics(table: pl.DataFrame) -> list[str]:

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, cells, kinds
+from filelock import FileLock
+
+from slices.training.benchmark.cells import BenchmarkConfig, cells, kinds
+from slices.training.benchmark.rows import BASELINE, NONE
 from slices.training.config import plain
 
 
@@ -16,17 +19,21 @@ def same_recipe(config: BenchmarkConfig) -> None:
     Raises:
         ValueError: the folder's results were made with other settings; those that differ are named.
     """
-    path = Path(config.folder) / "recipe.json"
-    recipe = recipe_of(config)
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else recipe
-    if differing := [*_differences(before, recipe)]:
-        raise ValueError(
-            f"{config.folder} holds results of another recipe ({'; '.join(differing)}): "
-            "use another folder=..., or the settings of before"
-        )
+    path, recipe = Path(config.folder) / "recipe.json", recipe_of(config)
     path.parent.mkdir(parents=True, exist_ok=True)
-    recipe["rows"] = before["rows"] | recipe["rows"]
-    path.write_text(json.dumps(recipe, indent=2), encoding="utf-8")
+    with FileLock(path.with_name(".recipe.lock")):  # others may do a share of the work
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else recipe
+        if "rows" not in before:
+            raise ValueError(f"{path} is of an older version of slices-training: use another folder=...")
+        if differing := _differences(before, recipe):
+            raise ValueError(
+                f"{config.folder} holds results of another recipe ({'; '.join(differing)}): "
+                "use another folder=..., or the settings of before (or delete the folder, if it holds none)"
+            )
+        recipe["rows"] = before["rows"] | recipe["rows"]
+        partial = path.with_name(".recipe.json.partial")
+        partial.write_text(json.dumps(recipe, indent=2), encoding="utf-8")
+        partial.replace(path)
 
 
 def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
@@ -38,6 +45,7 @@ def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
         of_unit = f"{unit.encoder}+{unit.objective}"
         if unit.objective != NONE:
             rows[of_unit] = _by_name(config.pretraining(unit))
+            rows[of_unit]["transductive"] = str(unit.objective in config.transductive).lower()
         for cell in cells(config, unit):
             rows[f"{of_unit}+{cell.adaptation}+{cell.fraction:g}"] = _by_name(config.adapting(cell))
     return {"data": plain(config.data), "task": plain(config.task), "rows": rows}
@@ -46,10 +54,10 @@ def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
 def _by_name(overrides: list[str]) -> dict[str, str]:
     """The last of one name counts.
 
-    >>> _by_name(["encoder=gru", "ssl.parts={mae:{}}", "encoder=tcn"])
+    >>> _by_name(["encoder=gru", "++ssl.parts={mae:{}}", "encoder=tcn"])
     {'encoder': 'tcn', 'ssl.parts': '{mae:{}}'}
     """
-    return dict(word.split("=", 1) for word in overrides)
+    return dict(word.lstrip("+").split("=", 1) for word in overrides)
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:

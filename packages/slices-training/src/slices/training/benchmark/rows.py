@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from slices.training.evaluation.bootstrap import Predictions
 
+BASELINE = "baseline"  # the objective of a row that has no encoder
+BLEND = "blend"  # that of a row that is the mean of others
+NONE = "none"  # that of an encoder that nobody pretrained
 RowKey = tuple[float, str, str, str]  # fraction of labels, encoder, objective, way to adapt
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from slices.training.benchmark.blends import blend_rows
-from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, cells, units
-from slices.training.benchmark.rows import Row, RowKey, Spent
+from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, units
+from slices.training.benchmark.rows import BASELINE, NONE, Row, RowKey, Spent, short_name
 from slices.training.benchmark.work import read_cell
 from slices.training.evaluation import weighted
 from slices.training.evaluation.bootstrap import (
@@ -45,11 +45,13 @@ def league(config: BenchmarkConfig) -> pl.DataFrame:
     scores = SCORES[str(config.task.task_type)]
     lines = []
     for fraction in sorted(config.label_fractions, reverse=True):
-        lines += _lines({key: row for key, row in rows.items() if key[0] == fraction}, scores)
+        lines += _lines({key: row for key, row in rows.items() if key[0] == fraction}, scores, config)
     return pl.DataFrame(lines, infer_schema_length=None)
 
 
-def _lines(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> list[dict[str, Any]]:
+def _lines(
+    rows: dict[RowKey, Row], scores: dict[str, Metric], config: BenchmarkConfig
+) -> list[dict[str, Any]]:
     """Those of one fraction. The same patients are drawn for all rows, each scored once for each draw."""
     draws = _draws(rows, scores)
     first = next(iter(scores))
@@ -71,7 +73,7 @@ def _lines(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> list[dict[str,
             "parameters": round(row.spent.parameters),
             "memory_gb": row.spent.memory,
         }
-        others = {"scratch": (fraction, encoder, NONE, "finetune"), "baseline": baseline}
+        others = {"scratch": _scratch(key, rows, config), "baseline": baseline}
         for name in scores:
             line |= _columns(name, percentile_interval(draws[key][name]))
             for suffix, other in others.items():
@@ -82,19 +84,27 @@ def _lines(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> list[dict[str,
     return lines
 
 
+def _scratch(key: RowKey, rows: Mapping[RowKey, Row], config: BenchmarkConfig) -> RowKey | None:
+    """The same encoder from scratch: the same way, where that is fine-tuning, else the first there is."""
+    fraction, encoder, _, adaptation = key
+    ways = [way for way in (adaptation, *config.adaptations) if config.registered(way) == "finetune"]
+    there = ((fraction, encoder, NONE, way) for way in ways)
+    return next((other for other in there if other in rows), None)
+
+
 def _draws(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> dict[RowKey, dict[str, Array]]:
     """Each metric of each row, averaged over its runs: ``(1 + R,)``, as it is and of each resample.
 
     Raises:
         ValueError: the k-th runs of two rows differ in stays, patients or labels.
     """
+    first = next(iter(rows.values()))
     for key, row in rows.items():
-        first = next(iter(rows.values()))
-        for one, other in zip(row.runs, first.runs, strict=True):
-            try:
+        try:
+            for one, other in zip(row.runs, first.runs, strict=True):
                 aligned(one, other)
-            except ValueError as error:
-                raise ValueError(f"{key}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{short_name(key)}: {error}") from error
     runs = {(key, k): run for key, row in rows.items() for k, run in enumerate(row.runs)}
     drawn = metric_draws(scores, runs)
     return {

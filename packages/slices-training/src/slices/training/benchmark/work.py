@@ -11,15 +11,15 @@ import lightning.pytorch as L
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
-from slices.training.apps.run import peak_memory
 from slices.training.baseline.rows import feature_rows
-from slices.training.benchmark.cells import BASELINE, NONE, BenchmarkConfig, Cell, Unit, cells, task_overrides
-from slices.training.benchmark.rows import Spent
+from slices.training.benchmark.cells import BenchmarkConfig, Cell, Unit, cells, task_overrides
+from slices.training.benchmark.rows import BASELINE, NONE, Spent
 from slices.training.compose import compose_app
-from slices.training.config import FineTuneConfig, PretrainConfig, plain
+from slices.training.config import PretrainConfig, plain
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.labels import label_subset
@@ -27,7 +27,9 @@ from slices.training.evaluation.baselines import fit_baseline
 from slices.training.evaluation.bootstrap import Predictions
 from slices.training.evaluation.probe import fit_probe
 from slices.training.finetuning import FineTuneModule
+from slices.training.memory import peak_memory
 from slices.training.optim import PlateauConfig
+from slices.training.pretrained import n_parameters
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.quiet import quiet_lightning
 
@@ -38,12 +40,20 @@ def do_unit(config: BenchmarkConfig, unit: Unit, threads: int) -> Unit:
     """Pretrains (or not), then adapts and tests every cell of the unit that is still to do."""
     torch.set_num_threads(threads)
     quiet_lightning()
-    todo = [cell for cell in cells(config, unit) if not cell_file(config, cell).exists()]
-    if todo and unit.objective == BASELINE:
-        _do_baseline(config, unit, todo)
-    elif todo:
-        _do_encoder(config, unit, todo)
+    locks = Path(config.folder) / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / unit.key):  # another run may be at the same unit
+        todo = still_to_do(config, unit)
+        if todo and unit.objective == BASELINE:
+            _do_baseline(config, unit, todo)
+        elif todo:
+            _do_encoder(config, unit, todo)
     return unit
+
+
+def still_to_do(config: BenchmarkConfig, unit: Unit) -> list[Cell]:
+    """The cells of a unit that have no file yet."""
+    return [cell for cell in cells(config, unit) if not cell_file(config, cell).exists()]
 
 
 def cell_file(config: BenchmarkConfig, cell: Cell) -> Path:
@@ -69,13 +79,14 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     path, shared = (None, 0.0) if unit.objective == NONE else pretrained(config, unit)
     _, data = _to_adapt(config, dataclasses.replace(todo[0], fraction=1.0, draw=0), path)
-    probes: dict[str, Frozen] = {}
+    probes: dict[tuple[str, float], Frozen] = {}
     for cell in todo:
         began = time.process_time()
         if config.is_probe(cell.adaptation):
-            if cell.adaptation not in probes:
-                probes[cell.adaptation] = _frozen(config, cell, path)
-            probs, size = _probed(config, cell, data, probes[cell.adaptation], path)
+            way = (cell.adaptation, cell.fraction)
+            if way not in probes:
+                probes[way] = _frozen(config, cell, path)
+            probs, size = _probed(cell, data, probes[way])
         else:
             probs, size = _finetuned(config, cell, path)
         _save(config, cell, data, probs, spent(began, shared, size))
@@ -86,26 +97,27 @@ class Frozen(NamedTuple):
 
     embedded: dict[str, Tensor]
     n_parameters: int
+    has_prior: bool
 
 
 def _frozen(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Frozen:
-    module, data = _to_adapt(config, dataclasses.replace(cell, fraction=1.0, draw=0), path)
+    module, _ = _to_adapt(config, dataclasses.replace(cell, draw=0), path)
+    data = _stays(config, cell, module, label_fraction=1.0)
     module.eval()
     embedded = {split: _embeddings(data, split, module) for split in ("train", "test")}
-    return Frozen(embedded, n_parameters(module.encoder))
+    has_prior = module.config.training.probe_prior == "covariance"
+    return Frozen(embedded, n_parameters(module.encoder), has_prior)
 
 
-def _probed(
-    config: BenchmarkConfig, cell: Cell, data: StayDataModule, frozen: Frozen, path: Path | None
-) -> tuple[Tensor, int]:
+def _probed(cell: Cell, data: StayDataModule, frozen: Frozen) -> tuple[Tensor, int]:
     """Probabilities of the test stays, and how many parameters encoder and probe have."""
     rows, labels = training_labels(data, cell)
     patients = torch.from_numpy(_patients(data, "train"))[rows]
     features = frozen.embedded["train"]
-    training = FineTuneConfig.parse(finetune_config(config, cell, path)).training
-    background = features if training.probe_prior == "covariance" else None
+    background = features if frozen.has_prior else None
     probe = fit_probe(features[rows], **labels, group=patients, background=background)
-    return probe.predict(frozen.embedded["test"]), frozen.n_parameters + probe.weight.numel()
+    size = frozen.n_parameters + probe.weight.numel() + probe.bias.numel()
+    return probe.predict(frozen.embedded["test"]), size
 
 
 def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
@@ -121,7 +133,9 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
         module = SSLPretrainModule(composed)
         _trainer(parsed.trainer).fit(module, datamodule=StayDataModule(parsed.data, seed=unit.seed))
         module.save_encoder(path)
-        cost.write_text(f"{time.process_time() - began:.3f}")
+        partial = cost.with_suffix(".partial")
+        partial.write_text(f"{time.process_time() - began:.3f}")
+        partial.replace(cost)
     return path, float(cost.read_text())
 
 
@@ -135,7 +149,7 @@ def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> tuple[
     module, data = _to_adapt(config, cell, path)
     trainer = _trainer(module.config.trainer)
     also = tuple(module.others)  # which may have samples of their own
-    trainer.fit(module, datamodule=_stays(config, cell, module, also) if also else data)
+    trainer.fit(module, datamodule=_stays(config, cell, module, also=also) if also else data)
     batches: Any = trainer.predict(module, data.test_dataloader())
     probs = torch.cat([batch["probs"] for batch in batches])
     return probs, n_parameters(module.encoder) + n_parameters(module.head)
@@ -152,11 +166,20 @@ def _to_adapt(
 
 
 def _stays(
-    config: BenchmarkConfig, cell: Cell, module: FineTuneModule, also: tuple[str, ...] = ()
+    config: BenchmarkConfig,
+    cell: Cell,
+    module: FineTuneModule,
+    *,
+    also: tuple[str, ...] = (),
+    label_fraction: float | None = None,
 ) -> StayDataModule:
-    assert module.config.data is not None
+    """The cell's stays as the module takes them, with labels of further tasks or another share of labels."""
+    section = module.config.data
+    assert section is not None
+    if label_fraction is not None:
+        section = dataclasses.replace(section, label_fraction=label_fraction)
     task, seed = config.task.task_name, cell.unit.seed
-    data = StayDataModule(module.config.data, task=task, per_step=False, seed=seed, also=also)
+    data = StayDataModule(section, task=task, per_step=False, seed=seed, also=also)
     data.setup()
     module.follow(data)
     return data
@@ -194,11 +217,28 @@ def check_finetuning(config: BenchmarkConfig, unit: Unit) -> None:
 def _check_probing(module: FineTuneModule, cell: Cell, probing: bool) -> None:
     if not probing and module.config.training.solve_head:
         raise ValueError(f"adaptation {cell.adaptation}: solve_head=true is adaptation probe; leave it out")
+    if probing and (idle := _idle_of_probes(module)):
+        raise ValueError(
+            f"adaptation {cell.adaptation}: a probe solves a linear head on the stay's embedding, so there "
+            f"is no room for {', '.join(idle)}: leave it out, or put it under finetune"
+        )
     if probing and module.encoder.config.pooling == "attention":
         raise ValueError(
             "adaptation probe: encoder.pooling=attention has weights that no probe trains: use mean, as in "
             f"finetune: {{{cell.unit.encoder}: {{encoder: {{pooling: mean}}}}}}"
         )
+
+
+def _idle_of_probes(module: FineTuneModule) -> list[str]:
+    task, training = module.config.task, module.config.training
+    found = {
+        "task.also": bool(module.others),
+        "task.head_type": task.keeps_steps,
+        "task.class_weight": task.class_weight is not None,
+        "task.label_smoothing": task.label_smoothing != 0,
+        "training.solve_head=false": not training.solve_head,
+    }
+    return [name for name, is_there in found.items() if is_there]
 
 
 def _check_module(module: SSLPretrainModule | FineTuneModule) -> None:
@@ -227,11 +267,6 @@ def spent(began: float, shared: float, parameters: int = 0) -> Spent:
     """Since ``began`` (processor seconds), and at most by this process."""
     memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
     return Spent(time.process_time() - began, shared, parameters, memory / 1e9)
-
-
-def n_parameters(module: nn.Module) -> int:
-    """All of them, trained or not."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str, Any]]:

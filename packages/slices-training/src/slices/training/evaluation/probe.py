@@ -156,6 +156,8 @@ def _likely(x: Tensor) -> Tensor:
     """
     variance, axes = torch.linalg.eigh(x.T @ x / len(x))
     variance = variance.clamp_min(0)
+    if not variance.any():  # all rows alike: no direction is likelier than another
+        return torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     root: Tensor = axes * (variance * variance.sum() / variance.square().sum()).sqrt() @ axes.T
     return root
 
