@@ -92,3 +92,15 @@ def pretrained(tiny: dict[str, Any], tmp_path: Path) -> Path:
     encoder = build_encoder("transformer", {**shape, "d_model": 16, "n_layers": 2, "n_heads": 2})
     save_encoder(tmp_path / "encoder.pt", encoder, normalizer=data.normalizer)
     return tmp_path / "encoder.pt"
+
+
+@pytest.fixture
+def arguments(on_tiny: list[str]) -> list[str]:
+    """A small benchmark, as it would be typed."""
+    own = [word for word in on_tiny if not word.startswith("training.")]
+    return [
+        *own,
+        *("jobs=2", "folder=league", "encoders=[linear]", "data.splits.n_folds=2", "seeds=[0,1]"),
+        *("baselines=[logistic_regression]", "label_fractions=[0.3,1.0]", "draws=[2,1]"),
+        *("+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"),
+    ]

@@ -1,9 +1,8 @@
-"""The league table: every cell once, resumed where it was left, every row on the same stays and labels."""
+"""The benchmark at work: every cell once, resumed where it was left, on the same stays and labels."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,44 +13,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-import yaml
 
 from cli import CommandLine
 from inline import Inline
+from leagues import config_of
 from processes import children, is_running, wait_until
 from slices.training import StayDataModule
 from slices.training.benchmark import work
-from slices.training.benchmark.blends import blend_rows
-from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, kinds, units
-from slices.training.benchmark.recipe import same_recipe
-from slices.training.benchmark.rows import Row, Spent
-from slices.training.benchmark.table import SCORES, _lines, _scratch, best_score, league
+from slices.training.benchmark.cells import Cell, cells, units
+from slices.training.benchmark.table import league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
-from slices.training.compose import composed
-from slices.training.evaluation.bootstrap import Predictions, bootstrap_interval, paired_interval
-
-FREE = Spent(0.0, 0.0, 0.0, 0.0)
-ENDS = ("", "_vs_scratch", "_vs_baseline")
-
-
-@pytest.fixture
-def arguments(on_tiny: list[str]) -> list[str]:
-    own = [word for word in on_tiny if not word.startswith("training.")]
-    return [
-        *own,
-        *("jobs=2", "folder=league", "encoders=[linear]", "data.splits.n_folds=2", "seeds=[0,1]"),
-        *("baselines=[logistic_regression]", "label_fractions=[0.3,1.0]", "draws=[2,1]"),
-        *("+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"),
-    ]
-
-
-def config_of(arguments: list[str]) -> BenchmarkConfig:
-    from hydra import compose, initialize_config_dir
-
-    from slices.training.compose import config_dir
-
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return BenchmarkConfig.parse(composed(compose("benchmark", overrides=arguments), "benchmark"))
 
 
 @pytest.mark.slow
@@ -169,82 +140,6 @@ def test_the_cells_of_a_table_have_files_of_their_own(arguments: list[str]) -> N
     assert len(set(files)) == len(files) == 2 * 3 + 2 * 2 * 2 * (2 * 3)
 
 
-def test_a_fraction_needs_its_number_of_draws(cli: CommandLine, arguments: list[str]) -> None:
-    done = cli("benchmark", *arguments, "draws=[1]")
-    assert done.status == 2 and "one number of draws for each fraction" in done.err
-
-
-@pytest.mark.parametrize(
-    ("setting", "answer"),
-    [
-        ("+finetune.trasformer.training.max_epochs=3", "did you mean 'transformer'?"),
-        ("+finetune.all.data.batch_size=3", "data belong to the benchmark itself"),
-        ("+finetune.0.5.training.max_epochs=3", "unknown key"),
-        ("+finetune.all.training.average_best=2", "average_best would do nothing"),
-        ("+finetune={0.3: {encoder: {pooling: max}}}", "an encoder is the same for all fractions"),
-        ("+finetune.finetune.training={solve_head: true, freeze_encoder: true}", "is adaptation probe"),
-        ("+finetune.linear.encoder.pooling=attention", "has weights that no probe trains"),
-    ],
-)
-def test_a_setting_for_nobody_is_refused(
-    setting: str, answer: str, cli: CommandLine, arguments: list[str]
-) -> None:
-    done = cli("benchmark", *arguments, setting)
-    assert done.status == 2 and answer in done.err, done.err
-
-
-@pytest.mark.parametrize(
-    ("setting", "answer"),
-    [
-        ("jobs=0", "jobs=0: allowed is 1 or more"),
-        ("seeds=[]", "seeds is empty"),
-        ("+finetune.all.training.allow_other_split=true", "name in transductive the objectives"),
-        ("+finetune.all.task.also={length_of_stay: {}}", "is no room for task.also"),
-        ("+finetune.probe.task.head_type=attention", "is no room for task.head_type"),
-        ("+finetune.probe.training.solve_head=false", "is no room for training.solve_head=false"),
-        ("n_splits=3", "n_splits=3: only random splits can be repeated"),
-        ("share=3/2", "share=3/2: allowed is K/N"),
-        ("transductive=[mea]", "transductive: unknown objective 'mea': did you mean 'mae'?"),
-        ("encoders=[]", "encoders is empty"),
-        ("seeds=[1,1]", "seeds names 1 twice"),
-        ("objectives=[mae,none,mae]", "objectives names mae twice"),
-        ("baselines=[logistic_regression,logistic_regression]", "baselines names logistic_regression twice"),
-        ("label_fractions=[0.0,1.0]", "label_fractions: 0 is not above 0, up to 1"),
-        ("label_fractions=[0.3,1.5]", "label_fractions: 1.5 is not above 0, up to 1"),
-        ("draws=[0,1]", "draws: 0 is not 1 or more"),
-        ("skip=[linear+jepa]", "unknown pair 'linear+jepa'"),
-        ("encoders=[grue]", "unknown encoder 'grue': did you mean 'gru'?"),
-        ("objectives=[mea]", "unknown SSL objective 'mea': did you mean 'mae'?"),
-        ("task=deterioration", "task=deterioration has one label a step"),
-        ("task.task_name=mortality", "unknown task 'mortality'"),
-        ("task.task_type=regression", "is binary, not regression"),
-        ("task.head_type=attention", "leave probe out of adaptations"),
-        ("task.head_type=mpl", "unknown task head 'mpl'"),
-        ("+pretrain.all.training.max_epoch=1", "Did you mean `training.max_epochs`?"),
-        (
-            "+pretrain.mae.ssl.mask_ratio=3",
-            "pretrain, encoder linear, objective mae: ssl 'mae': mask_ratio=3",
-        ),
-        ("+pretrain.all.trainer.accelerator=gpu", "gpu"),
-        ("+finetune.linear.optimizer.betas=[1]", "optimizer.betas: expected 2 values, got 1"),
-        ("finetune.all.scheduler=plateau", "the benchmark does not validate"),
-        ("+finetune.none.encoder.pooling=none", "encoder.pooling=none gives one embedding a step"),
-    ],
-)
-def test_a_mistake_is_found_before_any_work(
-    setting: str, answer: str, cli: CommandLine, arguments: list[str], tmp_path: Path
-) -> None:
-    done = cli("benchmark", *arguments, setting)
-    assert done.status == 2 and answer in done.err, done.err
-    assert "Traceback" not in done.err and done.err.count("error:") == 1
-    assert not (tmp_path / "league").exists()
-
-
-def test_nobody_to_test_on_is_refused(cli: CommandLine, arguments: list[str]) -> None:
-    done = cli("benchmark", *arguments, "data.splits.n_folds=null", "data.splits.test_fraction=0")
-    assert done.status == 2 and "leaves nobody to test on" in done.err, done.err
-
-
 def test_cells_are_trained_on_the_stays_of_their_draw_and_no_others(
     arguments: list[str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,129 +171,6 @@ def test_cells_are_trained_on_the_stays_of_their_draw_and_no_others(
     assert len(trained[0]) < len(trained[2]) and trained[0] != trained[1]
 
 
-def test_a_fraction_written_as_a_number_counts(arguments: list[str]) -> None:
-    given = {"finetune": {"all": {}, 1.0: {"training": {"max_epochs": 7}}}}
-    config = BenchmarkConfig.parse(dataclasses.asdict(config_of(arguments)) | given)
-    (unit, *_) = (unit for unit in units(config) if unit.objective == "mae")
-    ends = {cell.fraction: config.adapting(cell)[-1] for cell in cells(config, unit)}
-    assert ends[1.0] == "training.max_epochs=7" and "7" not in ends[0.3]
-
-
-def test_ways_to_adapt_that_need_pretraining_are_not_asked_of_none(
-    cli: CommandLine, arguments: list[str]
-) -> None:
-    done = cli("benchmark", *arguments, "objectives=[none]", "adaptations=[lora]")
-    assert done.status == 2 and "without pretraining only probe and finetune" in done.err, done.err
-
-
-def test_the_best_baseline_of_a_regression_has_the_least_error(arguments: list[str]) -> None:
-    """And the best score, which the app gives to a sweep."""
-    generator = np.random.default_rng(0)
-    label = generator.normal(size=50)
-
-    def row(noise: float) -> Row:
-        run = Predictions(np.arange(50), np.arange(50), label, label + noise * generator.normal(size=50))
-        return Row([run], FREE)
-
-    rows = {(1.0, name, "baseline", "baseline"): row(noise) for name, noise in {"a": 0.1, "b": 2.0}.items()}
-    best, other = _lines(rows, SCORES["regression"], config_of(arguments))
-    assert "mae_vs_baseline" not in best and other["mae_vs_baseline"] > 0
-    assert best_score(pl.DataFrame({"memory_gb": [0.0, 0.0], "mae": [3.0, 2.0]})) == 2.0
-    assert best_score(pl.DataFrame({"memory_gb": [0.0, 0.0], "auroc": [0.7, 0.8]})) == 0.8
-
-
-def test_a_sum_gets_its_parts(arguments: list[str]) -> None:
-    parts = "+pretrain.sum.ssl.parts={mae:{mask_ratio:0.7},forecast:{},jepa:{weight:0.5}}"
-    config = config_of([*arguments, "objectives=[sum]", parts])
-    (unit, *_) = [unit for unit in units(config) if unit.objective == "sum"]
-    given = work.pretrain_config(config, unit).ssl.parts
-    assert given == {"mae": {"mask_ratio": 0.7}, "forecast": {}, "jepa": {"weight": 0.5}}
-
-
-def test_variants_are_rows_of_their_own(arguments: list[str]) -> None:
-    variants = "+variants={wide: linear, mild: mae, both: sum, less: sum}"
-    settings = (
-        "+pretrain.mae.ssl.mask_ratio=0.7",
-        "+pretrain.mild.ssl.mask_ratio=0.3",
-        "+pretrain.sum.ssl.parts={mae:{},forecast:{}}",
-        "+pretrain.less.ssl.parts={mae:{}}",
-        "+pretrain.wide.encoder.d_model=48",
-    )
-    rows = ("encoders=[linear,wide]", "objectives=[mae,mild,both,less]")
-    config = config_of([*arguments, variants, *settings, *rows])
-    found = {}
-    for unit in (unit for unit in kinds(config) if unit.objective != "baseline"):
-        made = work.pretrain_config(config, unit)
-        cell = next(cells(config, unit))
-        width = work.finetune_config(config, cell, None).encoder.d_model
-        assert width == made.encoder.d_model
-        seen = made.ssl.get("mask_ratio") or sorted(made.ssl.parts)
-        found[unit.encoder, unit.objective] = (made.ssl.name, seen, width == 48)
-    assert found == {
-        (encoder, objective): (*of_objective, encoder == "wide")
-        for encoder in ("linear", "wide")
-        for objective, of_objective in {
-            "mae": ("mae", 0.7),
-            "mild": ("mae", 0.3),
-            "both": ("sum", ["forecast", "mae"]),
-            "less": ("sum", ["mae"]),  # parts are not merged
-        }.items()
-    }
-
-
-@pytest.mark.parametrize(
-    ("variants", "answer"),
-    [
-        ("{mae: jepa}", "'mae' must be a new name"),
-        ("{all: mae}", "'all' must be a new name"),
-        ("{a+b: mae}", "'a+b' must be a new name"),
-        (
-            "{mine: mea}",
-            "variants.mine: unknown encoder, objective or way to adapt 'mea': did you mean 'mae'?",
-        ),
-    ],
-)
-def test_a_variant_is_new_and_of_something(variants: str, answer: str, arguments: list[str]) -> None:
-    given = dataclasses.asdict(config_of(arguments)) | {"variants": yaml.safe_load(variants)}
-    with pytest.raises(ValueError, match=re.escape(answer)):
-        BenchmarkConfig.parse(given)
-
-
-def test_the_league_is_that_of_intervals_one_by_one(arguments: list[str]) -> None:
-    """All rows share their draws of patients; the numbers are those of the functions for one row or pair."""
-    generator = np.random.default_rng(0)
-
-    def row(noise: float) -> Row:
-        return Row([run_of(fold, noise) for fold in (0, 1, 0)], FREE)
-
-    def run_of(fold: int, noise: float) -> Predictions:
-        ids = np.arange(80) + 80 * fold
-        label = (np.arange(80) % 4 == 0).astype(float)
-        return Predictions(ids, ids // 2, label, label + noise * generator.normal(size=80))
-
-    rows = {
-        (1.0, "gru", "none", "finetune"): row(1.0),
-        (1.0, "gru", "mae", "finetune"): row(0.7),
-        (1.0, "lightgbm", "baseline", "baseline"): row(0.9),
-        (1.0, "logistic_regression", "baseline", "baseline"): row(3.0),
-    }
-    lines = {
-        (line["encoder"], line["objective"]): line
-        for line in _lines(rows, SCORES["binary"], config_of(arguments))
-    }
-    line, (scratch, mae, best, _) = lines["gru", "mae"], rows.values()
-    for name, metric in SCORES["binary"].items():
-        found = {end: [line[f"{name}{end}{side}"] for side in ("", "_low", "_high")] for end in ENDS}
-        assert found[""] == pytest.approx(bootstrap_interval(metric, mae.runs))
-        assert found["_vs_scratch"] == pytest.approx(paired_interval(metric, mae.runs, scratch.runs))
-        assert found["_vs_baseline"] == pytest.approx(paired_interval(metric, mae.runs, best.runs))
-    assert "auroc_vs_scratch" not in lines["gru", "none"]
-    assert "auroc_vs_baseline" not in lines["lightgbm", "baseline"]
-    with pytest.raises(ValueError, match=r"jepa.*in one of the two predictions only"):
-        other = Row([run_of(1, 1.0)] * 3, FREE)
-        _lines(rows | {(1.0, "gru", "jepa", "probe"): other}, SCORES["binary"], config_of(arguments))
-
-
 def test_ways_to_adapt_differ_by_their_head_and_by_what_is_learnt_beside(
     arguments: list[str], cli: CommandLine
 ) -> None:
@@ -421,65 +193,6 @@ def test_ways_to_adapt_differ_by_their_head_and_by_what_is_learnt_beside(
     one, other = (read_cell(config, cell)[0] for cell in (plain, outcomes))
     assert (one.row_id == other.row_id).all() and one.prediction.shape == other.prediction.shape
     assert (one.prediction != other.prediction).any()
-
-
-def test_what_rows_must_share_is_not_theirs_to_set(arguments: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"finetune.all: task.task_name belong to the benchmark itself"):
-        config_of([*arguments, "+finetune.all.task.task_name=length_of_stay"])
-
-
-def test_a_blend_is_the_mean_over_members_and_seeds() -> None:
-    """On the scale of log-odds; in rows of one fraction only, in one order of stays, blends of blends too."""
-    generator = np.random.default_rng(0)
-    label = np.array([0.0, 1.0, 0.0])
-
-    def row(*odds: float) -> Row:
-        runs = [Predictions(np.arange(3), np.arange(3), label, _sigmoid(np.full(3, z))) for z in odds]
-        return Row(runs, Spent(2.0, 1.0, 10.0, 0.5))
-
-    gru, trees = (1.0, "gru", "mae", "finetune"), (1.0, "lightgbm", "baseline", "baseline")
-    other = (0.1, *gru[1:])
-    rows = {gru: row(1.0, 2.0, 3.0, 4.0), trees: row(0.0, 1.0, 0.0, 1.0), other: row(-1.0, -1.0, -1.0, -1.0)}
-    shuffled = rows[gru].runs[3]
-    order = generator.permutation(3)
-    rows[gru].runs[3] = Predictions(*(part[order] for part in shuffled))
-    blends = {"seeds": ["gru+mae+finetune"], "mix": ["seeds", "lightgbm"]}
-    at_all = {key: row for key, row in rows.items() if key[0] == 1.0}
-    found = blend_rows(at_all, blends, n_seeds=2, task_type="binary")
-    assert list(found) == [(1.0, "seeds", "blend", "blend"), (1.0, "mix", "blend", "blend")]
-    seeds, mix = found.values()
-    for run, expected in zip(seeds.runs, (2.0, 3.0, 2.0, 3.0), strict=True):
-        assert run.prediction == pytest.approx(_sigmoid(np.full(3, expected))) and (run.label == label).all()
-    assert [run.prediction[0] for run in mix.runs] == pytest.approx(_sigmoid(np.array([1.0, 2.0, 1.0, 2.0])))
-    assert seeds.spent == Spent(4.0, 2.0, 20.0, 0.5)
-    assert mix.spent == Spent(6.0, 3.0, 30.0, 0.5)  # the baseline is fitted once
-    probe = at_all | {(1.0, "gru", "mae", "probe"): rows[gru]}
-    both = blend_rows(probe, {"both": ["gru+mae+finetune", "gru+mae+probe"]}, n_seeds=2, task_type="binary")
-    assert both[1.0, "both", "blend", "blend"].spent == Spent(8.0, 2.0, 40.0, 0.5)  # pretrained once a seed
-    of_few = blend_rows(rows, {"seeds": ["gru+mae+finetune"]}, n_seeds=2, task_type="binary")
-    assert of_few[0.1, "seeds", "blend", "blend"].runs[0].prediction == pytest.approx(
-        _sigmoid(np.full(3, -1.0))
-    )
-
-
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-z))
-
-
-@pytest.mark.parametrize(
-    ("blends", "answer"),
-    [
-        ("{mix: [linear+mae+finetun]}", "blends.mix: unknown row 'linear+mae+finetun': did you mean"),
-        ("{logistic_regression: [linear+mae+finetune]}", "is a row or an encoder already"),
-        ("{linear: [linear+mae+finetune]}", "is a row or an encoder already"),
-        ("{mix: []}", "blends.mix is empty"),
-        ("{a: [b], b: [linear+mae+probe]}", "blends.a: unknown row 'b'"),
-    ],
-)
-def test_a_blend_is_of_rows_that_are_there(blends: str, answer: str, arguments: list[str]) -> None:
-    given = dataclasses.asdict(config_of(arguments)) | {"blends": yaml.safe_load(blends)}
-    with pytest.raises(ValueError, match=re.escape(answer)):
-        BenchmarkConfig.parse(given)
 
 
 def test_shares_are_all_of_the_work_once(arguments: list[str]) -> None:
@@ -505,43 +218,6 @@ def test_a_share_makes_no_table_and_the_rest_is_done_without(
     assert done.status == 0 and (tmp_path / "league" / "league.md").exists()
     assert "0 units of work" in done.out
     assert first < set((tmp_path / "league" / "cells").iterdir())
-
-
-def test_a_folder_remembers_who_was_pretrained_on(arguments: list[str], tmp_path: Path) -> None:
-    own = [*arguments, f"folder={tmp_path}/league", "objectives=[mae]"]
-    same_recipe(config_of([*own, "adaptations=[probe]"]))
-    with pytest.raises(ValueError, match=r"rows.linear.mae.transductive: 'false' then, 'true' now"):
-        same_recipe(config_of([*own, "adaptations=[finetune]", "transductive=[mae]"]))
-    (tmp_path / "league" / "recipe.json").write_text('{"data": {}, "task": {}, "pretrain": {}}')
-    with pytest.raises(ValueError, match="of an older version"):
-        same_recipe(config_of(own))
-
-
-def test_baselines_are_there_whatever_the_seeds(arguments: list[str]) -> None:
-    own = [word for word in arguments if not word.startswith("seeds")]
-    config = config_of([*own, "seeds=[3]", "+blends.mix=[logistic_regression,linear+mae+finetune]"])
-    assert {unit.objective for unit in kinds(config)} == {"baseline", "mae", "none"}
-
-
-def test_from_scratch_is_the_same_way_to_adapt(arguments: list[str]) -> None:
-    own = ("+variants={long: finetune, wide: finetune}", "adaptations=[long,wide,probe]")
-    config = config_of([*arguments, *own])
-    rows = {(1.0, "linear", "none", way): Row([], FREE) for way in ("long", "wide")}
-    assert _scratch((1.0, "linear", "mae", "wide"), rows, config) == (1.0, "linear", "none", "wide")
-    assert _scratch((1.0, "linear", "mae", "probe"), rows, config) == (1.0, "linear", "none", "long")
-    assert _scratch((1.0, "gru", "mae", "wide"), rows, config) is None
-
-
-def test_protocols(arguments: list[str]) -> None:
-    def splits(*words: str) -> list[Any]:
-        config = config_of([*(word for word in arguments if "n_folds" not in word), *words])
-        return [config.data_of(u).splits for u in units(config) if (u.objective, u.seed) == ("none", 0)]
-
-    assert [(s.n_folds, s.fold) for s in splits()] == [(5, fold) for fold in range(5)]
-    (challenge,) = splits("protocol=challenge", "data.splits.train_sets=[a,b]", "data.splits.test_sets=[c]")
-    assert (challenge.train_sets, challenge.test_sets, challenge.n_folds) == (("a", "b"), ("c",), None)
-    five = splits("protocol=random_5x", "data.splits.seed=7")
-    assert [s.seed for s in five] == [7, 8, 9, 10, 11] and {s.test_fraction for s in five} == {0.1}
 
 
 @pytest.mark.parametrize("splits", [{"n_folds": 2}, {"test_fraction": 0.3}])

@@ -18,7 +18,7 @@ from slices.ssl import build_ssl_objective
 from slices.ssl.factory import CONFIG_REGISTRY
 from slices.training import optim
 from slices.training.baseline.config import BaselineConfig, BlendConfig
-from slices.training.benchmark.cells import BenchmarkConfig
+from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.compose import compose_app, composed
 from slices.training.config import (
     DescribeConfig,

@@ -15,7 +15,7 @@ from quick import choose
 from slices.training import FineTuneModule
 from slices.training.adaptation.config import FineTuningConfig
 from slices.training.adaptation.fitting import Fitting
-from slices.training.adaptation.solved_probe import Embedded, background, embedded, solve_head
+from slices.training.adaptation.solved_probe import Embedded, embedded, embeddings, solve_head
 from slices.training.errors import UserError
 from slices.training.evaluation.probe import fit_probe
 
@@ -130,7 +130,7 @@ def test_a_prior_is_learnt_from_training_stays_with_and_without_a_label(
     few = tiny | {"label_fraction": 0.3}
     options = {"head_type": "linear", "solve_head": True, "probe_prior": "covariance"}
     module, data = adapting(finetune_config, few, pretrained, **options)
-    everybody = background(module, data)
+    everybody = embeddings(module, data, data.training_rows)
     rows = embedded(module, data, "train")
     assert len(everybody) > 2 * len(rows.features)
     probe = solve_head(module, data)

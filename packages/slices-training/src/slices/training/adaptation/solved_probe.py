@@ -15,13 +15,13 @@ from slices.heads import TaskHeadConfig
 from slices.heads.task_types import loss_name
 from slices.training.config import TaskConfig
 from slices.training.data.datamodule import StayDataModule
+from slices.training.data.views import Index
 from slices.training.errors import UserError
 from slices.training.evaluation.probe import LinearProbe, fit_probe
 from slices.training.finetuning import FineTuneModule
 
 log = logging.getLogger(__name__)
 SOLVED = ("binary", "multiclass", "multilabel", "regression")
-AT_ONCE = 512  # samples cut and encoded together
 NEVER = 50.0  # how far from 0 the logit of what never, or always, is; the solver has infinity
 
 
@@ -83,12 +83,10 @@ def embedded(module: FineTuneModule, datamodule: StayDataModule, split: str) -> 
 
 
 @torch.no_grad()
-def background(module: FineTuneModule, datamodule: StayDataModule) -> Float[Tensor, "M H"]:
-    """Embeddings of all training samples, or of their steps, also of those whose labels are not used."""
-    rows = datamodule.training_rows
+def embeddings(module: FineTuneModule, datamodule: StayDataModule, rows: Index) -> Float[Tensor, "M H"]:
+    """Of any samples, or of their steps, with a label or without; they come to the CPU."""
     parts = []
-    for chunk in np.array_split(rows, -(-len(rows) // AT_ONCE)):
-        batch = datamodule.cut(chunk)
+    for batch in datamodule.cuts(rows):
         moved = {key: value.to(module.device) for key, value in batch.items() if isinstance(value, Tensor)}
         embedding = module.embed(moved).float()
         parts.append((embedding[moved["padding_mask"]] if embedding.ndim == 3 else embedding).cpu())
@@ -111,7 +109,9 @@ def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProb
     module.eval()
     rows = embedded(module, datamodule, "train")
     seconds = time.perf_counter() - began
-    task, training = module.head.config, module.config.training
+    task, background = module.head.config, None
+    if module.config.training.probe_prior == "covariance":
+        background = embeddings(module, datamodule, datamodule.training_rows)
     probe = fit_probe(
         rows.features,
         rows.label,
@@ -119,7 +119,7 @@ def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProb
         n_classes=task.n_outputs,
         label_mask=rows.label_mask,
         group=rows.patient,
-        background=background(module, datamodule) if training.probe_prior == "covariance" else None,
+        background=background,
         seed=module.config.seed,
     )
     (layer,) = (part for part in module.head.modules() if isinstance(part, nn.Linear))

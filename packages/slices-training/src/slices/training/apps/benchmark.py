@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from slices.training.apps.launch import checking_what_was_asked, explain, launch
 
 if TYPE_CHECKING:
-    from slices.training.benchmark.cells import BenchmarkConfig
+    from slices.training.benchmark.config import BenchmarkConfig
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def benchmark(config: DictConfig) -> float:
     """Does the cells that are still to do, writes the table. Returns its best first metric; of a share 0."""
     from slices.training.apps.run import Cost
-    from slices.training.benchmark.cells import BenchmarkConfig
+    from slices.training.benchmark.config import BenchmarkConfig
     from slices.training.benchmark.plot import plot_league
     from slices.training.benchmark.recipe import same_recipe
     from slices.training.benchmark.table import best_score, league, write_league

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,7 +13,6 @@ from slices.training.evaluation.summary_features import summary_features
 
 INPUTS = ("timeseries", "mask", "counts", "times", "padding_mask")
 ABOUT = ("stay_id", "patient_id", "prediction_time", "label", "label_mask")
-AT_ONCE = 512  # samples cut together
 
 
 class FeatureRows(NamedTuple):
@@ -28,9 +26,7 @@ def feature_rows(data: StayDataModule, split: str) -> FeatureRows:
     """One row a sample: of a task with one label a step, a row for each prefix of a stay."""
     features: list[Tensor] = []
     about: list[dict[str, Tensor]] = []
-    rows = data.splits[split]
-    for chunk in np.array_split(rows, max(1, len(rows) // AT_ONCE)):
-        batch = data.cut(chunk, normalize=False)
+    for batch in data.cuts(data.splits[split], normalize=False):
         inputs = {name: batch[name] for name in INPUTS}
         features.append(torch.from_numpy(summary_features(**inputs, static_columns=data.static_columns)))
         about.append({name: batch[name] for name in ABOUT if name in batch})

@@ -41,9 +41,9 @@ def blend_rows(
         known = {short_name(key): row for key, row in rows.items() if key[0] == fraction}
         for name, members in blends.items():
             runs = _mean([known[member].runs for member in members], n_seeds, task_type)
-            models = {key: row for key, row in rows.items() if short_name(key) in _models(name, blends)}
-            models = {key: row for key, row in models.items() if key[0] == fraction}
-            known[name] = Row(runs, _spent(models, n_seeds))
+            models = _models(name, blends)
+            own = {key: row for key, row in rows.items() if key[0] == fraction and short_name(key) in models}
+            known[name] = Row(runs, _spent(own, n_seeds))
             found[fraction, name, BLEND, BLEND] = known[name]
     return found
 

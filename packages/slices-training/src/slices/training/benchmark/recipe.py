@@ -8,7 +8,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from slices.training.benchmark.cells import BenchmarkConfig, cells, kinds
+from slices.training.benchmark.cells import cells, kinds
+from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.benchmark.rows import BASELINE, NONE
 from slices.training.config import plain
 

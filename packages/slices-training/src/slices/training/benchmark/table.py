@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from slices.training.benchmark.blends import blend_rows
-from slices.training.benchmark.cells import BenchmarkConfig, Cell, cells, units
+from slices.training.benchmark.cells import Cell, cells, units
+from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.benchmark.rows import BASELINE, NONE, Row, RowKey, Spent, short_name
 from slices.training.benchmark.work import read_cell
 from slices.training.evaluation import weighted

@@ -15,8 +15,11 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from slices.training.adaptation.solved_probe import embeddings
 from slices.training.baseline.rows import feature_rows
-from slices.training.benchmark.cells import BenchmarkConfig, Cell, Unit, cells, task_overrides
+from slices.training.benchmark.cells import Cell, Unit, cells
+from slices.training.benchmark.config import BenchmarkConfig
+from slices.training.benchmark.overrides import flat
 from slices.training.benchmark.rows import BASELINE, NONE, Spent
 from slices.training.compose import compose_app
 from slices.training.config import PretrainConfig, plain
@@ -32,8 +35,6 @@ from slices.training.optim import PlateauConfig
 from slices.training.pretrained import n_parameters
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.quiet import quiet_lightning
-
-AT_ONCE = 512  # stays cut and encoded together
 
 
 def do_unit(config: BenchmarkConfig, unit: Unit, threads: int) -> Unit:
@@ -104,7 +105,7 @@ def _frozen(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Frozen:
     module, _ = _to_adapt(config, dataclasses.replace(cell, draw=0), path)
     data = _stays(config, cell, module, label_fraction=1.0)
     module.eval()
-    embedded = {split: _embeddings(data, split, module) for split in ("train", "test")}
+    embedded = {split: embeddings(module, data, data.splits[split]) for split in ("train", "test")}
     has_prior = module.config.training.probe_prior == "covariance"
     return Frozen(embedded, n_parameters(module.encoder), has_prior)
 
@@ -187,7 +188,7 @@ def _stays(
 
 def finetune_config(config: BenchmarkConfig, cell: Cell, path: Path | None) -> DictConfig:
     """What a cell's encoder, of the file at ``path`` or from scratch, is adapted by."""
-    words = task_overrides(config) + config.adapting(cell)
+    words = [*flat({"task": plain(config.task)}), *config.adapting(cell)]
     composed = _composed("finetune", config.data_of(cell.unit), cell.unit, words)
     composed.checkpoint_path = None if path is None else str(path)
     composed.data.label_fraction, composed.data.label_seed = cell.fraction, cell.draw
@@ -265,7 +266,8 @@ def _trainer(options: dict[str, Any]) -> L.Trainer:
 
 def spent(began: float, shared: float, parameters: int = 0) -> Spent:
     """Since ``began`` (processor seconds), and at most by this process."""
-    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_memory()
+    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    memory = on_gpu or peak_memory()
     return Spent(time.process_time() - began, shared, parameters, memory / 1e9)
 
 
@@ -285,13 +287,6 @@ def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str,
 def _patients(data: StayDataModule, split: str) -> npt.NDArray[np.int64]:
     """The patient of each sample of a split."""
     return data.store.patient_id[data.samples.stay[data.splits[split]]]
-
-
-def _embeddings(data: StayDataModule, split: str, module: FineTuneModule) -> Tensor:
-    """Of all stays of a split."""
-    rows = data.splits[split]
-    chunks = np.array_split(rows, max(1, len(rows) // AT_ONCE))
-    return torch.cat([module.embed(data.cut(chunk)) for chunk in chunks])
 
 
 def _save(config: BenchmarkConfig, cell: Cell, data: StayDataModule, probs: Tensor, cost: Spent) -> None:

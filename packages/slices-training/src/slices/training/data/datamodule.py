@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from slices.training.data.views import Array, Index, View
 from slices.training.seeding import seed_of
 
 log = logging.getLogger(__name__)
+AT_ONCE = 512  # samples cut together, where there is no training
 
 
 class DatasetInfo(NamedTuple):
@@ -123,7 +124,7 @@ class StayDataModule(L.LightningDataModule):
         self.splits = {split: self._of_stays(chosen) for split, chosen in stays.items()}
         if self.task is not None:
             refuse_empty(self.splits, config.splits, f"samples with a label for {self.task.name!r}")
-        self.training_rows = self.splits["train"]
+        self.training_rows = self.splits["train"]  # also those whose labels are then left out
         if config.label_fraction < 1:  # validation labels choose the epoch: they cost as much as others
             self.splits |= {split: self._labelled_share(split) for split in ("train", "val")}
         self._ready = True
@@ -255,6 +256,11 @@ class StayDataModule(L.LightningDataModule):
             "aggregate": config.aggregate,
             "summed": sorted(self.variables[column] for column in np.flatnonzero(self.view.summed)),
         }
+
+    def cuts(self, rows: Index, *, normalize: bool = True) -> Iterator[dict[str, Tensor]]:
+        """These samples in order, up to ``AT_ONCE`` in a batch, without a loader's shuffling or processes."""
+        for first in range(0, len(rows), AT_ONCE):
+            yield self.cut(rows[first : first + AT_ONCE], normalize=normalize)
 
     def cut(self, rows: Index, *, epoch: int | None = None, normalize: bool = True) -> dict[str, Tensor]:
         """One batch of these samples; ``normalize=False`` keeps raw units.
