@@ -248,10 +248,13 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
     assert all(cell_file(config, cell).exists() for cell in cells(config, unit) if cell.fraction == 1.0)
 
 
-def test_a_probe_may_have_a_prior_at_one_fraction(arguments: list[str], cli: CommandLine) -> None:
+@pytest.mark.parametrize("option", [{"probe_prior": "covariance"}, {"probe_strength": 3e3}])
+def test_a_probe_may_have_a_prior_and_a_penalty_at_one_fraction(
+    option: dict[str, Any], arguments: list[str], cli: CommandLine
+) -> None:
     assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
     config = config_of([*arguments, "objectives=[none]", "adaptations=[probe]", "seeds=[0]"])
-    section = {"probe+0.3": {"training": {"probe_prior": "covariance"}}}
+    section = {"probe+0.3": {"training": option}}
     other = dataclasses.replace(config, folder="other", finetune=section)
     unit = next(unit for unit in units(config) if unit.objective == "none")
     for one in (config, other):

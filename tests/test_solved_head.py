@@ -141,6 +141,24 @@ def test_a_prior_is_learnt_from_training_stays_with_and_without_a_label(
     assert not torch.allclose(expected.predict(rows.features), other.predict(rows.features), atol=1e-3)
 
 
-def test_a_prior_is_for_heads_that_are_solved() -> None:
-    with pytest.raises(ValueError, match="probe_prior=covariance needs solve_head=true"):
-        FineTuningConfig(probe_prior="covariance")
+def test_the_penalty_may_be_given(
+    pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any]
+) -> None:
+    options = {"head_type": "linear", "solve_head": True, "probe_strength": 77.0}
+    module, data = adapting(finetune_config, tiny, pretrained, **options)
+    rows = embedded(module, data, "train")
+    probe = solve_head(module, data)
+    expected = fit_probe(rows.features, rows.label, "binary", strengths=[77.0])
+    assert probe.strength == (77.0,)
+    torch.testing.assert_close(probe.predict(rows.features), expected.predict(rows.features))
+
+
+@pytest.mark.parametrize("option", [{"probe_prior": "covariance"}, {"probe_strength": 10.0}])
+def test_prior_and_penalty_are_for_heads_that_are_solved(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="needs solve_head=true"):
+        FineTuningConfig(**option)
+
+
+def test_a_penalty_is_above_0() -> None:
+    with pytest.raises(ValueError, match="probe_strength=0"):
+        FineTuningConfig(solve_head=True, probe_strength=0.0)

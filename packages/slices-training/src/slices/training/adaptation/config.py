@@ -21,6 +21,8 @@ class FineTuningConfig:
         probe_prior: of the weights of a head that is solved. ``isotropic``: all directions alike;
             ``covariance``: those in which the training stays, also those without a label, differ most are
             preferred, which helps where labels are few.
+        probe_strength: L2 penalty of a head that is solved; null: the one of the least held-out loss, which
+            is a matter of luck where there are only a handful of labels of a class.
         lora_rank: a frozen encoder's linear layers learn a change of this rank (Hu et al. 2022, "LoRA").
         lora_alpha: the change is scaled by ``lora_alpha / lora_rank``; null: ``2 * lora_rank``.
         lora_layers: names of these layers, as patterns.
@@ -47,6 +49,7 @@ class FineTuningConfig:
     unfreeze_every: int | None = None
     solve_head: bool = False
     probe_prior: Literal["isotropic", "covariance"] = "isotropic"
+    probe_strength: float | None = None
     lora_rank: int | None = None
     lora_alpha: float | None = None
     lora_layers: tuple[str, ...] = ("*",)
@@ -67,7 +70,7 @@ class FineTuningConfig:
         require_at_least_one(
             self, "max_epochs", "batch_size", "patience", "unfreeze_every", "lora_rank", "average_best"
         )
-        for name in ("head_lr", "lora_alpha"):
+        for name in ("head_lr", "lora_alpha", "probe_strength"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}={value}: allowed is above 0, or null for the default")
@@ -109,6 +112,10 @@ class FineTuningConfig:
             )
         if self.probe_prior != "isotropic" and not self.solve_head:
             raise ValueError(f"probe_prior={self.probe_prior} needs solve_head=true: no other head is solved")
+        if self.probe_strength is not None and not self.solve_head:
+            raise ValueError(
+                f"probe_strength={self.probe_strength:g} needs solve_head=true: no other head is solved"
+            )
         if self.solve_head and (trained := self._of_training()):
             raise ValueError(f"solve_head=true trains nothing: leave out {', '.join(trained)}")
 

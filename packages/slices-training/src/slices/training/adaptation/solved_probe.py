@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from slices.heads import TaskHeadConfig
 from slices.heads.task_types import loss_name
+from slices.training.adaptation.config import FineTuningConfig
 from slices.training.config import TaskConfig
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.views import Index
 from slices.training.errors import UserError
-from slices.training.evaluation.probe import LinearProbe, fit_probe
+from slices.training.evaluation.probe import STRENGTHS, LinearProbe, fit_probe
 from slices.training.finetuning import FineTuneModule
 
 log = logging.getLogger(__name__)
@@ -93,11 +94,16 @@ def embeddings(module: FineTuneModule, datamodule: StayDataModule, rows: Index) 
     return torch.cat(parts)
 
 
+def strengths_of(training: FineTuningConfig) -> tuple[float, ...]:
+    """The penalties that a probe chooses from."""
+    return STRENGTHS if training.probe_strength is None else (training.probe_strength,)
+
+
 def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProbe:
     """Sets the module's linear head to the solution on its training split, and gives it.
 
-    L2-regularised, with the strength of the least held-out loss by patients (``fit_probe``). The head takes
-    embeddings as they are: the standardisation is folded into it.
+    L2-regularised, with ``training.probe_strength`` or the strength of the least held-out loss by patients
+    (``fit_probe``). The head takes embeddings as they are: the standardisation is folded into it.
 
     Raises:
         UserError: a head that is more than a linear probe.
@@ -120,6 +126,7 @@ def solve_head(module: FineTuneModule, datamodule: StayDataModule) -> LinearProb
         label_mask=rows.label_mask,
         group=rows.patient,
         background=background,
+        strengths=strengths_of(module.config.training),
         seed=module.config.seed,
     )
     (layer,) = (part for part in module.head.modules() if isinstance(part, nn.Linear))

@@ -15,7 +15,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from slices.training.adaptation.solved_probe import embeddings
+from slices.training.adaptation.solved_probe import embeddings, strengths_of
 from slices.training.baseline.rows import feature_rows
 from slices.training.benchmark.cells import Cell, Unit, cells
 from slices.training.benchmark.config import BenchmarkConfig
@@ -99,6 +99,7 @@ class Frozen(NamedTuple):
     embedded: dict[str, Tensor]
     n_parameters: int
     has_prior: bool
+    strengths: tuple[float, ...]
 
 
 def _frozen(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Frozen:
@@ -106,8 +107,9 @@ def _frozen(config: BenchmarkConfig, cell: Cell, path: Path | None) -> Frozen:
     data = _stays(config, cell, module, label_fraction=1.0)
     module.eval()
     embedded = {split: embeddings(module, data, data.splits[split]) for split in ("train", "test")}
-    has_prior = module.config.training.probe_prior == "covariance"
-    return Frozen(embedded, n_parameters(module.encoder), has_prior)
+    training = module.config.training
+    has_prior = training.probe_prior == "covariance"
+    return Frozen(embedded, n_parameters(module.encoder), has_prior, strengths_of(training))
 
 
 def _probed(cell: Cell, data: StayDataModule, frozen: Frozen) -> tuple[Tensor, int]:
@@ -116,7 +118,9 @@ def _probed(cell: Cell, data: StayDataModule, frozen: Frozen) -> tuple[Tensor, i
     patients = torch.from_numpy(_patients(data, "train"))[rows]
     features = frozen.embedded["train"]
     background = features if frozen.has_prior else None
-    probe = fit_probe(features[rows], **labels, group=patients, background=background)
+    probe = fit_probe(
+        features[rows], **labels, group=patients, background=background, strengths=frozen.strengths
+    )
     size = frozen.n_parameters + probe.weight.numel() + probe.bias.numel()
     return probe.predict(frozen.embedded["test"]), size
 
