@@ -337,6 +337,59 @@ def test_parts_of_a_sum_that_mask_alike_share_a_pass(make, batch):
     assert len(encoder.lengths) == 1
 
 
+def test_on_one_view_all_is_asked_of_one_pass(make, batch):
+    encoder = make("StepTokens")
+    parts = {"mae": {"weight": 2.0}, "forecast": {"min_hours": 1.0}, "time_to_event": {"min_hours": 1.0}}
+    objective = build_ssl_objective(encoder, {**SHARED, "name": "sum", "one_view": True, "parts": parts})
+    draw = objective.draw(*batch[:4], generator=seeded())
+    encoder.lengths.clear()
+    loss, metrics = objective(*batch, draw=draw)
+    assert len(encoder.lengths) == 1
+    seen = objective.see(*batch, draw=draw)
+    alone = [
+        objective.parts[name].score(of)[0]
+        for name, of in zip(parts, (seen[1], seen[0], seen[0]), strict=True)
+    ]
+    assert torch.allclose(loss, 2 * alone[0] + alone[1] + alone[2])
+    assert metrics["mae/loss"] == alone[0] and "forecast/forecast" in metrics
+
+
+def test_one_view_shows_a_part_of_the_past_and_nothing_of_the_future(make, batch):
+    """All that is hidden is reconstructed; of the past something stays, if there are two usable steps."""
+    parts = {"mae": {"mask_ratio": 0.5}, "time_to_event": {"min_hours": 1.0}}
+    objective = build(make, name="sum", one_view=True, parts=parts)
+    inputs = complete(*batch)
+    usable = (inputs.mask & DYNAMIC).any(-1)
+    for seed in range(20):
+        draw = objective.draw(*batch[:4], generator=seeded(seed))
+        seen, hour = objective.see(*batch, draw=draw).masked, draw.cut.hour(inputs.times)
+        for b in range(5):
+            past = [t for t in range(12) if usable[b, t] and inputs.times[b, t] < hour[b, 0]]
+            future = [t for t in range(12) if usable[b, t] and inputs.times[b, t] >= hour[b, 0]]
+            hidden = [t for t in past if seen.hidden[b, t, DYNAMIC].all()]
+            assert future and all(seen.hidden[b, t, DYNAMIC].all() for t in future)
+            assert (0 < len(hidden) < len(past)) if len(past) > 1 else len(hidden) == 0
+        other = batch._replace(x=torch.where(seen.hidden, batch.x + 9.0, batch.x))
+        again = objective.see(*other, draw=draw).cut.tokens.embedding
+        assert torch.equal(again, objective.see(*batch, draw=draw).cut.tokens.embedding)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"mae": {}, "vicreg": {}, "forecast": {}}, "parts.vicreg neither cuts stays nor masks them"),
+        ({"mae": {}}, "no part is there to cut stays"),
+        ({"forecast": {}}, "no part is there to mask stays"),
+        ({"mae": {}, "forecast": {}, "time_to_event": {}}, "forecast and time_to_event cut stays each in"),
+        ({"mae": {}, "jepa": {}, "forecast": {}}, "mae and jepa mask stays each in its own way"),
+        ({"duett": {}, "forecast": {}}, "parts.duett neither cuts stays nor masks them"),
+    ],
+)
+def test_parts_without_a_view_in_common_are_refused(make, parts, message):
+    with pytest.raises(ValueError, match=message):
+        build(make, name="sum", one_view=True, parts=parts)
+
+
 def test_a_part_with_labels_gets_them(make, batch):
     parts = {"supervised_contrastive": {}, "mae": {}}
     objective = build(make, name="sum", parts=parts)

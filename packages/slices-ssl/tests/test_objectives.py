@@ -25,6 +25,15 @@ CONFIGS = {
     "forecast": {"name": "forecast", "min_hours": 1.0},
     "time_to_event": {"name": "time_to_event", "min_hours": 1.0, "bins": (0.5, 1.0, 3.0)},
     "sum": {"name": "sum", "parts": {"mae": {}, "vicreg": {"weight": 0.1}, "contrastive": {}, "jepa": {}}},
+    "one_view": {
+        "name": "sum",
+        "one_view": True,
+        "parts": {
+            "mae": {},
+            "forecast": {"min_hours": 1.0},
+            "time_to_event": {"min_hours": 1.0, "bins": (0.5, 1.0, 3.0)},
+        },
+    },
     **{
         name: {"name": name}
         for name in (

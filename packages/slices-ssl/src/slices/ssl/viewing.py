@@ -212,6 +212,12 @@ class CutDraw(NamedTuple):
 
     step: Int[Tensor, "B 1"]
 
+    def hour(self, times: Float[Tensor, "B T"]) -> Float[Tensor, "B 1"]:
+        """When that is; infinite where nothing is hidden."""
+        n_steps = times.shape[1]
+        hour = times.float().gather(1, self.step.clamp(max=n_steps - 1))
+        return hour.masked_fill(self.step == n_steps, torch.inf)
+
 
 class CutViewing(Viewing):
     """Shows each stay up to the time of a random step, and hides all from there on.
@@ -241,11 +247,53 @@ class CutViewing(Viewing):
         return CutDraw(step.masked_fill(~later.any(-1, keepdim=True), usable.shape[1]))
 
     def forward(self, encode: Encode, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], draw: CutDraw) -> Cut:
-        n_steps = inputs.times.shape[1]
-        hour = inputs.times.float().gather(1, draw.step.clamp(max=n_steps - 1))
-        hour = hour.masked_fill(draw.step == n_steps, torch.inf)
+        hour = draw.hour(inputs.times)
         keep = (inputs.times < hour).unsqueeze(-1)
         return Cut(inputs, hour, encode(hide(inputs, keep, dynamic), None))
+
+
+class CutMasked(NamedTuple):
+    """One view of stays, as what is scored of a cut and as what is scored of a mask: the same tokens."""
+
+    cut: Cut
+    masked: Masked
+
+
+class CutMaskedDraw(NamedTuple):
+    """Where each stay is cut, and what stays visible before that."""
+
+    cut: CutDraw
+    masked: MaskDraw
+
+
+class CutMaskedViewing(Viewing):
+    """Shows each stay up to the time of a random step, less what a mask hides of it.
+
+    Hidden is then all that lies after the cut, and a part of what lies before it.
+    """
+
+    def __init__(self, cut: CutViewing, masked: MaskedViewing) -> None:
+        super().__init__()
+        self.key = ("cut, masked", cut.key, masked.key)
+        self.cut, self.masked = cut, masked
+
+    def draw(
+        self, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], generator: torch.Generator | None = None
+    ) -> CutMaskedDraw:
+        cut = self.cut.draw(inputs, dynamic, generator)
+        before = inputs.times < cut.hour(inputs.times)
+        mask, real = inputs.mask & before.unsqueeze(-1), inputs.padding_mask & before
+        past = inputs._replace(mask=mask, padding_mask=real)
+        return CutMaskedDraw(cut, self.masked.draw(past, dynamic, generator))
+
+    def forward(
+        self, encode: Encode, inputs: StayInputs, dynamic: Bool[Tensor, "#D"], draw: CutMaskedDraw
+    ) -> CutMasked:
+        hour = draw.cut.hour(inputs.times)
+        keep = draw.masked.keep & (inputs.times < hour).unsqueeze(-1)
+        seen = self.masked(encode, inputs, dynamic, MaskDraw(keep))
+        seen = seen._replace(max_hidden_steps=inputs.x.shape[1])
+        return CutMasked(Cut(inputs, hour, seen.tokens), seen)
 
 
 def stacked(views: list[StayInputs]) -> StayInputs:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..base import CONFIG_REGISTRY, SSL_REGISTRY, BaseSSLObjective, SSLConfig, register_objective
 from ..encoding import accepted_inputs
 from ..registry import make_config
+from ..viewing import CutMasked, CutMaskedViewing, CutViewing, MaskedViewing, Viewing
 
 
 @dataclass(kw_only=True)
@@ -23,10 +24,13 @@ class SumConfig(SSLConfig):
     Args:
         parts: by name, each objective's options and its ``weight`` (1 if not given). The name is that of the
             objective, unless ``name`` among its options says another.
+        one_view: parts that forecast from a cut and parts that reconstruct what a mask hides all look at one
+            view, the stay up to a random hour less what is masked before it, and so cost one pass.
     """
 
     name: str = "sum"
     parts: dict[str, Any] | None = None
+    one_view: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,7 +46,8 @@ class Sum(BaseSSLObjective):
     """The weighted sum of some objectives' losses, each as it is alone.
 
     Parts that view a batch alike (the same masks, the same views) share the draw and what the encoder makes
-    of it, so that they cost one pass.
+    of it, so that they cost one pass. With ``one_view`` those that forecast and those that reconstruct do so
+    from one view: what was hidden, what comes next and when are all asked of the same tokens.
 
     Metrics: each part's ``loss`` and metrics, under its name, as in ``mae/loss``.
 
@@ -69,6 +74,8 @@ class Sum(BaseSSLObjective):
             part = replace(part, d_input=config.d_input, static_columns=config.static_columns)
             self.parts[key] = SSL_REGISTRY.find(part.name)(encoder, part)
         self.names = {key: accepted_inputs(part) for key, part in self.parts.items()}
+        if config.one_view:
+            self.viewing = _one_viewing(self._parts())
 
     @property
     def reads_labels(self) -> bool:
@@ -86,8 +93,10 @@ class Sum(BaseSSLObjective):
         padding_mask: Bool[Tensor, "B T"] | None = None,
         times: Float[Tensor, "B T"] | None = None,
         generator: torch.Generator | None = None,
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Any, ...] | None:
         """One draw of each kind of view."""
+        if self.viewing is not None:
+            return super().draw(x, mask, padding_mask, times, generator)
         return tuple(
             self._parts()[keys[0]].draw(x, mask, padding_mask, times, generator) for keys in self._alike()
         )
@@ -103,12 +112,13 @@ class Sum(BaseSSLObjective):
         label: Tensor | None = None,
         label_mask: Tensor | None = None,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        if self.viewing is not None:
+            return super().forward(x, mask, padding_mask, times, counts, draw)
         if draw is None:
-            draw = self.draw(x, mask, padding_mask, times)
+            draw = self.draw(x, mask, padding_mask, times) or ()
         stay = {"mask": mask, "padding_mask": padding_mask, "times": times, "counts": counts}
         labels = {"label": label, "label_mask": label_mask}
-        total = x.new_zeros((), dtype=torch.float32)
-        metrics: dict[str, Tensor] = {}
+        scored: dict[str, tuple[Tensor, dict[str, Tensor]]] = {}
         for keys, drawn in zip(self._alike(), draw, strict=True):
             first, *others = (self._parts()[key] for key in keys)
             if others:
@@ -117,9 +127,21 @@ class Sum(BaseSSLObjective):
             else:
                 given = {**stay, **labels, "draw": drawn}
                 results = [first(x, **{name: given[name] for name in given if name in self.names[keys[0]]})]
-            for key, (loss, of_part) in zip(keys, results, strict=True):
-                total = total + self.weights[key] * loss
-                metrics |= {f"{key}/loss": loss.detach()} | {f"{key}/{m}": v for m, v in of_part.items()}
+            scored |= zip(keys, results, strict=True)
+        return self._added(scored)
+
+    def score(self, seen: CutMasked) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """All parts' losses on one view."""
+        parts = self._parts().items()
+        return self._added({key: part.score(seen.cut if _cuts(part) else seen.masked) for key, part in parts})
+
+    def _added(
+        self, scored: Mapping[str, tuple[Tensor, dict[str, Tensor]]]
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        total = torch.stack([self.weights[key] * loss.float() for key, (loss, _) in scored.items()]).sum()
+        metrics: dict[str, Tensor] = {}
+        for key, (loss, of_part) in scored.items():
+            metrics |= {f"{key}/loss": loss.detach()} | {f"{key}/{m}": v for m, v in of_part.items()}
         return total, metrics
 
     def _parts(self) -> dict[str, BaseSSLObjective]:
@@ -129,9 +151,38 @@ class Sum(BaseSSLObjective):
         """The parts' names, those together that can share a view."""
         groups: dict[Any, list[str]] = {}
         for key, part in self._parts().items():
-            shares = part.viewing is not None and type(part).forward is BaseSSLObjective.forward
-            groups.setdefault(part.viewing.key if shares and part.viewing else key, []).append(key)
+            viewing = _shared_viewing(part)
+            groups.setdefault(viewing.key if viewing else key, []).append(key)
         return list(groups.values())
+
+
+def _shared_viewing(part: BaseSSLObjective) -> Viewing | None:
+    """The viewing of a part that does nothing but score what it gives."""
+    return part.viewing if type(part).forward is BaseSSLObjective.forward else None
+
+
+def _cuts(part: BaseSSLObjective) -> bool:
+    return isinstance(part.viewing, CutViewing)
+
+
+def _one_viewing(parts: Mapping[str, BaseSSLObjective]) -> CutMaskedViewing:
+    """The one view of all parts; ``ValueError`` where they have none in common."""
+    viewings = {key: _shared_viewing(part) for key, part in parts.items()}
+    cuts = {key: viewing for key, viewing in viewings.items() if isinstance(viewing, CutViewing)}
+    masks = {key: viewing for key, viewing in viewings.items() if type(viewing) is MaskedViewing}
+    if other := sorted(parts.keys() - cuts.keys() - masks.keys()):
+        raise ValueError(
+            f"one_view: parts.{other[0]} neither cuts stays nor masks them; leave it out, or one_view=false"
+        )
+    for kind, alike in (("cut stays", cuts), ("mask stays", masks)):
+        if not alike:
+            raise ValueError(f"one_view: no part is there to {kind}: add one, or leave one_view out")
+        if len({viewing.key for viewing in alike.values()}) > 1:
+            raise ValueError(
+                f"one_view: parts {' and '.join(alike)} {kind} each in its own way: give them the same "
+                "options (min_hours, or mask_mode and mask_ratio)"
+            )
+    return CutMaskedViewing(next(iter(cuts.values())), next(iter(masks.values())))
 
 
 def _part(key: str, options: Any) -> tuple[float, SSLConfig]:
