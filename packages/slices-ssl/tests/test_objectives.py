@@ -54,7 +54,7 @@ CONFIGS = {
 
 ENCODERS = ["StepTokens", "ObservationTokens", "StepGRU", "PooledGRU", "OnlyX", "XAndMask"]
 NEED_STEPS = ("temporal", "ts2vec")
-COMPILED_IN_A_QUICK_RUN = ("mae", "contrastive", "jepa", "ts2vec", "sum")
+COMPILED_IN_A_QUICK_RUN = ("mae", "contrastive", "jepa", "ts2vec", "sum", "one_view")
 IN_A_QUICK_RUN = ("ObservationTokens", "StepGRU", "PooledGRU")
 PAIRS = [
     pytest.param(
