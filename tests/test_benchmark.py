@@ -21,6 +21,7 @@ from processes import children, is_running, wait_until
 from slices.training import StayDataModule
 from slices.training.benchmark import work
 from slices.training.benchmark.cells import Cell, cells, units
+from slices.training.benchmark.recipe import recipe_of
 from slices.training.benchmark.table import league
 from slices.training.benchmark.work import cell_file, do_unit, read_cell, training_labels
 
@@ -246,6 +247,22 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
     unit = of["whole"]
     do_unit(dataclasses.replace(config, label_fractions=(1.0,), draws=(1,)), unit, threads=1)
     assert all(cell_file(config, cell).exists() for cell in cells(config, unit) if cell.fraction == 1.0)
+
+
+def test_a_baseline_may_learn_further_tasks(arguments: list[str], cli: CommandLine) -> None:
+    assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
+    own = ["baselines=[logistic_regression,line_and_more]", "+variants.line_and_more=logistic_regression"]
+    further = "+baseline.line_and_more.also=[length_of_stay_class]"
+    config = config_of([*arguments, *own, further, "objectives=[none]", "draws=[1,1]"])
+    rows: dict[str, list[Any]] = {}
+    for unit in units(config):
+        if unit.objective == "baseline" and unit.fold == 0:
+            do_unit(config, unit, threads=1)
+            rows[unit.encoder] = [read_cell(config, cell)[0] for cell in cells(config, unit)]
+    for alone, more in zip(*rows.values(), strict=True):
+        assert np.array_equal(alone.row_id, more.row_id) and np.array_equal(alone.label, more.label)
+    assert not np.allclose(alone.prediction, more.prediction)
+    assert recipe_of(config)["rows"]["line_and_more"]["also"] == ["length_of_stay_class"]
 
 
 @pytest.mark.parametrize("option", [{"probe_prior": "covariance"}, {"probe_strength": 3e3}])

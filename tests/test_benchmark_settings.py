@@ -56,6 +56,11 @@ def test_a_setting_for_nobody_is_refused(
         ("transductive=[mea]", "transductive: unknown objective 'mea': did you mean 'mae'?"),
         ("encoders=[]", "encoders is empty"),
         ("seeds=[1,1]", "seeds names 1 twice"),
+        ("baselines=[lightgbm,forest]", "unknown baseline 'forest'"),
+        ("+baseline.lightgbm.tune=true", "baseline: unknown key 'lightgbm'"),
+        ("+baseline.all.tuned=true", "baseline: unknown option 'tuned': did you mean 'tune'?"),
+        ("+baseline.all.also=[length_of_stey]", "unknown task 'length_of_stey': did you mean"),
+        ("+baseline.all.also=[in_hospital_mortality]", "in_hospital_mortality is the first task"),
         ("objectives=[mae,none,mae]", "objectives names mae twice"),
         ("baselines=[logistic_regression,logistic_regression]", "baselines names logistic_regression twice"),
         ("label_fractions=[0.0,1.0]", "label_fractions: 0 is not above 0, up to 1"),
@@ -156,7 +161,7 @@ def test_variants_are_rows_of_their_own(arguments: list[str]) -> None:
         ("{a+b: mae}", "'a+b' must be a new name"),
         (
             "{mine: mea}",
-            "variants.mine: unknown encoder, objective or way to adapt 'mea': did you mean 'mae'?",
+            "variants.mine: unknown encoder, objective, way to adapt or baseline 'mea': did you mean 'mae'?",
         ),
     ],
 )

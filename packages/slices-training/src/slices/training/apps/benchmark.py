@@ -77,6 +77,13 @@ def _check(config: BenchmarkConfig) -> None:
         raise ValueError(
             f"task {task.task_name!r} is {tasks[task.task_name].task_type}, not {task.task_type}"
         )
+    for name in config.baselines:
+        for other in config.baseline_options(name).also:
+            if other not in tasks:
+                raise ValueError(f"baseline.{name}.also: {unknown('task', other, tasks)}")
+            if other == task.task_name or tasks[other].task_type == "survival":
+                why = "is the first task" if other == task.task_name else "is a survival task, which has none"
+                raise ValueError(f"baseline.{name}.also: {other} {why}; leave it out")
     quiet_lightning()
     checks = (("pretrain", check_pretraining), ("finetune", check_finetuning))
     for unit, (app, check) in product(kinds(config), checks):

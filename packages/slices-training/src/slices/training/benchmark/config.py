@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -24,10 +24,24 @@ from slices.training.benchmark.rows import BASELINE, NONE, short_name
 from slices.training.compose import composed, options
 from slices.training.config import TaskConfig, refuse_unknown
 from slices.training.data.config import DataConfig
+from slices.training.evaluation.baselines import BASELINES
 from slices.training.ranges import require_at_least_one
 
 SHARED_OF_TASK = {"task_name", "task_type", "n_classes", "per_step"}  # heads may differ
 VALIDATING = {"patience", "average_best"}
+
+
+@dataclass(kw_only=True)
+class BaselineOptions:
+    """How a baseline is fitted.
+
+    ``also`` names further tasks, of whose labels on the same training stays the baseline learns too (see
+    ``fit_stacked``), as ``task.also`` does for a network. ``tune``: settings of the trees by
+    cross-validation inside the training stays, instead of those that were chosen once.
+    """
+
+    also: tuple[str, ...] = ()
+    tune: bool = False
 
 
 @dataclass(kw_only=True)
@@ -36,16 +50,17 @@ class BenchmarkConfig:
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels are
     made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective (``gru+jepa``).
-    ``variants`` are encoders, objectives and ways to adapt under names of one's own, so that a table can
-    hold one with several settings: ``{mae_short: mae}``. ``blends`` are rows that are the mean of others,
-    and of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``transductive`` names objectives
-    whose pretraining also reads the inputs of the test stays, never a label. ``n_splits`` random splits are
-    made with ``data.splits.seed`` and those after it. ``share`` does a part of the work, ``2/8`` the second
-    of eight, and no table. ``adaptations`` are options of the group ``adaptation``; without pretraining
-    there are ``probe`` and ``finetune`` alone. ``pretrain`` and ``finetune`` hold what differs from the two
-    apps' configs (also further tasks, ``task.also``), under ``all``, an encoder, an objective (``none``:
-    from scratch), a variant, a way to adapt, a fraction of labels, or several of them (``gru+none+0.05``);
-    those of variants win, then those under more names, then the later ones.
+    ``variants`` are encoders, objectives, ways to adapt and baselines under names of one's own, so that a
+    table can hold one with several settings: ``{mae_short: mae}``. ``blends`` are rows that are the mean of
+    others, and of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``transductive`` names
+    objectives whose pretraining also reads the inputs of the test stays, never a label. ``n_splits`` random
+    splits are made with ``data.splits.seed`` and those after it. ``share`` does a part of the work, ``2/8``
+    the second of eight, and no table. ``adaptations`` are options of the group ``adaptation``; without
+    pretraining there are ``probe`` and ``finetune`` alone. ``baseline`` has the ``BaselineOptions`` of
+    baselines, under ``all`` or a name. ``pretrain`` and ``finetune`` hold what differs from the two apps'
+    configs (also further tasks, ``task.also``), under ``all``, an encoder, an objective (``none``: from
+    scratch), a variant, a way to adapt, a fraction of labels, or several of them (``gru+none+0.05``); those
+    of variants win, then those under more names, then the later ones.
     """
 
     data: DataConfig
@@ -54,7 +69,7 @@ class BenchmarkConfig:
     encoders: tuple[str, ...] = ("flowsheet",)
     objectives: tuple[str, ...] = (NONE, "mae")
     adaptations: tuple[str, ...] = ("probe", "finetune")
-    baselines: tuple[Literal["logistic_regression", "lightgbm"], ...] = ()
+    baselines: tuple[str, ...] = ()
     label_fractions: tuple[float, ...] = (1.0,)
     draws: tuple[int, ...] = (1,)
     seeds: tuple[int, ...] = (0,)
@@ -64,6 +79,7 @@ class BenchmarkConfig:
     share: str | None = None
     blends: dict[str, tuple[str, ...]] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict)
+    baseline: Section = field(default_factory=dict)
     pretrain: Section = field(default_factory=dict)
     finetune: Section = field(default_factory=dict)
     jobs: int = 1
@@ -140,6 +156,8 @@ class BenchmarkConfig:
             self._check_listed("SSL objective", objective, [NONE, *SSL_REGISTRY.names()])
         for adaptation in self.adaptations:
             self._check_listed("way to adapt", adaptation, options("adaptation"))
+        for baseline in self.baselines:
+            self._check_listed("baseline", baseline, list(BASELINES))
         pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
         for pair in self.skip:
             if pair not in pairs:
@@ -165,7 +183,7 @@ class BenchmarkConfig:
             raise ValueError(f"share={self.share}: allowed is K/N, the K-th of N parts, such as 2/8; or null")
 
     def _check_variants(self) -> None:
-        known = [*ENCODER_REGISTRY.names(), *SSL_REGISTRY.names(), *options("adaptation")]
+        known = [*ENCODER_REGISTRY.names(), *SSL_REGISTRY.names(), *options("adaptation"), *BASELINES]
         taken = {*known, "all", NONE, BASELINE}
         for name, registered in self.variants.items():
             if name in taken or not re.fullmatch(r"[A-Za-z]\w*", name):
@@ -175,15 +193,22 @@ class BenchmarkConfig:
                 )
             if registered not in known:
                 raise ValueError(
-                    f"variants.{name}: {unknown('encoder, objective or way to adapt', registered, known)}"
+                    f"variants.{name}: "
+                    f"{unknown('encoder, objective, way to adapt or baseline', registered, known)}"
                 )
-            if name not in (*self.encoders, *self.objectives, *self.adaptations):
+            if name not in (*self.encoders, *self.objectives, *self.adaptations, *self.baselines):
                 raise ValueError(
-                    f"variants.{name}: no row is of it; add it to encoders, objectives or adaptations"
+                    f"variants.{name}: no row is of it; add it to encoders, objectives, adaptations or "
+                    "baselines"
                 )
 
     def _check_settings(self) -> None:
         """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
+        for name in self.baseline:
+            if name not in ("all", *self.baselines):
+                raise ValueError(f"baseline: {unknown('key', name, ['all', *self.baselines])}")
+        for name in self.baselines:
+            self.baseline_options(name)
         fractions = [f"{fraction:g}" for fraction in self.label_fractions]
         encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
         for name, more in (("pretrain", []), ("finetune", [*options("adaptation"), *fractions])):
@@ -220,7 +245,7 @@ class BenchmarkConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
         given = composed(config, "benchmark")
         refuse_unknown(given, cls, "benchmark")
-        for name in ("pretrain", "finetune"):
+        for name in ("baseline", "pretrain", "finetune"):
             section = given.get(name) or {}
             given[name] = {spelt(key): settings or {} for key, settings in section.items()}
         return make_config(cls, given, "benchmark")
@@ -228,6 +253,12 @@ class BenchmarkConfig:
     def registered(self, name: str) -> str:
         """What a variant is one of; any other name as it is."""
         return self.variants.get(name, name)
+
+    def baseline_options(self, name: str) -> BaselineOptions:
+        """How the baseline of that name is fitted."""
+        return make_config(
+            BaselineOptions, self.baseline.get("all", {}) | self.baseline.get(name, {}), "baseline"
+        )
 
     def pretraining(self, unit: Unit) -> list[str]:
         """What a unit's encoder is pretrained with, as overrides of the app's config."""

@@ -39,9 +39,11 @@ def same_recipe(config: BenchmarkConfig) -> None:
 
 def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
     """What the cells depend on: data and task all of them, and each row its own settings."""
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for unit in kinds(config):
         if unit.objective == BASELINE:
+            rows[unit.encoder] = {"baseline": config.registered(unit.encoder)}
+            rows[unit.encoder] |= plain(config.baseline_options(unit.encoder))
             continue
         of_unit = f"{unit.encoder}+{unit.objective}"
         if unit.objective != NONE:

@@ -26,9 +26,9 @@ from slices.training.config import PretrainConfig, plain
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.labels import label_subset
-from slices.training.evaluation.baselines import fit_baseline
 from slices.training.evaluation.bootstrap import Predictions
 from slices.training.evaluation.probe import fit_probe
+from slices.training.evaluation.stacking import Labels, fit_stacked
 from slices.training.finetuning import FineTuneModule
 from slices.training.memory import peak_memory
 from slices.training.optim import PlateauConfig
@@ -64,17 +64,25 @@ def cell_file(config: BenchmarkConfig, cell: Cell) -> Path:
 
 def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     began = time.process_time()
-    data = StayDataModule(config.data_of(unit), task=config.task.task_name, per_step=False)
-    data.setup()
-    features = {split: feature_rows(data, split).features for split in ("train", "test")}
+    options, section, task = config.baseline_options(unit.encoder), config.data_of(unit), config.task
+    data = StayDataModule(section, task=task.task_name, per_step=False)
+    learnt = StayDataModule(section, task=task.task_name, per_step=False, also=options.also)
+    for stays in (data, learnt):
+        stays.setup()
+    train, test = feature_rows(learnt, "train").features, feature_rows(data, "test").features
     shared = time.process_time() - began
     for cell in todo:
         began = time.process_time()
-        rows, labels = training_labels(data, cell)
-        group = _patients(data, "train")[rows]
-        model = fit_baseline(unit.encoder, features["train"][rows], group=group, **labels)
-        probs = torch.as_tensor(model.predict(features["test"]))
-        _save(config, cell, data, probs, spent(began, shared))
+        rows, labels = training_labels(learnt, cell)
+        model = fit_stacked(
+            config.registered(unit.encoder),
+            train[rows],
+            labels,
+            {name: _labels(learnt, rows, name) for name in options.also},
+            group=_patients(learnt, "train")[rows],
+            tune=options.tune,
+        )
+        _save(config, cell, data, torch.as_tensor(model.predict(test)), spent(began, shared))
 
 
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
@@ -119,7 +127,11 @@ def _probed(cell: Cell, data: StayDataModule, frozen: Frozen) -> tuple[Tensor, i
     features = frozen.embedded["train"]
     background = features if frozen.has_prior else None
     probe = fit_probe(
-        features[rows], **labels, group=patients, background=background, strengths=frozen.strengths
+        features[rows],
+        **labels._asdict(),
+        group=patients,
+        background=background,
+        strengths=frozen.strengths,
     )
     size = frozen.n_parameters + probe.weight.numel() + probe.bias.numel()
     return probe.predict(frozen.embedded["test"]), size
@@ -275,17 +287,19 @@ def spent(began: float, shared: float, parameters: int = 0) -> Spent:
     return Spent(time.process_time() - began, shared, parameters, memory / 1e9)
 
 
-def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, dict[str, Any]]:
+def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, Labels]:
     """The rows of the training split whose labels the cell gets to see, and these labels."""
     assert data.task is not None
     label, label_mask = data.split_labels("train")
     rows = label_subset(data.split_ids("train"), label, label_mask, data.task, cell.fraction, cell.draw)
-    return torch.from_numpy(rows), {
-        "label": torch.from_numpy(label[rows]),
-        "label_mask": torch.from_numpy(label_mask[rows]),
-        "task_type": data.task.task_type,
-        "n_classes": data.task.n_classes or 1,
-    }
+    return torch.from_numpy(rows), _labels(data, torch.from_numpy(rows), data.task.name)
+
+
+def _labels(data: StayDataModule, rows: Tensor, task: str) -> Labels:
+    """Those of a task for rows of the training split."""
+    label, label_mask = (torch.from_numpy(array)[rows] for array in data.split_labels("train", task))
+    about = data.store.manifest.tasks[task]
+    return Labels(label, label_mask, about.task_type, about.n_classes or 1)
 
 
 def _patients(data: StayDataModule, split: str) -> npt.NDArray[np.int64]:
