@@ -286,19 +286,16 @@ def _refuse_high_floor(eta_min: float, optimizer: Optimizer) -> None:
         )
 
 
-def _scales_gradients(module: LightningModule) -> bool:
-    """16-mixed does; a fused optimizer would undo that itself, too late for Lightning to clip gradients."""
-    trainer = module._trainer
-    return trainer is not None and getattr(trainer.precision_plugin, "scaler", None) is not None
-
-
 def _fuse(optimizer: Optimizer) -> None:
-    """Has a torch optimizer update all parameters in one kernel, where it can: small models step sooner."""
+    """Has Adam and AdamW update all parameters in one kernel, where they can: small models step sooner.
+
+    SGD's kernel wants a gradient of every parameter in its first step, which one that joins later has not.
+    """
     groups = optimizer.param_groups
     parameters = [parameter for group in groups for parameter in group["params"]]
     can = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
-    for group in groups:
-        if can and "fused" in group and not group.get("differentiable"):
+    if can and type(optimizer) in (Adam, AdamW):
+        for group in groups:
             group["fused"] = True
 
 
@@ -343,8 +340,7 @@ def optimizer_and_schedule(
     if groups is None:
         groups = parameter_groups((p, Setting(optimizer.lr)) for p in module.parameters())
     built = optimizer.build(groups)
-    if not _scales_gradients(module):
-        _fuse(built)
+    _fuse(built)
     if scheduler is None:
         return built
     schedule: dict[str, Any] = {

@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
+from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
 from slices.training.memory import resident_by_rusage
@@ -102,19 +103,6 @@ def _refuse_damaged(checkpoint: Path) -> None:
         ) from error
 
 
-def duration(seconds: float) -> str:
-    """
-    >>> duration(42.0), duration(95.0), duration(7300.0)
-    ('42 s', '1 min 35 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
     """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
     options = dict(options)
@@ -125,7 +113,7 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
         default_root_dir=run.folder,
         logger=_loggers(run, wandb),
         plugins=[AtomicCheckpointIO()],
-        callbacks=[*callbacks, *([] if interactive else [EpochLine()])],
+        callbacks=[*callbacks, Budget(), *([] if interactive else [EpochLine()])],
     )
 
 
