@@ -159,6 +159,7 @@ def test_prior_and_penalty_are_for_heads_that_are_solved(option: dict[str, Any])
         FineTuningConfig(**option)
 
 
-def test_a_penalty_is_above_0() -> None:
-    with pytest.raises(ValueError, match="probe_strength=0"):
-        FineTuningConfig(solve_head=True, probe_strength=0.0)
+@pytest.mark.parametrize("strength", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_penalty_is_a_number_above_0(strength: float) -> None:
+    with pytest.raises(ValueError, match="probe_strength="):
+        FineTuningConfig(solve_head=True, probe_strength=strength)

@@ -10,11 +10,12 @@ from ..distributed import gather, rank_mean
 
 
 def masked_mean(values: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
-    """The mean of ``values`` at ``where``, 0 where there is none.
+    """The mean of ``values`` at ``where``, which may be smaller and is then repeated; 0 where there is none.
 
     >>> masked_mean(torch.tensor([1.0, 2.0, torch.nan]), torch.tensor([True, True, False]))
     tensor(1.5000)
     """
+    where = where.expand_as(values)
     total = torch.where(where, values, 0.0).sum(dtype=torch.float32)
     return total / rank_mean(where.sum(dtype=torch.float32)).clamp(min=torch.finfo(torch.float32).tiny)
 

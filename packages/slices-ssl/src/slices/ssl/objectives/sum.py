@@ -25,7 +25,9 @@ class SumConfig(SSLConfig):
         parts: by name, each objective's options and its ``weight`` (1 if not given). The name is that of the
             objective, unless ``name`` among its options says another.
         one_view: parts that forecast from a cut and parts that reconstruct what a mask hides all look at one
-            view, the stay up to a random hour less what is masked before it, and so cost one pass.
+            view, the stay up to a random hour less what is masked before it, and so cost one pass. To
+            reconstruct is then all that was hidden, what follows the cut as well; a ``mask_ratio`` is the
+            share of what comes before it.
     """
 
     name: str = "sum"
@@ -43,7 +45,7 @@ class SumConfig(SSLConfig):
 
 @register_objective("sum", SumConfig)
 class Sum(BaseSSLObjective):
-    """The weighted sum of some objectives' losses, each as it is alone.
+    """The weighted sum of some objectives' losses, each as it is alone, or all on one view.
 
     Parts that view a batch alike (the same masks, the same views) share the draw and what the encoder makes
     of it, so that they cost one pass. With ``one_view`` those that forecast and those that reconstruct do so
@@ -178,9 +180,11 @@ def _one_viewing(parts: Mapping[str, BaseSSLObjective]) -> CutMaskedViewing:
         if not alike:
             raise ValueError(f"one_view: no part is there to {kind}: add one, or leave one_view out")
         if len({viewing.key for viewing in alike.values()}) > 1:
+            ways = "; ".join(f"{key} {viewing.key[1:]}" for key, viewing in alike.items())
             raise ValueError(
-                f"one_view: parts {' and '.join(alike)} {kind} each in its own way: give them the same "
-                "options (min_hours, or mask_mode and mask_ratio)"
+                f"one_view: the parts that {kind} do so each in its own way ({ways}): give them the same "
+                "options (for cuts min_hours; for masks mask_mode, mask_ratio, block_length, and "
+                "presence_weight of all or none), or leave all but one out"
             )
     return CutMaskedViewing(next(iter(cuts.values())), next(iter(masks.values())))
 

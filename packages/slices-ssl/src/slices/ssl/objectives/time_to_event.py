@@ -84,7 +84,7 @@ def next_events(
     followed = (end - hour).masked_fill(hour.isinf(), -1.0)
     last = torch.bucketize(followed, bins, right=True) - 1
     seen = bin < len(bins)
-    last = last.masked_fill(~dynamic, -1)
+    last = last.expand_as(bin).masked_fill(~dynamic, -1)
     value = inputs.x.gather(1, step.unsqueeze(1)).squeeze(1)
     mark = 1 + (value > abnormal).long() - (value < -abnormal).long()
     return NextEvents(bin, last, mark, seen)

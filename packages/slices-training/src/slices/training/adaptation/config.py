@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,8 +73,8 @@ class FineTuningConfig:
         )
         for name in ("head_lr", "lora_alpha", "probe_strength"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}={value}: allowed is above 0, or null for the default")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value}: allowed is a number above 0, or null for the default")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(
                 f"layer_decay={self.layer_decay}: allowed is above 0, up to 1 (one rate for all)"

@@ -141,7 +141,7 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
     """The unit's pretrained encoder, and the processor seconds it took."""
     path = Path(config.folder) / "encoders" / f"{unit.key}.pt"
     cost = path.with_suffix(".seconds")
-    if not cost.exists():
+    if not (cost.exists() and path.exists()):
         began = time.process_time()
         composed = pretrain_config(config, unit)
         parsed = PretrainConfig.parse(composed)

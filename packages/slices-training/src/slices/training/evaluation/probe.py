@@ -5,6 +5,7 @@ Letters: N rows (stays, or their steps), F features, C outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,8 +102,8 @@ def fit_probe(
     else:
         n_classes = n_classes if task_type == "multiclass" else 2
         problem = Problem(partial(logistic_path, n_classes=n_classes), log_losses)
-    if not strengths or min(strengths) <= 0:
-        raise ValueError(f"strengths={tuple(strengths)}: give at least one, all above 0")
+    if not strengths or not all(0 < strength < math.inf for strength in strengths):
+        raise ValueError(f"strengths={tuple(strengths)}: give at least one, all finite and above 0")
     strongest_first = sorted(strengths, reverse=True)
     fits = []
     for column, rows in zip(label.T, there.T, strict=True):
