@@ -14,11 +14,25 @@ from leagues import config_of
 from slices.training.benchmark.blends import blend_rows
 from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.benchmark.rows import Row, Spent
-from slices.training.benchmark.table import SCORES, _lines, _scratch, best_score
+from slices.training.benchmark.table import SCORES, _is_transductive, _lines, _scratch, best_score
 from slices.training.evaluation.bootstrap import Predictions, bootstrap_interval, paired_interval
 
 FREE = Spent(0.0, 0.0, 0.0, 0.0)
 ENDS = ("", "_vs_scratch", "_vs_baseline")
+
+
+def test_rows_that_read_test_stays_are_marked_blends_too(arguments: list[str]) -> None:
+    blends = {"mix": ("linear+whole+probe", "logistic_regression"), "more": ("mix", "linear+mae+probe")}
+    own = ["objectives=[mae,whole]", "+variants.whole=mae", "transductive=[whole]"]
+    config = dataclasses.replace(config_of([*arguments, *own]), blends=blends)
+    keys = [
+        ("linear", "whole", "probe"),
+        ("linear", "mae", "probe"),
+        ("logistic_regression", *2 * ("baseline",)),
+    ]
+    keys += [("mix", "blend", "blend"), ("more", "blend", "blend")]
+    marked = {key[:2] for key in keys if _is_transductive((1.0, *key), config)}
+    assert marked == {("linear", "whole"), ("mix", "blend"), ("more", "blend")}
 
 
 def test_the_best_baseline_of_a_regression_has_the_least_error(arguments: list[str]) -> None:
@@ -123,8 +137,8 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
     ("blends", "answer"),
     [
         ("{mix: [linear+mae+finetun]}", "blends.mix: unknown row 'linear+mae+finetun': did you mean"),
-        ("{logistic_regression: [linear+mae+finetune]}", "is a row or an encoder already"),
-        ("{linear: [linear+mae+finetune]}", "is a row or an encoder already"),
+        ("{logistic_regression: [linear+mae+finetune]}", "names something else already"),
+        ("{linear: [linear+mae+finetune]}", "names something else already"),
         ("{mix: []}", "blends.mix is empty"),
         ("{a: [b], b: [linear+mae+probe]}", "blends.a: unknown row 'b'"),
     ],

@@ -197,7 +197,7 @@ def test_protocols(arguments: list[str]) -> None:
 def test_a_folder_remembers_who_was_pretrained_on(arguments: list[str], tmp_path: Path) -> None:
     own = [*arguments, f"folder={tmp_path}/league", "objectives=[mae]"]
     same_recipe(config_of([*own, "adaptations=[probe]"]))
-    with pytest.raises(ValueError, match=r"rows.linear.mae.transductive: 'false' then, 'true' now"):
+    with pytest.raises(ValueError, match=r"rows.linear.mae.transductive: False then, True now"):
         same_recipe(config_of([*own, "adaptations=[finetune]", "transductive=[mae]"]))
     (tmp_path / "league" / "recipe.json").write_text('{"data": {}, "task": {}, "pretrain": {}}')
     with pytest.raises(ValueError, match="of an older version"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from concurrent.futures import as_completed
 from itertools import product
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from slices.training.apps.launch import checking_what_was_asked, explain, launch
+from slices.training.compose import command
 
 if TYPE_CHECKING:
     from slices.training.benchmark.config import BenchmarkConfig
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 def benchmark(config: DictConfig) -> float:
     """Does the cells that are still to do, writes the table. Returns its best first metric; of a share 0."""
+    from hydra.core.hydra_config import HydraConfig
+
     from slices.training.apps.run import Cost
     from slices.training.benchmark.config import BenchmarkConfig
     from slices.training.benchmark.plot import plot_league
@@ -50,7 +54,8 @@ def benchmark(config: DictConfig) -> float:
         log.info("share %s is done, after %s; a run without share makes the table", parsed.share, cost)
         return 0.0
     table = league(parsed)
-    log.info("\n%s", write_league(table, folder))
+    typed = " ".join(shlex.quote(word) for word in HydraConfig.get().overrides.task)
+    log.info("\n%s", write_league(table, folder, f"{command('benchmark')} {typed}"))
     for plot in plot_league(table, folder):
         log.info("plot: %s", plot)
     log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)

@@ -19,7 +19,7 @@ def check_blends(blends: Mapping[str, Sequence[str]], rows: Sequence[str], taken
     known = list(rows)
     for name, members in blends.items():
         if name in known or name in taken:
-            raise ValueError(f"blends: {name!r} is a row or an encoder already: take another name")
+            raise ValueError(f"blends: {name!r} names something else already: take another name")
         if not members:
             raise ValueError(f"blends.{name} is empty: name rows, as encoder+objective+adaptation")
         for member in members:
@@ -41,20 +41,20 @@ def blend_rows(
         known = {short_name(key): row for key, row in rows.items() if key[0] == fraction}
         for name, members in blends.items():
             runs = _mean([known[member].runs for member in members], n_seeds, task_type)
-            models = _models(name, blends)
+            models = models_of(name, blends)
             own = {key: row for key, row in rows.items() if key[0] == fraction and short_name(key) in models}
             known[name] = Row(runs, _spent(own, n_seeds))
             found[fraction, name, BLEND, BLEND] = known[name]
     return found
 
 
-def _models(name: str, blends: Mapping[str, Sequence[str]]) -> set[str]:
+def models_of(name: str, blends: Mapping[str, Sequence[str]]) -> set[str]:
     """The rows that a blend, and those within it, consist of.
 
-    >>> sorted(_models("b", {"a": ["gru+mae+probe"], "b": ["a", "lightgbm"]}))
+    >>> sorted(models_of("b", {"a": ["gru+mae+probe"], "b": ["a", "lightgbm"]}))
     ['gru+mae+probe', 'lightgbm']
     """
-    return set().union(*(_models(part, blends) for part in blends[name])) if name in blends else {name}
+    return set().union(*(models_of(part, blends) for part in blends[name])) if name in blends else {name}
 
 
 def _spent(models: Mapping[RowKey, Row], n_seeds: int) -> Spent:

@@ -123,7 +123,7 @@ class BenchmarkConfig:
         self._check_settings()
         self._check_rows()
         names = [short_name(cell.row) for unit in kinds(self) for cell in cells(self, unit)]
-        check_blends(self.blends, list(dict.fromkeys(names)), taken=self.encoders)
+        check_blends(self.blends, list(dict.fromkeys(names)), taken=(*self.encoders, *self.variants))
 
     def _check_rows(self) -> None:
         """Every encoder and objective is for something, and probes are linear."""

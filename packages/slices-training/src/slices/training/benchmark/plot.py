@@ -11,7 +11,7 @@ import polars as pl
 
 log = logging.getLogger(__name__)
 LEAST_MINUTES = 1e-3
-ROW = ("encoder", "objective", "adaptation")
+ROW = ("encoder", "objective", "adaptation", "transductive")
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -53,7 +53,7 @@ def plot_label_efficiency(table: pl.DataFrame, folder: Path) -> Path:
 def plot_cost(table: pl.DataFrame, folder: Path) -> Path:
     """``quality_by_cost.svg``: a panel a metric and a share of the labels, a point a model.
 
-    Across is the processor time of pretraining and adapting together, by logarithm.
+    Across is the time of pretraining and adapting together, by logarithm; see ``Spent``.
 
     Args:
         table: as ``league`` gives it.
@@ -72,9 +72,7 @@ def plot_cost(table: pl.DataFrame, folder: Path) -> Path:
             for number, (x, y, name) in enumerate(zip(minutes, rows[metric], names, strict=True)):
                 panel.plot(x, y, "os^D"[number // 10 % 4], color=f"C{number % 10}", label=name)
             panel.set_xscale("log")
-            panel.set(
-                xlabel="processor minutes", ylabel=metric.upper(), title=f"{100 * share:g} % of the labels"
-            )
+            panel.set(xlabel="minutes", ylabel=metric.upper(), title=f"{100 * share:g} % of the labels")
             panel.grid(alpha=0.3)
     return _written(figure, panels[0, 0], folder / "quality_by_cost.svg")
 
@@ -103,11 +101,14 @@ def _draw(panel: Any, rows: pl.DataFrame, metric: str, number: int, name: str) -
     panel.fill_between(labels, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
 
 
-def _name(encoder: str, objective: str, adaptation: str) -> str:
+def _name(encoder: str, objective: str, adaptation: str, is_transductive: bool = False) -> str:
     """
     >>> _name("gru", "none", "finetune"), _name("lightgbm", "baseline", "baseline")
     ('gru, from scratch, finetune', 'lightgbm')
+    >>> _name("mix", "blend", "blend", True)
+    'mix (transductive)'
     """
+    mark = " (transductive)" if is_transductive else ""
     if objective == adaptation:  # a baseline, or a blend
-        return encoder
-    return f"{encoder}, {'from scratch' if objective == 'none' else objective}, {adaptation}"
+        return f"{encoder}{mark}"
+    return f"{encoder}, {'from scratch' if objective == 'none' else objective}{mark}, {adaptation}"

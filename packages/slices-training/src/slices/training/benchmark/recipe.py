@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from omegaconf import DictConfig, OmegaConf
 
 from slices.training.benchmark.cells import cells, kinds
 from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.benchmark.rows import BASELINE, NONE
+from slices.training.benchmark.work import finetune_config, pretrain_config
 from slices.training.config import plain
+from slices.training.data.datamodule import dataset_info
+
+FORMAT = 2  # of recipe.json
 
 
 def same_recipe(config: BenchmarkConfig) -> None:
@@ -20,11 +25,11 @@ def same_recipe(config: BenchmarkConfig) -> None:
     Raises:
         ValueError: the folder's results were made with other settings; those that differ are named.
     """
-    path, recipe = Path(config.folder) / "recipe.json", recipe_of(config)
+    path, recipe = Path(config.folder) / "recipe.json", recipe_of(config) | {"format": FORMAT}
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(".recipe.lock")):  # others may do a share of the work
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else recipe
-        if "rows" not in before:
+        if before.get("format") != FORMAT:
             raise ValueError(f"{path} is of an older version of slices-training: use another folder=...")
         if differing := _differences(before, recipe):
             raise ValueError(
@@ -38,7 +43,7 @@ def same_recipe(config: BenchmarkConfig) -> None:
 
 
 def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
-    """What the cells depend on: data and task all of them, and each row its own settings."""
+    """What the cells depend on: data and task all of them, and each row all of its settings, defaults too."""
     rows: dict[str, dict[str, Any]] = {}
     for unit in kinds(config):
         if unit.objective == BASELINE:
@@ -47,20 +52,21 @@ def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
             continue
         of_unit = f"{unit.encoder}+{unit.objective}"
         if unit.objective != NONE:
-            rows[of_unit] = _by_name(config.pretraining(unit))
-            rows[of_unit]["transductive"] = str(unit.objective in config.transductive).lower()
+            rows[of_unit] = _settings(pretrain_config(config, unit))
+            rows[of_unit]["transductive"] = unit.objective in config.transductive
         for cell in cells(config, unit):
-            rows[f"{of_unit}+{cell.adaptation}+{cell.fraction:g}"] = _by_name(config.adapting(cell))
-    return {"data": plain(config.data), "task": plain(config.task), "rows": rows}
+            if cell.draw == 0:
+                row = f"{of_unit}+{cell.adaptation}+{cell.fraction:g}"
+                rows[row] = _settings(finetune_config(config, cell, None))
+    dataset = dataset_info(config.data).fingerprint
+    return {"data": plain(config.data), "dataset": dataset, "task": plain(config.task), "rows": rows}
 
 
-def _by_name(overrides: list[str]) -> dict[str, str]:
-    """The last of one name counts.
-
-    >>> _by_name(["encoder=gru", "++ssl.parts={mae:{}}", "encoder=tcn"])
-    {'encoder': 'tcn', 'ssl.parts': '{mae:{}}'}
-    """
-    return dict(word.lstrip("+").split("=", 1) for word in overrides)
+def _settings(composed: DictConfig) -> dict[str, Any]:
+    """The sections of an app's config that a row decides on."""
+    sections = ("encoder", "ssl", "task", "training", "optimizer", "scheduler")
+    settings: Any = OmegaConf.to_container(composed, resolve=True)
+    return {name: settings[name] for name in sections if settings.get(name) is not None}
 
 
 def _differences(before: Any, now: Any, where: str = "") -> list[str]:

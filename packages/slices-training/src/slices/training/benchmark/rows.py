@@ -16,9 +16,9 @@ class Spent(NamedTuple):
     """What a model cost; a row holds the mean of its runs."""
 
     seconds: float
-    """Processor time of adapting."""
+    """Of adapting: processor time or, with a GPU, time that passed."""
     shared: float
-    """Processor time of what several cells share: pretraining, or a baseline's features."""
+    """The same of what several cells share: pretraining, or a baseline's features."""
     parameters: float
     """Of encoder and head; 0 where there are none."""
     memory: float

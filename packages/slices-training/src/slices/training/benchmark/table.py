@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from slices.training.benchmark.blends import blend_rows
+from slices.training.benchmark.blends import blend_rows, models_of
 from slices.training.benchmark.cells import Cell, cells, units
 from slices.training.benchmark.config import BenchmarkConfig
-from slices.training.benchmark.rows import BASELINE, NONE, Row, RowKey, Spent, short_name
+from slices.training.benchmark.rows import BASELINE, BLEND, NONE, Row, RowKey, Spent, short_name
 from slices.training.benchmark.work import read_cell
 from slices.training.evaluation import weighted
 from slices.training.evaluation.bootstrap import (
@@ -25,6 +25,12 @@ from slices.training.evaluation.bootstrap import (
 )
 from slices.training.evaluation.report.suites import LOWER_IS_BETTER
 
+ABOUT = """\
+Brackets: 95 % intervals, test patients resampled; draws of labels and seeds are taken as they are, which
+makes those of few draws too narrow. Bold: a paired difference whose interval leaves out 0. Minutes: of the
+processor, own + shared by several models (elapsed, where there is a GPU); GB: the most that a model's process
+had taken by then. Transductive: pretrained on the inputs of the test stays too. All settings of each row are
+in `recipe.json`. Made by"""
 Array = NDArray[np.float64]
 Metric = Callable[..., Any]
 SCORES: dict[str, dict[str, Metric]] = {
@@ -39,8 +45,9 @@ def league(config: BenchmarkConfig) -> pl.DataFrame:
     """A line per fraction, encoder, objective and adaptation.
 
     Each metric comes with its 95 % interval, and with paired differences on the same stays and labels:
-    to the same encoder trained from scratch (``_vs_scratch``) and to the best baseline of the same
-    fraction by the first metric (``_vs_baseline``). Costs are means of the cells' (``Spent``).
+    to the same encoder trained from scratch (``_vs_scratch``), to the best baseline of the same
+    fraction by the first metric (``_vs_baseline``) and, where there are several, to each by its name.
+    Costs are means of the cells' (``Spent``).
     """
     rows = _rows(config)
     scores = SCORES[str(config.task.task_type)]
@@ -68,6 +75,7 @@ def _lines(
             "encoder": encoder,
             "objective": objective,
             "adaptation": adaptation,
+            "transductive": _is_transductive(key, config),
             "runs": len(row.runs),
             "minutes": row.spent.seconds / 60,
             "shared_minutes": row.spent.shared / 60,
@@ -75,6 +83,7 @@ def _lines(
             "memory_gb": row.spent.memory,
         }
         others = {"scratch": _scratch(key, rows, config), "baseline": baseline}
+        others |= {one[1]: one for one in baselines if len(baselines) > 1}
         for name in scores:
             line |= _columns(name, percentile_interval(draws[key][name]))
             for suffix, other in others.items():
@@ -83,6 +92,12 @@ def _lines(
                     line |= _columns(f"{name}_vs_{suffix}", percentile_interval(paired))
         lines.append(line)
     return lines
+
+
+def _is_transductive(key: RowKey, config: BenchmarkConfig) -> bool:
+    """Was the row, or one that it is the mean of, pretrained on the inputs of the test stays too?"""
+    models = models_of(key[1], config.blends) if key[2] == BLEND else {short_name(key)}
+    return any(model.split("+")[1] in config.transductive for model in models if "+" in model)
 
 
 def _scratch(key: RowKey, rows: Mapping[RowKey, Row], config: BenchmarkConfig) -> RowKey | None:
@@ -145,22 +160,25 @@ def _columns(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def write_league(table: pl.DataFrame, folder: Path) -> str:
-    """``league.csv`` with every number and ``league.md`` for people; gives the latter's text."""
+def write_league(table: pl.DataFrame, folder: Path, made_by: str) -> str:
+    """``league.csv`` with every number and ``league.md`` for people; gives the latter's table."""
     table.write_csv(folder / "league.csv")
     text = markdown(table)
-    (folder / "league.md").write_text(text, encoding="utf-8")
+    (folder / "league.md").write_text(f"{text}\n{ABOUT}\n\n    {made_by}\n", encoding="utf-8")
     return text
 
 
 def markdown(table: pl.DataFrame) -> str:
     """The table with intervals in brackets; a difference whose interval leaves out 0 is bold."""
     metrics = [name.removesuffix("_low") for name in table.columns if name.endswith("_low")]
-    head = ["labels", "encoder", "objective", "adaptation", "runs", "CPU-min", "parameters", "GB", *metrics]
+    baselines = table.filter(objective=BASELINE)["encoder"].unique()
+    metrics = [name for name in metrics if name.partition("_vs_")[2] not in baselines]
+    head = ["labels", "encoder", "objective", "adaptation", "runs", "minutes", "parameters", "GB", *metrics]
     lines = [" | ".join(head), " | ".join("---" for _ in head)]
     for row in table.iter_rows(named=True):
         minutes = f"{row['minutes']:.2f} + {row['shared_minutes']:.1f}"
-        cells_ = [f"{100 * row['labels']:g} %", row["encoder"], row["objective"], row["adaptation"]]
+        objective = f"{row['objective']} (transductive)" if row["transductive"] else row["objective"]
+        cells_ = [f"{100 * row['labels']:g} %", row["encoder"], objective, row["adaptation"]]
         cells_ += [
             str(row["runs"]),
             minutes,

@@ -63,16 +63,16 @@ def cell_file(config: BenchmarkConfig, cell: Cell) -> Path:
 
 
 def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
-    began = time.process_time()
+    began = seconds()
     options, section, task = config.baseline_options(unit.encoder), config.data_of(unit), config.task
     data = StayDataModule(section, task=task.task_name, per_step=False)
     learnt = StayDataModule(section, task=task.task_name, per_step=False, also=options.also)
     for stays in (data, learnt):
         stays.setup()
     train, test = feature_rows(learnt, "train").features, feature_rows(data, "test").features
-    shared = time.process_time() - began
+    shared = seconds() - began
     for cell in todo:
-        began = time.process_time()
+        began = seconds()
         rows, labels = training_labels(learnt, cell)
         model = fit_stacked(
             config.registered(unit.encoder),
@@ -90,7 +90,7 @@ def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     _, data = _to_adapt(config, dataclasses.replace(todo[0], fraction=1.0, draw=0), path)
     probes: dict[tuple[str, float], Frozen] = {}
     for cell in todo:
-        began = time.process_time()
+        began = seconds()
         if config.is_probe(cell.adaptation):
             way = (cell.adaptation, cell.fraction)
             if way not in probes:
@@ -142,7 +142,7 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
     path = Path(config.folder) / "encoders" / f"{unit.key}.pt"
     cost = path.with_suffix(".seconds")
     if not (cost.exists() and path.exists()):
-        began = time.process_time()
+        began = seconds()
         composed = pretrain_config(config, unit)
         parsed = PretrainConfig.parse(composed)
         assert parsed.data is not None
@@ -151,7 +151,7 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
         _trainer(parsed.trainer).fit(module, datamodule=StayDataModule(parsed.data, seed=unit.seed))
         module.save_encoder(path)
         partial = cost.with_suffix(".partial")
-        partial.write_text(f"{time.process_time() - began:.3f}")
+        partial.write_text(f"{seconds() - began:.3f}")
         partial.replace(cost)
     return path, float(cost.read_text())
 
@@ -280,11 +280,16 @@ def _trainer(options: dict[str, Any]) -> L.Trainer:
     return L.Trainer(**options | silent, limit_val_batches=0, num_sanity_val_steps=0)
 
 
+def seconds() -> float:
+    """Of this process's processor or, where there is a GPU, which it does not tell of, those that passed."""
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
+
+
 def spent(began: float, shared: float, parameters: int = 0) -> Spent:
-    """Since ``began`` (processor seconds), and at most by this process."""
+    """Since ``began`` (in ``seconds``), and at most by this process."""
     on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     memory = on_gpu or peak_memory()
-    return Spent(time.process_time() - began, shared, parameters, memory / 1e9)
+    return Spent(seconds() - began, shared, parameters, memory / 1e9)
 
 
 def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, Labels]:
