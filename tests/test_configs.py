@@ -245,6 +245,7 @@ def test_every_option_has_an_effect(
     small = [
         "encoders=[linear]",
         "objectives=[mae]",
+        "baselines=[logistic_regression]",
         "label_fractions=[1.0]",
         "draws=[1]",
         "data.splits.n_folds=null",

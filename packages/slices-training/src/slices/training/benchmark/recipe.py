@@ -14,7 +14,7 @@ from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.benchmark.rows import BASELINE, NONE
 from slices.training.benchmark.work import finetune_config, pretrain_config
 from slices.training.config import plain
-from slices.training.data.datamodule import dataset_info
+from slices.training.data.store import Manifest
 
 FORMAT = 2  # of recipe.json
 
@@ -58,7 +58,8 @@ def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
             if cell.draw == 0:
                 row = f"{of_unit}+{cell.adaptation}+{cell.fraction:g}"
                 rows[row] = _settings(finetune_config(config, cell, None))
-    dataset = dataset_info(config.data).fingerprint
+    directory = Path(config.data.dataset_dir)
+    dataset = Manifest.read(directory).fingerprint if directory.exists() else None
     return {"data": plain(config.data), "dataset": dataset, "task": plain(config.task), "rows": rows}
 
 

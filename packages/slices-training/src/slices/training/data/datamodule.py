@@ -43,8 +43,6 @@ class DatasetInfo(NamedTuple):
     units: tuple[str, ...]
     static_columns: tuple[int, ...]
     tasks: dict[str, TaskInfo]
-    fingerprint: str | None = None
-    """None where it was not prepared."""
 
 
 def dataset_info(config: DataConfig) -> DatasetInfo:
@@ -56,8 +54,7 @@ def dataset_info(config: DataConfig) -> DatasetInfo:
         refuse_other(source, prepared, directory)
     columns = match_columns(prepared.variables if prepared else source.variables)
     tasks = prepared.tasks if prepared else source.task_infos()
-    fingerprint = prepared.fingerprint if prepared else None
-    return DatasetInfo(columns.names, columns.units, columns.static, tasks, fingerprint)
+    return DatasetInfo(columns.names, columns.units, columns.static, tasks)
 
 
 class StayDataModule(L.LightningDataModule):
