@@ -52,7 +52,9 @@ def test_a_league_from_the_command_line_and_again(
     words = {"".join(element.itertext()).strip() for element in costs.iter() if element.tag.endswith("text")}
     assert {"linear, mae, probe", "AUPRC", "30 % of the labels", "minutes"} <= words
     text = (tmp_path / "league" / "league.md").read_text()
-    assert text in done.out and "auroc_vs_scratch" in text
+    table_text, _, about = text.partition("\n\n")
+    assert table_text in done.out and "auroc_vs_scratch" in table_text
+    assert "benchmark" in about and "draws=[2,1]" in about
 
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "league" / "cells").iterdir()}
     victim = sorted(kept)[0]
@@ -66,7 +68,7 @@ def test_a_league_from_the_command_line_and_again(
 
     other = cli("benchmark", *arguments, "+pretrain.all.optimizer.lr=0.1")
     assert other.status == 2 and "another recipe" in other.err
-    assert "rows.linear+mae.optimizer.lr: None then, '0.1' now" in other.err
+    assert "rows.linear+mae.optimizer.lr: 0.001 then, 0.1 now" in other.err
     more = cli(
         "benchmark", *arguments, "encoders=[linear,gru]", "+pretrain.gru.optimizer.lr=0.1", "skip=[gru+mae]"
     )
