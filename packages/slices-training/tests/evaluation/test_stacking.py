@@ -62,6 +62,20 @@ def test_training_rows_are_asked_out_of_fold(monkeypatch):
     assert len(asked) == 5 and not any(asked)
 
 
+def test_only_the_last_baseline_is_tuned(monkeypatch):
+    features, rare, severity = drawn(200)
+    tuned = []
+
+    def noting(*given, tune, **options):
+        tuned.append(tune)
+        return fit_baseline(*given, **options)
+
+    monkeypatch.setattr("slices.training.evaluation.stacking.fit_baseline", noting)
+    other = {"severity": labels(severity, "multiclass", 3)}
+    fit_stacked(NAME, features, labels(rare), other, np.arange(200), tune=True)
+    assert tuned[-1] and not any(tuned[:-1]) and len(tuned) == 7
+
+
 @pytest.mark.parametrize(
     ("n_events", "known"), [(1, 200), (50, 0), (50, 1)], ids=["no folds", "no label", "one label"]
 )

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from slices.training.memory import peak_memory
+from slices.training.memory import most_memory
 
 log = logging.getLogger(__name__)
 Shape = Sequence[int]
@@ -50,18 +50,19 @@ class Budget(Callback):
             self._is_said = True
             since, began = self._timed_from
             a_step = (time.perf_counter() - began) / (done - since)
-            self._say(trainer, done, a_step, len(batch["timeseries"]) * trainer.world_size)
+            if trainer.is_global_zero:
+                self._say(trainer, done, a_step, len(batch["timeseries"]) * trainer.world_size)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop_counting()
         steps, seconds = _steps_done(trainer) - self._first, time.perf_counter() - self._began
-        if steps:
+        if steps and trainer.is_global_zero:
             log.info(
                 "trained: %s steps in %s, %s in all, memory %.1f GB",
                 f"{steps:,}",
                 duration(seconds),
                 spelt(steps * self.flops * trainer.world_size, "FLOP"),
-                _memory(),
+                most_memory(),
             )
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -86,7 +87,7 @@ class Budget(Callback):
             f"{n_stays / a_step:,.0f}",
             spelt(self.flops * trainer.world_size / a_step, "FLOP/s"),
             ends,
-            _memory(),
+            most_memory(),
         )
 
 
@@ -150,11 +151,6 @@ def _steps_in_all(trainer: Trainer) -> float:
     if trainer.max_steps > 0:
         limits.append(trainer.max_steps * trainer.accumulate_grad_batches)
     return min(limits)
-
-
-def _memory() -> float:
-    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    return (on_gpu or peak_memory()) / 1e9
 
 
 def spelt(number: float, unit: str) -> str:

@@ -19,6 +19,14 @@ def peak_memory() -> int:
     return resident_by_rusage(resource.RUSAGE_SELF)
 
 
+def most_memory() -> float:
+    """GB that were taken at most: of the GPU, where one was used, or else of the machine by this process."""
+    import torch  # which would itself be much of what a process has taken
+
+    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return (on_gpu or peak_memory()) / 1e9
+
+
 def resident_by_rusage(who: int) -> int:
     """Bytes at most, as the system accounts for a process or for its largest child (``RUSAGE_CHILDREN``)."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere

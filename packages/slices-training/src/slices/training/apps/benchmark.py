@@ -87,8 +87,12 @@ def _check(config: BenchmarkConfig) -> None:
             if other not in tasks:
                 raise ValueError(f"baseline.{name}.also: {unknown('task', other, tasks)}")
             if other == task.task_name or tasks[other].task_type == "survival":
-                why = "is the first task" if other == task.task_name else "is a survival task, which has none"
-                raise ValueError(f"baseline.{name}.also: {other} {why}; leave it out")
+                what = (
+                    "the first task"
+                    if other == task.task_name
+                    else "a survival task, which no baseline learns"
+                )
+                raise ValueError(f"baseline.{name}.also: {other} is {what}; leave it out")
     quiet_lightning()
     checks = (("pretrain", check_pretraining), ("finetune", check_finetuning))
     for unit, (app, check) in product(kinds(config), checks):

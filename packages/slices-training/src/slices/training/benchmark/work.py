@@ -30,7 +30,7 @@ from slices.training.evaluation.bootstrap import Predictions
 from slices.training.evaluation.probe import fit_probe
 from slices.training.evaluation.stacking import Labels, fit_stacked
 from slices.training.finetuning import FineTuneModule
-from slices.training.memory import peak_memory
+from slices.training.memory import most_memory
 from slices.training.optim import PlateauConfig
 from slices.training.pretrained import n_parameters
 from slices.training.pretraining import SSLPretrainModule
@@ -287,9 +287,7 @@ def seconds() -> float:
 
 def spent(began: float, shared: float, parameters: int = 0) -> Spent:
     """Since ``began`` (in ``seconds``), and at most by this process."""
-    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    memory = on_gpu or peak_memory()
-    return Spent(seconds() - began, shared, parameters, memory / 1e9)
+    return Spent(seconds() - began, shared, parameters, most_memory())
 
 
 def training_labels(data: StayDataModule, cell: Cell) -> tuple[Tensor, Labels]:
