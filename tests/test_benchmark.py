@@ -246,9 +246,15 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
         data.setup()
         assert set(test.split_ids("test")).isdisjoint(data.split_ids("train")) != reads
         assert (len(data.splits["train"]) == len(data.store)) == reads  # validation stays as well
-    unit = of["whole"]
-    do_unit(dataclasses.replace(config, label_fractions=(1.0,), draws=(1,)), unit, threads=1)
-    assert all(cell_file(config, cell).exists() for cell in cells(config, unit) if cell.fraction == 1.0)
+    few = dataclasses.replace(
+        config, label_fractions=(1.0,), draws=(1,), n_splits=1 if "n_folds" in splits else 2
+    )
+    of_whole = [unit for unit in units(few) if unit.objective == "whole"]
+    for unit in of_whole:
+        do_unit(few, unit, threads=1)
+        assert all(cell_file(few, cell).exists() for cell in cells(few, unit))
+    assert len(of_whole) == 2  # folds or splits, and one encoder for both
+    assert [path.stem for path in (Path(few.folder) / "encoders").glob("*.pt")] == [of_whole[0].key]
 
 
 def test_a_baseline_may_learn_further_tasks(arguments: list[str], cli: CommandLine) -> None:

@@ -48,19 +48,20 @@ class BaselineOptions:
 class BenchmarkConfig:
     """Everything that ``configs/benchmark.yaml`` says.
 
-    ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels are
-    made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective (``gru+jepa``).
-    ``variants`` are encoders, objectives, ways to adapt and baselines under names of one's own, so that a
-    table can hold one with several settings: ``{mae_short: mae}``. ``blends`` are rows that are the mean of
-    others, and of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``transductive`` names
-    objectives whose pretraining also reads the inputs of the test stays, never a label. ``n_splits`` random
-    splits are made with ``data.splits.seed`` and those after it. ``share`` does a part of the work, ``2/8``
-    the second of eight, and no table. ``adaptations`` are options of the group ``adaptation``; without
-    pretraining there are ``probe`` and ``finetune`` alone. ``baseline`` has the ``BaselineOptions`` of
-    baselines, under ``all`` or a name. ``pretrain`` and ``finetune`` hold what differs from the two apps'
-    configs (also further tasks, ``task.also``), under ``all``, an encoder, an objective (``none``: from
-    scratch), a variant, a way to adapt, a fraction of labels, or several of them (``gru+none+0.05``); those
-    of variants win, then those under more names, then the later ones.
+    ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
+    are made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective
+    (``gru+jepa``). ``variants`` are encoders, objectives, ways to adapt and baselines under names of
+    one's own, so that a table can hold one with several settings: ``{mae_short: mae}``. ``blends`` are
+    rows that are the mean of others, and of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``.
+    ``transductive`` names objectives whose pretraining also reads the inputs of the test stays, never a
+    label, and is done once for all folds. ``n_splits`` random splits are made with ``data.splits.seed``
+    and those after it. ``share`` does a part of the work, ``2/8`` the second of eight, and no table.
+    ``adaptations`` are options of the group ``adaptation``; without pretraining there are ``probe`` and
+    ``finetune`` alone. ``baseline`` has the ``BaselineOptions`` of baselines, under ``all`` or a name.
+    ``pretrain`` and ``finetune`` hold what differs from the two apps' configs (also further tasks,
+    ``task.also``), under ``all``, an encoder, an objective (``none``: from scratch), a variant, a way to
+    adapt, a fraction of labels, or several of them (``gru+none+0.05``); those of variants win, then those
+    under more names, then the later ones.
     """
 
     data: DataConfig
@@ -298,6 +299,10 @@ class BenchmarkConfig:
             return dataclasses.replace(self.data, splits=dataclasses.replace(splits, fold=unit.fold))
         own = dataclasses.replace(splits, seed=splits.seed + unit.fold)
         return dataclasses.replace(self.data, splits=own)
+
+    def pretraining_unit(self, unit: Unit) -> Unit:
+        """The unit whose encoder it takes: transductive, one is for all folds and splits."""
+        return dataclasses.replace(unit, fold=0) if unit.objective in self.transductive else unit
 
     def pretraining_data(self, unit: Unit) -> DataConfig:
         """The same for pretraining; where that is transductive, the test stays train as well."""

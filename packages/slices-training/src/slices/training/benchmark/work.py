@@ -139,7 +139,15 @@ def _probed(cell: Cell, data: StayDataModule, frozen: Frozen) -> tuple[Tensor, i
 
 def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
     """The unit's pretrained encoder, and the processor seconds it took."""
+    unit = config.pretraining_unit(unit)
     path = Path(config.folder) / "encoders" / f"{unit.key}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        return path, _pretrain(config, unit, path)
+
+
+def _pretrain(config: BenchmarkConfig, unit: Unit, path: Path) -> float:
+    """Writes the encoder, unless it is there; gives the seconds it took."""
     cost = path.with_suffix(".seconds")
     if not (cost.exists() and path.exists()):
         began = seconds()
@@ -153,7 +161,7 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
         partial = cost.with_suffix(".partial")
         partial.write_text(f"{seconds() - began:.3f}")
         partial.replace(cost)
-    return path, float(cost.read_text())
+    return float(cost.read_text())
 
 
 def pretrain_config(config: BenchmarkConfig, unit: Unit) -> DictConfig:
