@@ -257,6 +257,26 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
     assert [path.stem for path in (Path(few.folder) / "encoders").glob("*.pt")] == [of_whole[0].key]
 
 
+def test_a_row_may_be_the_mean_of_fine_tunings(arguments: list[str], cli: CommandLine) -> None:
+    assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
+    own = ["objectives=[mae]", "adaptations=[finetune]", "seeds=[0]", "label_fractions=[1.0]", "draws=[1]"]
+    config = config_of([*arguments, *own])
+    unit = next(unit for unit in units(config) if unit.objective == "mae")
+    (cell,) = cells(config, unit)
+    encoder, _ = work.pretrained(config, unit)
+    others = [dataclasses.replace(cell, unit=dataclasses.replace(unit, seed=seed)) for seed in (0, 1000)]
+    alone = [work._fine_tuning(config, other, encoder)[0] for other in others]
+    assert not torch.allclose(*alone)
+    averaged = dataclasses.replace(config, finetune=config.finetune | {"finetune": {"members": 2}})
+    do_unit(averaged, unit, threads=1)
+    mean, spent = read_cell(config, cell)
+    logits = torch.stack([probs[:, 1].double().logit() for probs in alone])
+    assert np.allclose(mean.prediction, logits.mean(0).sigmoid().numpy())
+    one, size = work._finetuned(config, cell, encoder)
+    assert torch.equal(one, alone[0]) and spent.parameters == 2 * size
+    assert recipe_of(averaged)["rows"]["linear+mae+finetune+1"]["members"] == 2
+
+
 def test_a_baseline_may_learn_further_tasks(arguments: list[str], cli: CommandLine) -> None:
     assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
     own = ["baselines=[logistic_regression,line_and_more]", "+variants.line_and_more=logistic_regression"]

@@ -53,6 +53,8 @@ def test_a_setting_for_nobody_is_refused(
         ("+finetune.probe.training.solve_head=false", "is no room for training.solve_head=false"),
         ("n_splits=3", "n_splits=3: only random splits can be repeated"),
         ("share=3/2", "share=3/2: allowed is K/N"),
+        ("+finetune.probe.members=2", "members=2 of a probe would all be the same"),
+        ("+finetune.all.members=0", "members: 0 is not a number, 1 or more"),
         ("transductive=[mea]", "transductive: unknown objective 'mea': did you mean 'mae'?"),
         ("encoders=[]", "encoders is empty"),
         ("seeds=[1,1]", "seeds names 1 twice"),

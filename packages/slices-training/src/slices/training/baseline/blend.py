@@ -108,6 +108,16 @@ def blended(
     return mean.softmax(-1) if task_type == "multiclass" else mean.sigmoid()
 
 
+def mean_prediction(predictions: Sequence[NDArray[Any]], task_type: TaskType) -> Float[Tensor, "N C"]:
+    """The mean of predictions, each ``(N,)`` or ``(N, C)``, on the scale of log-odds.
+
+    >>> mean_prediction([np.array([0.5, 0.8]), np.array([0.5, 0.2])], "binary").flatten()
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+    logits = log_odds(predictions, task_type)
+    return blended(logits, torch.full((len(logits),), 1 / len(logits), dtype=torch.float64), task_type)
+
+
 def _loss(mean: Tensor, label: Tensor, task_type: TaskType) -> Tensor:
     known = label.isfinite()
     target = label.nan_to_num(0.0).double()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import torch
-from torch import Tensor
-
 from slices.encoders.registry import unknown
 from slices.heads import TaskType
-from slices.training.baseline.blend import blended, log_odds
+from slices.training.baseline.blend import mean_prediction
 from slices.training.benchmark.rows import BASELINE, BLEND, Row, RowKey, Spent, short_name
 from slices.training.evaluation.bootstrap import Predictions, aligned
 
@@ -78,10 +75,8 @@ def _mean(members: Sequence[Sequence[Predictions]], n_seeds: int, task_type: Tas
 
 def _mean_of(runs: Sequence[Predictions], task_type: TaskType) -> Predictions:
     first = runs[0]
-    scores = log_odds([other.prediction for other in _in_one_order(runs)], task_type)
-    weights: Tensor = torch.full((len(runs),), 1 / len(runs), dtype=torch.float64)
-    mean = blended(scores, weights, task_type).numpy().reshape(first.prediction.shape)
-    return aligned(first, first)[0]._replace(prediction=mean)
+    mean = mean_prediction([other.prediction for other in _in_one_order(runs)], task_type)
+    return aligned(first, first)[0]._replace(prediction=mean.numpy().reshape(first.prediction.shape))
 
 
 def _in_one_order(runs: Sequence[Predictions]) -> Iterator[Predictions]:

@@ -28,6 +28,7 @@ from slices.training.evaluation.baselines import BASELINES
 from slices.training.ranges import require_at_least_one
 
 SHARED_OF_TASK = {"task_name", "task_type", "n_classes", "per_step"}  # heads may differ
+MEMBERS = "members="
 VALIDATING = {"patience", "average_best"}
 
 
@@ -59,9 +60,10 @@ class BenchmarkConfig:
     ``adaptations`` are options of the group ``adaptation``; without pretraining there are ``probe`` and
     ``finetune`` alone. ``baseline`` has the ``BaselineOptions`` of baselines, under ``all`` or a name.
     ``pretrain`` and ``finetune`` hold what differs from the two apps' configs (also further tasks,
-    ``task.also``), under ``all``, an encoder, an objective (``none``: from scratch), a variant, a way to
-    adapt, a fraction of labels, or several of them (``gru+none+0.05``); those of variants win, then those
-    under more names, then the later ones.
+    ``task.also``; ``members: 8`` fine-tunes each encoder eight times, with seeds of their own, for a row
+    that is the mean), under ``all``, an encoder, an objective (``none``: from scratch), a variant, a way
+    to adapt, a fraction of labels, or several of them (``gru+none+0.05``); those of variants win, then
+    those under more names, then the later ones.
     """
 
     data: DataConfig
@@ -273,11 +275,26 @@ class BenchmarkConfig:
         """
         unit = cell.unit
         encoder, adaptation = self.registered(unit.encoder), self.registered(cell.adaptation)
+        own = [word for word in self._finetuning(cell) if not word.startswith(MEMBERS)]
         its = [word for word in self._overrides(self.pretrain, unit) if word.startswith("encoder.")]
-        own = self._overrides(self.finetune, unit, cell.adaptation, f"{cell.fraction:g}")
         if unit.objective in self.transductive:  # on purpose
             own.append("training.allow_other_split=true")
         return [f"encoder={encoder}", f"adaptation={adaptation}", *its, *own]
+
+    def members(self, cell: Cell) -> int:
+        """How many times its encoder is fine-tuned, for the mean of their predictions.
+
+        Raises:
+            ValueError: not a number, 1 or more.
+        """
+        given = next((w for w in self._finetuning(cell) if w.startswith(MEMBERS)), f"{MEMBERS}1")
+        number = given.removeprefix(MEMBERS)
+        if not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"finetune.{cell.adaptation}.members: {number} is not a number, 1 or more")
+        return int(number)
+
+    def _finetuning(self, cell: Cell) -> list[str]:
+        return self._overrides(self.finetune, cell.unit, cell.adaptation, f"{cell.fraction:g}")
 
     def is_probe(self, adaptation: str) -> bool:
         """Is the encoder left as it is, and a linear head solved?"""

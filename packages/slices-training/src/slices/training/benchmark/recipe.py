@@ -58,6 +58,8 @@ def recipe_of(config: BenchmarkConfig) -> dict[str, Any]:
             if cell.draw == 0:
                 row = f"{of_unit}+{cell.adaptation}+{cell.fraction:g}"
                 rows[row] = _settings(finetune_config(config, cell, None))
+                if (members := config.members(cell)) > 1:
+                    rows[row]["members"] = members
     directory = Path(config.data.dataset_dir)
     dataset = Manifest.read(directory).fingerprint if directory.exists() else None
     return {"data": plain(config.data), "dataset": dataset, "task": plain(config.task), "rows": rows}

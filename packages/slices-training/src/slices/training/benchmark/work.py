@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from slices.training.adaptation.solved_probe import embeddings, strengths_of
+from slices.training.baseline.blend import mean_prediction
 from slices.training.baseline.rows import feature_rows
 from slices.training.benchmark.cells import Cell, Unit, cells
 from slices.training.benchmark.config import BenchmarkConfig
@@ -35,6 +36,8 @@ from slices.training.optim import PlateauConfig
 from slices.training.pretrained import n_parameters
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.quiet import quiet_lightning
+
+SEEDS_APART = 1000  # of one encoder's fine-tunings
 
 
 def do_unit(config: BenchmarkConfig, unit: Unit, threads: int) -> Unit:
@@ -170,7 +173,18 @@ def pretrain_config(config: BenchmarkConfig, unit: Unit) -> DictConfig:
 
 
 def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> tuple[Tensor, int]:
-    """Probabilities of the test stays, and how many parameters encoder and head have."""
+    """Probabilities of the test stays, and how many parameters encoder and head have, of all members."""
+    seeds = [cell.unit.seed + SEEDS_APART * k for k in range(config.members(cell))]
+    of_members = [dataclasses.replace(cell, unit=dataclasses.replace(cell.unit, seed=seed)) for seed in seeds]
+    probs, sizes = zip(*(_fine_tuning(config, member, path) for member in of_members), strict=True)
+    if len(probs) == 1:
+        return probs[0], sizes[0]
+    assert config.task.task_type is not None
+    return mean_prediction([one.numpy() for one in probs], config.task.task_type), sum(sizes)
+
+
+def _fine_tuning(config: BenchmarkConfig, cell: Cell, path: Path | None) -> tuple[Tensor, int]:
+    """One member's."""
     module, data = _to_adapt(config, cell, path)
     trainer = _trainer(module.config.trainer)
     also = tuple(module.others)  # which may have samples of their own
@@ -236,10 +250,14 @@ def check_finetuning(config: BenchmarkConfig, unit: Unit) -> None:
             if cell.draw == 0:
                 module = FineTuneModule(finetune_config(config, cell, None))
                 _check_module(module)
-                _check_probing(module, cell, config.is_probe(cell.adaptation))
+                _check_probing(module, cell, config.is_probe(cell.adaptation), config.members(cell))
 
 
-def _check_probing(module: FineTuneModule, cell: Cell, probing: bool) -> None:
+def _check_probing(module: FineTuneModule, cell: Cell, probing: bool, members: int) -> None:
+    if probing and members > 1:
+        raise ValueError(
+            f"adaptation {cell.adaptation}: members={members} of a probe would all be the same: leave it out"
+        )
     if not probing and module.config.training.solve_head:
         raise ValueError(f"adaptation {cell.adaptation}: solve_head=true is adaptation probe; leave it out")
     if probing and (idle := _idle_of_probes(module)):
