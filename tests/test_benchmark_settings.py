@@ -68,7 +68,9 @@ def test_a_setting_for_nobody_is_refused(
         ("label_fractions=[0.0,1.0]", "label_fractions: 0 is not above 0, up to 1"),
         ("label_fractions=[0.3,1.5]", "label_fractions: 1.5 is not above 0, up to 1"),
         ("draws=[0,1]", "draws: 0 is not 1 or more"),
-        ("skip=[linear+jepa]", "unknown pair 'linear+jepa'"),
+        ("skip=[linear+jepa]", "unknown row 'linear+jepa'"),
+        ("skip=[linear+mae+prob]", "unknown row 'linear+mae+prob': did you mean 'linear+mae+probe'?"),
+        ("skip=[linear+mae+probe,linear+mae+finetune]", "skip leaves it none"),
         ("encoders=[grue]", "unknown encoder 'grue': did you mean 'gru'?"),
         ("objectives=[mea]", "unknown SSL objective 'mea': did you mean 'mae'?"),
         ("task=deterioration", "task=deterioration has one label a step"),
@@ -114,6 +116,13 @@ def test_ways_to_adapt_that_need_pretraining_are_not_asked_of_none(
 ) -> None:
     done = cli("benchmark", *arguments, "objectives=[none]", "adaptations=[lora]")
     assert done.status == 2 and "without pretraining only probe and finetune" in done.err, done.err
+
+
+def test_one_way_to_adapt_a_pair_may_be_left_out(arguments: list[str]) -> None:
+    config = config_of([*arguments, "skip=[linear+none+probe]"])
+    rows = {cell.row[2:] for unit in units(config) for cell in cells(config, unit)}
+    assert rows >= {("none", "finetune"), ("mae", "probe"), ("mae", "finetune")}
+    assert ("none", "probe") not in rows
 
 
 def test_a_sum_gets_its_parts(arguments: list[str]) -> None:

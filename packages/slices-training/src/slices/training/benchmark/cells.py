@@ -74,4 +74,5 @@ def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
         adaptations = tuple(name for name in adaptations if config.registered(name) in FROM_SCRATCH)
     for fraction, draws in zip(config.label_fractions, config.draws, strict=True):
         for adaptation, draw in product(adaptations, range(draws)):
-            yield Cell(unit, adaptation, fraction, draw)
+            if f"{unit.encoder}+{unit.objective}+{adaptation}" not in config.skip:
+                yield Cell(unit, adaptation, fraction, draw)

@@ -51,19 +51,19 @@ class BenchmarkConfig:
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
     are made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective
-    (``gru+jepa``). ``variants`` are encoders, objectives, ways to adapt and baselines under names of
-    one's own, so that a table can hold one with several settings: ``{mae_short: mae}``. ``blends`` are
-    rows that are the mean of others, and of all seeds of each: ``{mix: [gru+mae+finetune, lightgbm]}``.
-    ``transductive`` names objectives whose pretraining also reads the inputs of the test stays, never a
-    label, and is done once for all folds. ``n_splits`` random splits are made with ``data.splits.seed``
-    and those after it. ``share`` does a part of the work, ``2/8`` the second of eight, and no table.
-    ``adaptations`` are options of the group ``adaptation``; without pretraining there are ``probe`` and
-    ``finetune`` alone. ``baseline`` has the ``BaselineOptions`` of baselines, under ``all`` or a name.
-    ``pretrain`` and ``finetune`` hold what differs from the two apps' configs (also further tasks,
-    ``task.also``; ``members: 8`` fine-tunes each encoder eight times, with seeds of their own, for a row
-    that is the mean), under ``all``, an encoder, an objective (``none``: from scratch), a variant, a way
-    to adapt, a fraction of labels, or several of them (``gru+none+0.05``); those of variants win, then
-    those under more names, then the later ones.
+    (``gru+jepa``), or one way to adapt them (``gru+jepa+probe``). ``variants`` are encoders, objectives,
+    ways to adapt and baselines under names of one's own, so that a table can hold one with several
+    settings: ``{mae_short: mae}``. ``blends`` are rows that are the mean of others, and of all seeds of
+    each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``transductive`` names objectives whose pretraining
+    also reads the inputs of the test stays, never a label, and is done once for all folds. ``n_splits``
+    random splits are made with ``data.splits.seed`` and those after it. ``share`` does a part of the
+    work, ``2/8`` the second of eight, and no table. ``adaptations`` are options of the group
+    ``adaptation``; without pretraining there are ``probe`` and ``finetune`` alone. ``baseline`` has the
+    ``BaselineOptions`` of baselines, under ``all`` or a name. ``pretrain`` and ``finetune`` hold what
+    differs from the two apps' configs (also further tasks, ``task.also``; ``members: 8`` fine-tunes each
+    encoder eight times, with seeds of their own, for a row that is the mean), under ``all``, an encoder,
+    an objective (``none``: from scratch), a variant, a way to adapt, a fraction of labels, or several of
+    them (``gru+none+0.05``); those of variants win, then those under more names, then the later ones.
     """
 
     data: DataConfig
@@ -132,9 +132,14 @@ class BenchmarkConfig:
         """Every encoder and objective is for something, and probes are linear."""
         for unit in kinds(self):
             if not any(cells(self, unit)):
+                remedy = (
+                    f"without pretraining only {' and '.join(FROM_SCRATCH)} can be had: add one"
+                    if unit.objective == NONE
+                    else "skip leaves it none: leave out less"
+                )
                 raise ValueError(
-                    f"adaptations={list(self.adaptations)}: of encoder {unit.encoder} without pretraining "
-                    f"only {' and '.join(FROM_SCRATCH)} can be had: add one, or leave objective {NONE} out"
+                    f"adaptations={list(self.adaptations)}: no row is of encoder {unit.encoder} and "
+                    f"objective {unit.objective}; {remedy}, or skip {unit.encoder}+{unit.objective}"
                 )
         if (
             any(map(self.is_probe, self.adaptations))
@@ -162,9 +167,10 @@ class BenchmarkConfig:
         for baseline in self.baselines:
             self._check_listed("baseline", baseline, list(BASELINES))
         pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
-        for pair in self.skip:
-            if pair not in pairs:
-                raise ValueError(f"skip: {unknown('pair', pair, pairs)}")
+        rows = [f"{pair}+{adaptation}" for pair, adaptation in product(pairs, self.adaptations)]
+        for row in self.skip:
+            if row not in (*pairs, *rows):
+                raise ValueError(f"skip: {unknown('row', row, rows if row.count('+') > 1 else pairs)}")
         for name in self.transductive:
             if name not in self.objectives or name == NONE:
                 there = [objective for objective in self.objectives if objective != NONE]
