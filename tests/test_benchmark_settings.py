@@ -118,6 +118,16 @@ def test_ways_to_adapt_that_need_pretraining_are_not_asked_of_none(
     assert done.status == 2 and "without pretraining only probe and finetune" in done.err, done.err
 
 
+def test_of_an_experiment_fewer_fractions_may_be_asked_for(
+    arguments: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        config = config_of([*arguments, "+finetune={finetune+0.20: {training: {max_epochs: 3}}}"])
+    assert "finetune.finetune+0.2: nothing, since label_fractions has no 0.2" in caplog.text
+    with pytest.raises(ValueError, match="unknown key '2'"):
+        dataclasses.replace(config, finetune={"finetune+2": {}})
+
+
 def test_one_way_to_adapt_a_pair_may_be_left_out(arguments: list[str]) -> None:
     config = config_of([*arguments, "skip=[linear+none+probe]"])
     rows = {cell.row[2:] for unit in units(config) for cell in cells(config, unit)}

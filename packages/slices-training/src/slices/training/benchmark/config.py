@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import re
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from slices.training.evaluation.baselines import BASELINES
 from slices.training.ranges import require_at_least_one
 
 SHARED_OF_TASK = {"task_name", "task_type", "n_classes", "per_step"}  # heads may differ
+log = logging.getLogger(__name__)
 MEMBERS = "members="
 VALIDATING = {"patience", "average_best"}
 
@@ -220,13 +222,14 @@ class BenchmarkConfig:
             self.baseline_options(name)
         fractions = [f"{fraction:g}" for fraction in self.label_fractions]
         encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
+        self._say_which_fractions_are_not_run(fractions)
         for name, more in (("pretrain", []), ("finetune", [*options("adaptation"), *fractions])):
             known = [*encoders, *objectives, *more]
             allowed = [*known, *(name for name, registered in self.variants.items() if registered in known)]
             section = getattr(self, name)
             for key, settings in section.items():
                 for part in () if key == "all" else key.split("+"):
-                    if part not in allowed:
+                    if part not in allowed and not (name == "finetune" and _is_fraction(part)):
                         raise ValueError(f"{name}: {unknown('key', part, ['all', *allowed])}")
                 taken = {"data", "seed"} & set(settings)
                 taken |= {f"task.{option}" for option in SHARED_OF_TASK & set(settings.get("task") or {})}
@@ -244,10 +247,17 @@ class BenchmarkConfig:
                         f"{name}.{key}.training: {', '.join(idle)} would do nothing, since the benchmark "
                         "trains for max_epochs without validation stays; leave it out"
                     )
-                if "encoder" in settings and set(fractions) & set(key.split("+")):
+                if "encoder" in settings and any(map(_is_fraction, key.split("+"))):
                     raise ValueError(
                         f"{name}.{key}: an encoder is the same for all fractions of labels; leave it out"
                     )
+
+    def _say_which_fractions_are_not_run(self, fractions: list[str]) -> None:
+        """An experiment of which fewer fractions are asked for keeps the settings of the others."""
+        for key in self.finetune:
+            for part in key.split("+"):
+                if _is_fraction(part) and part not in fractions:
+                    log.info("finetune.%s: nothing, since label_fractions has no %s", key, part)
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> BenchmarkConfig:
@@ -345,3 +355,10 @@ class BenchmarkConfig:
         part, of = map(int, self.share.split("/"))
         random.Random(0).shuffle(todo)  # or a share would be of one objective alone
         return todo[part - 1 :: of]
+
+
+def _is_fraction(part: str) -> bool:
+    try:
+        return 0 < float(part) <= 1
+    except ValueError:
+        return False
