@@ -127,6 +127,8 @@ def test_a_blend_is_the_mean_over_members_and_seeds() -> None:
     assert of_few[0.1, "seeds", "blend", "blend"].runs[0].prediction == pytest.approx(
         _sigmoid(np.full(3, -1.0))
     )
+    partly = blend_rows(rows, blends, n_seeds=2, task_type="binary")  # no trees at 0.1, and so no mix
+    assert [key[:2] for key in partly] == [(1.0, "seeds"), (1.0, "mix"), (0.1, "seeds")]
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:

@@ -133,6 +133,10 @@ def test_one_way_to_adapt_a_pair_may_be_left_out(arguments: list[str]) -> None:
     rows = {cell.row[2:] for unit in units(config) for cell in cells(config, unit)}
     assert rows >= {("none", "finetune"), ("mae", "probe"), ("mae", "finetune")}
     assert ("none", "probe") not in rows
+    config = config_of([*arguments, "skip=[linear+none+probe+0.30]"])
+    fractions = {cell.fraction for unit in units(config) for cell in cells(config, unit)}
+    of_probe = {c.fraction for u in units(config) for c in cells(config, u) if c.row[2:] == ("none", "probe")}
+    assert fractions == {0.3, 1.0} and of_probe == {1.0}
 
 
 def test_a_sum_gets_its_parts(arguments: list[str]) -> None:

@@ -28,7 +28,7 @@ def check_blends(blends: Mapping[str, Sequence[str]], rows: Sequence[str], taken
 def blend_rows(
     rows: Mapping[RowKey, Row], blends: Mapping[str, Sequence[str]], n_seeds: int, task_type: TaskType
 ) -> dict[RowKey, Row]:
-    """A row for each blend and fraction of labels; a blend may be a member of those after it.
+    """A row for each blend and each fraction that all its members have; it may be a member of those after it.
 
     A blend is the mean over its members and over all seeds of each, on the scale of log-odds. It stands for
     every seed, as a baseline does, and costs what all of its models cost, what they share once.
@@ -37,6 +37,8 @@ def blend_rows(
     for fraction in dict.fromkeys(key[0] for key in rows):
         known = {short_name(key): row for key, row in rows.items() if key[0] == fraction}
         for name, members in blends.items():
+            if not known.keys() >= set(members):
+                continue
             runs = _mean([known[member].runs for member in members], n_seeds, task_type)
             models = models_of(name, blends)
             own = {key: row for key, row in rows.items() if key[0] == fraction and short_name(key) in models}

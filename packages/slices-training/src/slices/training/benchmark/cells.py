@@ -74,5 +74,6 @@ def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
         adaptations = tuple(name for name in adaptations if config.registered(name) in FROM_SCRATCH)
     for fraction, draws in zip(config.label_fractions, config.draws, strict=True):
         for adaptation, draw in product(adaptations, range(draws)):
-            if f"{unit.encoder}+{unit.objective}+{adaptation}" not in config.skip:
+            row = f"{unit.encoder}+{unit.objective}+{adaptation}"
+            if row not in config.skip and f"{row}+{fraction:g}" not in config.skip:
                 yield Cell(unit, adaptation, fraction, draw)

@@ -53,14 +53,15 @@ class BenchmarkConfig:
 
     ``draws`` has, for each of ``label_fractions``, how many draws of that share of the training labels
     are made; all rows get the same ones. ``skip`` leaves out pairs of encoder and objective
-    (``gru+jepa``), or one way to adapt them (``gru+jepa+probe``). ``variants`` are encoders, objectives,
-    ways to adapt and baselines under names of one's own, so that a table can hold one with several
-    settings: ``{mae_short: mae}``. ``blends`` are rows that are the mean of others, and of all seeds of
-    each: ``{mix: [gru+mae+finetune, lightgbm]}``. ``transductive`` names objectives whose pretraining
-    also reads the inputs of the test stays, never a label, and is done once for all folds. ``n_splits``
-    random splits are made with ``data.splits.seed`` and those after it. ``share`` does a part of the
-    work, ``2/8`` the second of eight, and no table. ``adaptations`` are options of the group
-    ``adaptation``; without pretraining there are ``probe`` and ``finetune`` alone. ``baseline`` has the
+    (``gru+jepa``), or one way to adapt them (``gru+jepa+probe``, ``gru+jepa+probe+0.1``); a blend is made
+    at the fractions that all of its members have. ``variants`` are encoders, objectives, ways to adapt
+    and baselines under names of one's own, so that a table can hold one with several settings:
+    ``{mae_short: mae}``. ``blends`` are rows that are the mean of others, and of all seeds of each:
+    ``{mix: [gru+mae+finetune, lightgbm]}``. ``transductive`` names objectives whose pretraining also
+    reads the inputs of the test stays, never a label, and is done once for all folds. ``n_splits`` random
+    splits are made with ``data.splits.seed`` and those after it. ``share`` does a part of the work,
+    ``2/8`` the second of eight, and no table. ``adaptations`` are options of the group ``adaptation``;
+    without pretraining there are ``probe`` and ``finetune`` alone. ``baseline`` has the
     ``BaselineOptions`` of baselines, under ``all`` or a name. ``pretrain`` and ``finetune`` hold what
     differs from the two apps' configs (also further tasks, ``task.also``; ``members: 8`` fine-tunes each
     encoder eight times, with seeds of their own, for a row that is the mean), under ``all``, an encoder,
@@ -170,9 +171,11 @@ class BenchmarkConfig:
             self._check_listed("baseline", baseline, list(BASELINES))
         pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
         rows = [f"{pair}+{adaptation}" for pair, adaptation in product(pairs, self.adaptations)]
+        self.skip = tuple(map(spelt, self.skip))
         for row in self.skip:
-            if row not in (*pairs, *rows):
-                raise ValueError(f"skip: {unknown('row', row, rows if row.count('+') > 1 else pairs)}")
+            name, _, last = row.rpartition("+")
+            if row not in (*pairs, *rows) and not (name in rows and _is_fraction(last)):
+                raise ValueError(f"skip: {unknown('row', row, [*pairs, *rows])}")
         for name in self.transductive:
             if name not in self.objectives or name == NONE:
                 there = [objective for objective in self.objectives if objective != NONE]
