@@ -206,6 +206,13 @@ def test_shares_are_all_of_the_work_once(arguments: list[str]) -> None:
     assert len({u.objective for u in parts[0]}) > 1
 
 
+def test_one_share_has_all_folds_of_a_shared_encoder(arguments: list[str]) -> None:
+    config = config_of([*arguments, "transductive=[mae]", "objectives=[mae]"])
+    parts = [dataclasses.replace(config, share=f"{k}/2").work() for k in (1, 2)]
+    encoders = [{config.pretraining_unit(u) for u in part if u.objective == "mae"} for part in parts]
+    assert not encoders[0] & encoders[1] and len(encoders[0] | encoders[1]) == len(config.seeds)
+
+
 def test_a_share_makes_no_table_and_the_rest_is_done_without(
     arguments: list[str], cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +272,7 @@ def test_a_row_may_be_the_mean_of_fine_tunings(arguments: list[str], cli: Comman
     (cell,) = cells(config, unit)
     encoder, _ = work.pretrained(config, unit)
     others = [dataclasses.replace(cell, unit=dataclasses.replace(unit, seed=seed)) for seed in (0, 1000)]
-    alone = [work._fine_tuning(config, other, encoder)[0] for other in others]
+    alone = [work._finetuned_once(config, other, encoder)[0] for other in others]
     assert not torch.allclose(*alone)
     averaged = dataclasses.replace(config, finetune=config.finetune | {"finetune": {"members": 2}})
     do_unit(averaged, unit, threads=1)

@@ -93,6 +93,12 @@ def test_from_scratch_is_the_same_way_to_adapt(arguments: list[str]) -> None:
     assert _scratch((1.0, "linear", "mae", "wide"), rows, config) == (1.0, "linear", "none", "wide")
     assert _scratch((1.0, "linear", "mae", "probe"), rows, config) == (1.0, "linear", "none", "long")
     assert _scratch((1.0, "gru", "mae", "wide"), rows, config) is None
+    section = config.finetune | {"mae+wide": {"members": 2}}
+    averaged = dataclasses.replace(config, finetune=section)  # not of one training
+    assert _scratch((1.0, "linear", "mae", "wide"), rows, averaged) is None
+    section = config.finetune | {"wide": {"members": 2}}
+    averaged = dataclasses.replace(config, finetune=section)
+    assert _scratch((1.0, "linear", "mae", "wide"), rows, averaged) == (1.0, "linear", "none", "wide")
 
 
 def test_a_blend_is_the_mean_over_members_and_seeds() -> None:

@@ -54,7 +54,11 @@ def test_a_setting_for_nobody_is_refused(
         ("n_splits=3", "n_splits=3: only random splits can be repeated"),
         ("share=3/2", "share=3/2: allowed is K/N"),
         ("+finetune.probe.members=2", "members=2 of a probe would all be the same"),
-        ("+finetune.all.members=0", "members: 0 is not a number, 1 or more"),
+        ("+finetune.all.members=0", "finetune.all.members=0 is not a whole number, 1 or more"),
+        ("+finetune.mae.members=2.0", "finetune.mae.members=2.0 is not a whole number"),
+        ("seeds=[3,1003]", "two that differ by a multiple of 1000"),
+        ("skip=[linear+none+probe,linear+none+finetune]", "skip leaves it none"),
+        ("skip=[linear+none+lora]", "unknown row 'linear+none+lora'"),
         ("transductive=[mea]", "transductive: unknown objective 'mea': did you mean 'mae'?"),
         ("encoders=[]", "encoders is empty"),
         ("seeds=[1,1]", "seeds names 1 twice"),
@@ -118,12 +122,28 @@ def test_ways_to_adapt_that_need_pretraining_are_not_asked_of_none(
     assert done.status == 2 and "without pretraining only probe and finetune" in done.err, done.err
 
 
+def test_a_fraction_without_rows_is_refused(arguments: list[str]) -> None:
+    left_out = "skip=[linear+none+probe+0.3,linear+none+finetune+0.3]"
+    with pytest.raises(ValueError, match=r"skip leaves no row at 0.3: take it out"):
+        config_of([*arguments, "objectives=[none]", "baselines=[]", left_out])
+
+
+@pytest.mark.parametrize(
+    "experiment", sorted((Path(__file__).parents[1] / "configs/experiment").glob("*.yaml"))
+)
+def test_every_experiment_may_be_run_at_any_one_of_its_fractions(experiment: Path) -> None:
+    whole = config_of([f"+experiment={experiment.stem}"])
+    for fraction in whole.label_fractions:
+        config = config_of([f"+experiment={experiment.stem}", f"label_fractions=[{fraction}]", "draws=[1]"])
+        assert {cell.fraction for unit in units(config) for cell in cells(config, unit)} == {fraction}
+
+
 def test_of_an_experiment_fewer_fractions_may_be_asked_for(
     arguments: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO"):
+    with caplog.at_level("WARNING"):
         config = config_of([*arguments, "+finetune={finetune+0.20: {training: {max_epochs: 3}}}"])
-    assert "finetune.finetune+0.2: nothing, since label_fractions has no 0.2" in caplog.text
+    assert "finetune finetune+0.2: nothing, since label_fractions has no 0.2" in caplog.text
     with pytest.raises(ValueError, match="unknown key '2'"):
         dataclasses.replace(config, finetune={"finetune+2": {}})
 

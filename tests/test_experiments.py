@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -60,4 +61,8 @@ def test_the_recipe_is_one_command_for_other_sets(cli: CommandLine, tmp_path: Pa
     rows = {tuple(row) for row in table.select("encoder", "objective", "adaptation").rows()}
     assert {("flowsheet", "outlook", "averaged"), ("with_trees", "blend", "blend")} <= rows
     assert table["auroc"].is_between(0, 1).all() and table["auroc_vs_lightgbm"].null_count() == 1
-    assert not table["transductive"].any()
+    splits = json.loads((tmp_path / "league" / "recipe.json").read_text())["data"]["splits"]
+    assert splits["train_sets"] == ["a", "b"] and splits["test_sets"] == ["c"]
+    for cell in (tmp_path / "league" / "cells").iterdir():
+        with np.load(cell) as saved:
+            assert len(saved["prediction"]) == N_STAYS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from slices.encoders.registry import unknown
@@ -9,6 +10,8 @@ from slices.heads import TaskType
 from slices.training.baseline.blend import mean_prediction
 from slices.training.benchmark.rows import BASELINE, BLEND, Row, RowKey, Spent, short_name
 from slices.training.evaluation.bootstrap import Predictions, aligned
+
+log = logging.getLogger(__name__)
 
 
 def check_blends(blends: Mapping[str, Sequence[str]], rows: Sequence[str], taken: Sequence[str] = ()) -> None:
@@ -37,7 +40,8 @@ def blend_rows(
     for fraction in dict.fromkeys(key[0] for key in rows):
         known = {short_name(key): row for key, row in rows.items() if key[0] == fraction}
         for name, members in blends.items():
-            if not known.keys() >= set(members):
+            if lacking := [member for member in members if member not in known]:
+                log.info("blend %s: none at %g, where there is no %s", name, fraction, ", ".join(lacking))
                 continue
             runs = _mean([known[member].runs for member in members], n_seeds, task_type)
             models = models_of(name, blends)

@@ -69,11 +69,20 @@ def units(config: BenchmarkConfig) -> Iterator[Unit]:
 
 def cells(config: BenchmarkConfig, unit: Unit) -> Iterator[Cell]:
     """All models of one unit."""
-    adaptations = (BASELINE,) if unit.objective == BASELINE else config.adaptations
-    if unit.objective == NONE:
-        adaptations = tuple(name for name in adaptations if config.registered(name) in FROM_SCRATCH)
+    adaptations = ways(config, unit)
     for fraction, draws in zip(config.label_fractions, config.draws, strict=True):
         for adaptation, draw in product(adaptations, range(draws)):
-            row = f"{unit.encoder}+{unit.objective}+{adaptation}"
-            if row not in config.skip and f"{row}+{fraction:g}" not in config.skip:
+            if f"{unit.encoder}+{unit.objective}+{adaptation}+{fraction:g}" not in config.skip:
                 yield Cell(unit, adaptation, fraction, draw)
+
+
+def ways(config: BenchmarkConfig, unit: Unit) -> tuple[str, ...]:
+    """How a unit's encoder is adapted, at one fraction of labels or more."""
+    if unit.objective == BASELINE:
+        return (BASELINE,)
+    return tuple(
+        way
+        for way in config.adaptations
+        if (unit.objective != NONE or config.registered(way) in FROM_SCRATCH)
+        and f"{unit.encoder}+{unit.objective}+{way}" not in config.skip
+    )

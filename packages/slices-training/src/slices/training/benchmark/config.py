@@ -1,37 +1,26 @@
-"""``BenchmarkConfig``: the rows of a league, their settings, and what contradicts itself."""
+"""``BenchmarkConfig``: the rows of a league, and their settings."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 from omegaconf import DictConfig
 
-from slices.encoders import ENCODER_REGISTRY
-from slices.encoders.registry import make_config, unknown
-from slices.heads import TASK_HEAD_REGISTRY
-from slices.ssl.factory import SSL_REGISTRY
+from slices.encoders.registry import make_config
 from slices.training.agreement import with_task
-from slices.training.benchmark.blends import check_blends
-from slices.training.benchmark.cells import FROM_SCRATCH, Cell, Unit, cells, kinds, units
+from slices.training.benchmark.cells import Cell, Unit, units
+from slices.training.benchmark.checks import check
 from slices.training.benchmark.overrides import Section, overrides_for, spelt
-from slices.training.benchmark.rows import BASELINE, NONE, short_name
-from slices.training.compose import composed, options
+from slices.training.benchmark.rows import NONE
+from slices.training.compose import composed
 from slices.training.config import TaskConfig, refuse_unknown
 from slices.training.data.config import DataConfig
-from slices.training.evaluation.baselines import BASELINES
-from slices.training.ranges import require_at_least_one
 
-SHARED_OF_TASK = {"task_name", "task_type", "n_classes", "per_step"}  # heads may differ
-log = logging.getLogger(__name__)
-MEMBERS = "members="
-VALIDATING = {"patience", "average_best"}
+MEMBERS = "members="  # the one setting that is the benchmark's own
 
 
 @dataclass(kw_only=True)
@@ -91,176 +80,9 @@ class BenchmarkConfig:
     jobs: int = 1
 
     def __post_init__(self) -> None:
-        self._check_variants()
-        self._check_lists()
-        require_at_least_one(self, "jobs", "n_splits")
-        self._check_share()
         self.task = with_task(dataclasses.replace(self.task, per_step=bool(self.task.per_step)), self.data)
-        if self.task.per_step:
-            raise ValueError(
-                f"task={self.task.task_name} has one label a step: the benchmark compares one prediction a "
-                "stay; choose such a task, or adapt encoders to this one with the finetune app"
-            )
-        if self.task.also:
-            raise ValueError(
-                f"task.also={list(self.task.also)}: the benchmark compares one task at a time; what is "
-                "learnt beside it belongs under finetune, as in finetune.finetune.task.also"
-            )
-        if self.task.task_type == "survival":
-            raise ValueError(
-                f"task={self.task.task_name} is a survival task, which the benchmark cannot judge yet: use "
-                "finetune, with the same task.interval_ends for all models, and compare them with evaluate"
-            )
-        splits = self.data.splits
-        if not (splits.test_sets or splits.n_folds or splits.test_fraction):
-            raise ValueError("data.splits leaves nobody to test on: give n_folds, test_sets or test_fraction")
-        if self.n_splits > 1 and (splits.test_sets or splits.n_folds):
-            raise ValueError(
-                f"n_splits={self.n_splits}: only random splits can be repeated; set data.splits.n_folds=null "
-                "and data.splits.test_sets=[], or leave n_splits out"
-            )
-        if len(self.draws) != len(self.label_fractions):
-            raise ValueError(
-                f"draws has {len(self.draws)} numbers, label_fractions {len(self.label_fractions)}: "
-                "give one number of draws for each fraction"
-            )
-        if self.data.label_fraction < 1:
-            raise ValueError("data.label_fraction belongs into label_fractions")
-        self._check_settings()
-        self._check_rows()
-        names = [short_name(cell.row) for unit in kinds(self) for cell in cells(self, unit)]
-        check_blends(self.blends, list(dict.fromkeys(names)), taken=(*self.encoders, *self.variants))
-
-    def _check_rows(self) -> None:
-        """Every encoder and objective is for something, and probes are linear."""
-        for unit in kinds(self):
-            if not any(cells(self, unit)):
-                remedy = (
-                    f"without pretraining only {' and '.join(FROM_SCRATCH)} can be had: add one"
-                    if unit.objective == NONE
-                    else "skip leaves it none: leave out less"
-                )
-                raise ValueError(
-                    f"adaptations={list(self.adaptations)}: no row is of encoder {unit.encoder} and "
-                    f"objective {unit.objective}; {remedy}, or skip {unit.encoder}+{unit.objective}"
-                )
-        if (
-            any(map(self.is_probe, self.adaptations))
-            and TASK_HEAD_REGISTRY.find(self.task.head_type).pools_steps
-        ):
-            raise ValueError(
-                f"task.head_type={self.task.head_type} takes the steps' embeddings, a probe that of a stay: "
-                "leave probe out of adaptations, or use task.head_type=linear"
-            )
-
-    def _check_lists(self) -> None:
-        for name in ("encoders", "objectives", "adaptations", "label_fractions", "draws", "seeds"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is empty: give one or more")
-        for name in ("encoders", "objectives", "adaptations", "baselines", "label_fractions", "seeds"):
-            given = getattr(self, name)
-            if twice := sorted({str(value) for value in given if given.count(value) > 1}):
-                raise ValueError(f"{name} names {', '.join(twice)} twice: once is enough")
-        for encoder in self.encoders:
-            self._check_listed("encoder", encoder, ENCODER_REGISTRY.names())
-        for objective in self.objectives:
-            self._check_listed("SSL objective", objective, [NONE, *SSL_REGISTRY.names()])
-        for adaptation in self.adaptations:
-            self._check_listed("way to adapt", adaptation, options("adaptation"))
-        for baseline in self.baselines:
-            self._check_listed("baseline", baseline, list(BASELINES))
-        pairs = [f"{encoder}+{objective}" for encoder, objective in product(self.encoders, self.objectives)]
-        rows = [f"{pair}+{adaptation}" for pair, adaptation in product(pairs, self.adaptations)]
         self.skip = tuple(map(spelt, self.skip))
-        for row in self.skip:
-            name, _, last = row.rpartition("+")
-            if row not in (*pairs, *rows) and not (name in rows and _is_fraction(last)):
-                raise ValueError(f"skip: {unknown('row', row, [*pairs, *rows])}")
-        for name in self.transductive:
-            if name not in self.objectives or name == NONE:
-                there = [objective for objective in self.objectives if objective != NONE]
-                raise ValueError(f"transductive: {unknown('objective', name, there)}")
-        if wrong := [fraction for fraction in self.label_fractions if not 0 < fraction <= 1]:
-            raise ValueError(f"label_fractions: {wrong[0]:g} is not above 0, up to 1")
-        if min(self.draws) < 1:
-            raise ValueError(f"draws: {min(self.draws)} is not 1 or more")
-
-    def _check_listed(self, what: str, name: str, known: list[str]) -> None:
-        if self.registered(name) not in known:
-            raise ValueError(unknown(what, name, [*known, *self.variants]))
-
-    def _check_share(self) -> None:
-        if self.share is None:
-            return
-        part, _, of = self.share.partition("/")
-        if not (part.isdecimal() and of.isdecimal() and 1 <= int(part) <= int(of)):
-            raise ValueError(f"share={self.share}: allowed is K/N, the K-th of N parts, such as 2/8; or null")
-
-    def _check_variants(self) -> None:
-        known = [*ENCODER_REGISTRY.names(), *SSL_REGISTRY.names(), *options("adaptation"), *BASELINES]
-        taken = {*known, "all", NONE, BASELINE}
-        for name, registered in self.variants.items():
-            if name in taken or not re.fullmatch(r"[A-Za-z]\w*", name):
-                raise ValueError(
-                    f"variants: {name!r} must be a new name, of letters, digits and _: rename it, here and "
-                    "where it is used"
-                )
-            if registered not in known:
-                raise ValueError(
-                    f"variants.{name}: "
-                    f"{unknown('encoder, objective, way to adapt or baseline', registered, known)}"
-                )
-            if name not in (*self.encoders, *self.objectives, *self.adaptations, *self.baselines):
-                raise ValueError(
-                    f"variants.{name}: no row is of it; add it to encoders, objectives, adaptations or "
-                    "baselines"
-                )
-
-    def _check_settings(self) -> None:
-        """Settings that would be for nobody, or that the benchmark sets itself, are refused."""
-        for name in self.baseline:
-            if name not in ("all", *self.baselines):
-                raise ValueError(f"baseline: {unknown('key', name, ['all', *self.baselines])}")
-        for name in self.baselines:
-            self.baseline_options(name)
-        fractions = [f"{fraction:g}" for fraction in self.label_fractions]
-        encoders, objectives = ENCODER_REGISTRY.names(), [NONE, *SSL_REGISTRY.names()]
-        self._say_which_fractions_are_not_run(fractions)
-        for name, more in (("pretrain", []), ("finetune", [*options("adaptation"), *fractions])):
-            known = [*encoders, *objectives, *more]
-            allowed = [*known, *(name for name, registered in self.variants.items() if registered in known)]
-            section = getattr(self, name)
-            for key, settings in section.items():
-                for part in () if key == "all" else key.split("+"):
-                    if part not in allowed and not (name == "finetune" and _is_fraction(part)):
-                        raise ValueError(f"{name}: {unknown('key', part, ['all', *allowed])}")
-                taken = {"data", "seed"} & set(settings)
-                taken |= {f"task.{option}" for option in SHARED_OF_TASK & set(settings.get("task") or {})}
-                if taken:
-                    raise ValueError(
-                        f"{name}.{key}: {', '.join(sorted(taken))} belong to the benchmark itself"
-                    )
-                if "allow_other_split" in (settings.get("training") or {}):
-                    raise ValueError(
-                        f"{name}.{key}.training.allow_other_split: leave it out, and name in transductive "
-                        "the objectives whose pretraining may read the test stays"
-                    )
-                if idle := sorted(VALIDATING & set(settings.get("training") or {})):
-                    raise ValueError(
-                        f"{name}.{key}.training: {', '.join(idle)} would do nothing, since the benchmark "
-                        "trains for max_epochs without validation stays; leave it out"
-                    )
-                if "encoder" in settings and any(map(_is_fraction, key.split("+"))):
-                    raise ValueError(
-                        f"{name}.{key}: an encoder is the same for all fractions of labels; leave it out"
-                    )
-
-    def _say_which_fractions_are_not_run(self, fractions: list[str]) -> None:
-        """An experiment of which fewer fractions are asked for keeps the settings of the others."""
-        for key in self.finetune:
-            for part in key.split("+"):
-                if _is_fraction(part) and part not in fractions:
-                    log.info("finetune.%s: nothing, since label_fractions has no %s", key, part)
+        check(self)
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> BenchmarkConfig:
@@ -301,16 +123,9 @@ class BenchmarkConfig:
         return [f"encoder={encoder}", f"adaptation={adaptation}", *its, *own]
 
     def members(self, cell: Cell) -> int:
-        """How many times its encoder is fine-tuned, for the mean of their predictions.
-
-        Raises:
-            ValueError: not a number, 1 or more.
-        """
-        given = next((w for w in self._finetuning(cell) if w.startswith(MEMBERS)), f"{MEMBERS}1")
-        number = given.removeprefix(MEMBERS)
-        if not number.isdecimal() or int(number) < 1:
-            raise ValueError(f"finetune.{cell.adaptation}.members: {number} is not a number, 1 or more")
-        return int(number)
+        """How many times its encoder is fine-tuned, for the mean of their predictions."""
+        given = [word.removeprefix(MEMBERS) for word in self._finetuning(cell) if word.startswith(MEMBERS)]
+        return int(given[0]) if given else 1
 
     def _finetuning(self, cell: Cell) -> list[str]:
         return self._overrides(self.finetune, cell.unit, cell.adaptation, f"{cell.fraction:g}")
@@ -356,12 +171,9 @@ class BenchmarkConfig:
         if self.share is None:
             return todo
         part, of = map(int, self.share.split("/"))
-        random.Random(0).shuffle(todo)  # or a share would be of one objective alone
-        return todo[part - 1 :: of]
-
-
-def _is_fraction(part: str) -> bool:
-    try:
-        return 0 < float(part) <= 1
-    except ValueError:
-        return False
+        together: dict[Unit, list[Unit]] = {}  # one share has all folds of an encoder that is pretrained once
+        for unit in todo:
+            together.setdefault(self.pretraining_unit(unit), []).append(unit)
+        groups = list(together.values())
+        random.Random(0).shuffle(groups)  # or a share would be of one objective alone
+        return [unit for group in groups[part - 1 :: of] for unit in group]

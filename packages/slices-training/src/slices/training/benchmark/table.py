@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from slices.training.benchmark.blends import blend_rows, models_of
-from slices.training.benchmark.cells import Cell, cells, units
+from slices.training.benchmark.cells import Cell, Unit, cells, units
 from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.benchmark.rows import BASELINE, BLEND, NONE, Row, RowKey, Spent, short_name
 from slices.training.benchmark.work import read_cell
@@ -101,11 +101,20 @@ def _is_transductive(key: RowKey, config: BenchmarkConfig) -> bool:
 
 
 def _scratch(key: RowKey, rows: Mapping[RowKey, Row], config: BenchmarkConfig) -> RowKey | None:
-    """The same encoder from scratch: the same way, where that is fine-tuning, else the first there is."""
+    """The same encoder from scratch: the same way, where that is fine-tuning, else the first there is.
+
+    Of as many members, or averaging would pass for what pretraining gains.
+    """
     fraction, encoder, _, adaptation = key
     ways = [way for way in (adaptation, *config.adaptations) if config.registered(way) == "finetune"]
     there = ((fraction, encoder, NONE, way) for way in ways)
-    return next((other for other in there if other in rows), None)
+    members = _members(key, config)
+    return next((one for one in there if one in rows and _members(one, config) == members), None)
+
+
+def _members(key: RowKey, config: BenchmarkConfig) -> int:
+    fraction, encoder, objective, adaptation = key
+    return config.members(Cell(Unit(encoder, objective, config.seeds[0], 0), adaptation, fraction, 0))
 
 
 def _draws(rows: dict[RowKey, Row], scores: dict[str, Metric]) -> dict[RowKey, dict[str, Array]]:

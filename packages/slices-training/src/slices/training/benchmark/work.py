@@ -19,6 +19,7 @@ from slices.training.adaptation.solved_probe import embeddings, strengths_of
 from slices.training.baseline.blend import mean_prediction
 from slices.training.baseline.rows import feature_rows
 from slices.training.benchmark.cells import Cell, Unit, cells
+from slices.training.benchmark.checks import SEEDS_APART
 from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.benchmark.overrides import flat
 from slices.training.benchmark.rows import BASELINE, NONE, Spent
@@ -36,8 +37,6 @@ from slices.training.optim import PlateauConfig
 from slices.training.pretrained import n_parameters
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.quiet import quiet_lightning
-
-SEEDS_APART = 1000  # of one encoder's fine-tunings
 
 
 def do_unit(config: BenchmarkConfig, unit: Unit, threads: int) -> Unit:
@@ -90,7 +89,8 @@ def _do_baseline(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
 
 def _do_encoder(config: BenchmarkConfig, unit: Unit, todo: list[Cell]) -> None:
     path, shared = (None, 0.0) if unit.objective == NONE else pretrained(config, unit)
-    _, data = _to_adapt(config, dataclasses.replace(todo[0], fraction=1.0, draw=0), path)
+    module, _ = _to_adapt(config, dataclasses.replace(todo[0], draw=0), path)
+    data = _stays(config, todo[0], module, label_fraction=1.0)
     probes: dict[tuple[str, float], Frozen] = {}
     for cell in todo:
         began = seconds()
@@ -145,7 +145,7 @@ def pretrained(config: BenchmarkConfig, unit: Unit) -> tuple[Path, float]:
     unit = config.pretraining_unit(unit)
     path = Path(config.folder) / "encoders" / f"{unit.key}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock")):  # of a transductive one other folds wait
         return path, _pretrain(config, unit, path)
 
 
@@ -176,14 +176,14 @@ def _finetuned(config: BenchmarkConfig, cell: Cell, path: Path | None) -> tuple[
     """Probabilities of the test stays, and how many parameters encoder and head have, of all members."""
     seeds = [cell.unit.seed + SEEDS_APART * k for k in range(config.members(cell))]
     of_members = [dataclasses.replace(cell, unit=dataclasses.replace(cell.unit, seed=seed)) for seed in seeds]
-    probs, sizes = zip(*(_fine_tuning(config, member, path) for member in of_members), strict=True)
+    probs, sizes = zip(*(_finetuned_once(config, member, path) for member in of_members), strict=True)
     if len(probs) == 1:
         return probs[0], sizes[0]
     assert config.task.task_type is not None
-    return mean_prediction([one.numpy() for one in probs], config.task.task_type), sum(sizes)
+    return mean_prediction([one.double().numpy() for one in probs], config.task.task_type), sum(sizes)
 
 
-def _fine_tuning(config: BenchmarkConfig, cell: Cell, path: Path | None) -> tuple[Tensor, int]:
+def _finetuned_once(config: BenchmarkConfig, cell: Cell, path: Path | None) -> tuple[Tensor, int]:
     """One member's."""
     module, data = _to_adapt(config, cell, path)
     trainer = _trainer(module.config.trainer)
