@@ -90,10 +90,8 @@ def parsed() -> argparse.Namespace:
 
 
 def encoders() -> list[str]:
-    """All that are on a grid; ``checkpoint`` is none, and TS2Vec has an objective of its own."""
-    return [
-        name for name in options("encoder") if name not in ("checkpoint", "ts2vec", "observation_transformer")
-    ]
+    """All that can be trained anew."""
+    return [name for name in options("encoder") if name != "checkpoint"]
 
 
 def measured(name: str, asked: argparse.Namespace, machine: Machine, folder: Path) -> dict[str, Any]:
@@ -108,9 +106,9 @@ def measured(name: str, asked: argparse.Namespace, machine: Machine, folder: Pat
             f"data.horizon={asked.hours}.0",
         ],
     )
-    parsed = PretrainConfig.parse(config)
-    assert parsed.data is not None
-    data = StayDataModule(parsed.data)
+    section = PretrainConfig.parse(config).data
+    assert section is not None
+    data = StayDataModule(section)
     data.prepare_data()
     data.setup("fit")
     batches = list(islice(data.train_dataloader(), 8))
