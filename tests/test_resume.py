@@ -3,46 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from cli import CommandLine
+from real_runs import assert_same_weights, send_in_mid_epoch, start, weights
 
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1", "training.checkpoint_every_n_steps=2"]
-
-
-def start(folder: Path, run: str, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "slices.training.apps.pretrain", f"hydra.run.dir={run}", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=environment)
-
-
-def kill_in_mid_epoch(process: subprocess.Popen[bytes], checkpoint: Path, step: int) -> None:
-    """SIGKILL once a checkpoint of at least this step is written; no handler can run."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if checkpoint.exists() and torch.load(checkpoint, weights_only=True)["global_step"] >= step:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return
-        time.sleep(0.005)
-    raise AssertionError("the run ended, or hung, before it could be killed")
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    optimizer = checkpoint["optimizer_states"][0]["state"]
-    moments = {f"{i}.{name}": value for i, state in optimizer.items() for name, value in state.items()}
-    return checkpoint["state_dict"] | moments | {"step": torch.tensor(checkpoint["global_step"])}
 
 
 @pytest.mark.parametrize(
@@ -60,20 +32,19 @@ def test_killed_in_mid_epoch_and_resumed(
         "training.batch_size=4",
         "training.max_epochs=3",
     ]
-    assert start(tmp_path, "undisturbed", *settings).wait() == 0
+    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
 
     killed = tmp_path / "killed"
-    kill_in_mid_epoch(start(tmp_path, "killed", *settings), killed / "checkpoints" / "last.ckpt", step=25)
+    process = start(tmp_path, "hydra.run.dir=killed", *settings)
+    last = killed / "checkpoints" / "last.ckpt"
+    send_in_mid_epoch(process, last, step=25, number=signal.SIGKILL)  # no handler can run
     steps = torch.load(killed / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     total = int(weights(tmp_path / "undisturbed")["step"])
     assert 25 <= steps < total and steps % (total // 3) != 0  # in the middle of an epoch
 
     done = cli("pretrain", "resume=killed")
     assert done.status == 0, done.err
-    expected, found = weights(tmp_path / "undisturbed"), weights(killed)
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        assert torch.equal(torch.as_tensor(value), torch.as_tensor(found[name])), name
+    assert_same_weights(tmp_path / "undisturbed", killed)
     ours, theirs = (
         torch.load(tmp_path / run / "encoder.pt", weights_only=True) for run in ("killed", "undisturbed")
     )
@@ -101,7 +72,7 @@ def test_resuming_a_run_that_is_complete_only_says_so(
         assert "the run is complete" in done.out
         assert (tmp_path / "run" / "encoder.pt").is_file()
         found = weights(tmp_path / "run")
-        assert all(torch.equal(torch.as_tensor(expected[n]), torch.as_tensor(found[n])) for n in expected)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
     # what to type next is what it was
     following = [re.findall(r"next: (.*)", run.out) for run in (first, done)]
     assert following[0] == following[1] and "data.resolution=4" in following[0][0]
@@ -152,11 +123,10 @@ def test_fine_tuning_resumes_with_a_fresh_pooling_that_is_still_trained(
     config.write_text(config.read_text().replace("max_epochs: 2", "max_epochs: 3"))
     done = cli("finetune", "resume=cut")
     assert done.status == 0, done.err
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    found = weights(tmp_path / "cut")
     pool = [name for name in before if name.startswith("encoder.pool")]
     assert pool and not any(torch.equal(before[name], found[name]) for name in pool)
-    for name, value in expected.items():
-        assert torch.equal(torch.as_tensor(value), torch.as_tensor(found[name])), name
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_fine_tuning_resumes_without_the_file_it_started_from(
@@ -173,7 +143,5 @@ def test_fine_tuning_resumes_without_the_file_it_started_from(
     (tmp_path / "outputs" / "encoder.pt").unlink()
     done = cli("finetune", "resume=cut")
     assert done.status == 0, done.err
-    expected, found = weights(tmp_path / "whole"), weights(cut)
-    for name, value in expected.items():
-        assert torch.equal(torch.as_tensor(value), torch.as_tensor(found[name])), name
+    assert_same_weights(tmp_path / "whole", cut)
     assert (cut / "logs" / "metrics.csv").is_file() and (cut / "logs-1" / "metrics.csv").is_file()

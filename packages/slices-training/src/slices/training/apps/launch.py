@@ -42,17 +42,19 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
 
     @functools.wraps(run)
     def job(config: DictConfig) -> float | None:
-        try:
-            return run(config)
-        except UserError as error:
-            _stop(str(error), 2)
-        except FailedRun as error:
-            _stop(str(error), 1)
+        from slices.training.apps.ranks import as_if_alone
 
-    try:
+        with as_if_alone():
+            return run(config)
+
+    try:  # an error ends a sweep after the runs that were begun with it, if the sweeper does not go on
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=app)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain(error, app), 2)
+    except UserError as error:
+        _stop(str(error), 2)
+    except FailedRun as error:
+        _stop(str(error), 1)
 
 
 def _run_dir(resume: str | None, fresh: str) -> str:

@@ -6,7 +6,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
@@ -19,14 +19,19 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
+from slices.training.apps.ranks import is_rank_zero, only_rank_zero_speaks
 from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
+from slices.training.compose import command
 from slices.training.memory import resident_by_rusage
+from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
 
 log = logging.getLogger(__name__)
+AUTO = "auto"  # resume=auto: the same command begins a run, and goes on with it
+LAST = "checkpoints/last.ckpt"
 
 
 class Cost:
@@ -62,12 +67,21 @@ class Run:
             ValueError, FileNotFoundError: there is nothing to resume, or more is asked than to resume.
         """
         quiet_lightning()
-        typed = list(HydraConfig.get().overrides.task)
-        if config.get("resume"):
-            return cls._resume(Path(config.resume), typed)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        OmegaConf.save(config, folder / "config.yaml", resolve=True)
-        OmegaConf.save(OmegaConf.create(typed), folder / "overrides.yaml")
+        only_rank_zero_speaks()
+        hydra = HydraConfig.get()
+        typed = list(hydra.overrides.task)
+        folder, resume = Path(hydra.runtime.output_dir), config.get("resume")
+        if resume == AUTO:
+            _refuse_passing_folder(hydra.overrides.hydra)
+            resume = folder if (folder / LAST).is_file() else None
+            if resume is not None:
+                _refuse_other_settings(folder, typed)
+                typed = []
+        if resume is not None:
+            return cls._resume(Path(resume), typed)
+        if is_rank_zero():
+            OmegaConf.save(config, folder / "config.yaml", resolve=True)
+            OmegaConf.save(OmegaConf.create(typed), folder / "overrides.yaml")
         return cls(folder, config, typed)
 
     @classmethod
@@ -76,19 +90,39 @@ class Run:
             raise ValueError(
                 f"resume goes on with the run's own settings: drop {' '.join(extra)}, or start a new run"
             )
-        written = [folder / name for name in ("config.yaml", "overrides.yaml", "checkpoints/last.ckpt")]
+        written = [folder / name for name in ("config.yaml", "overrides.yaml", LAST)]
         for needed in written:
             if not needed.is_file():
                 raise FileNotFoundError(f"nothing to resume: {needed} is missing. Give the folder of a run")
         _refuse_damaged(written[-1])
         config, overrides = (OmegaConf.load(path) for path in written[:2])
         assert isinstance(config, DictConfig)
+        log.info("going on with the run in %s", folder)
         return cls(folder, config, [str(word) for word in overrides], resumed=True)
 
     @property
     def last_checkpoint(self) -> Path | None:
         """Where a resumed run goes on."""
-        return self.folder / "checkpoints" / "last.ckpt" if self.resumed else None
+        return self.folder / LAST if self.resumed else None
+
+
+def _refuse_passing_folder(typed: Sequence[str]) -> None:
+    """Raises ``ValueError`` where the folder of the run is one that another start would not find."""
+    if not any(word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for word in typed):
+        raise ValueError(
+            "resume=auto goes on with the run in its folder, where there is one: name it, as in "
+            "hydra.run.dir=outputs/pretrain/mine (of a sweep: hydra.sweep.dir=...)"
+        )
+
+
+def _refuse_other_settings(folder: Path, typed: list[str]) -> None:
+    before = [str(word) for word in OmegaConf.load(folder / "overrides.yaml")]
+    if before != typed:
+        other = " ".join(sorted(set(before) ^ set(typed))) or "their order"
+        raise ValueError(
+            f"the run in {folder} was begun with other settings ({other}): give the same, or another "
+            "hydra.run.dir"
+        )
 
 
 def _refuse_damaged(checkpoint: Path) -> None:
@@ -108,12 +142,16 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     options = dict(options)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
+    go_on = f"{command(str(HydraConfig.get().job.config_name))} resume={run.folder}"
+    own: list[Callback] = [Budget(), Preemption(run.folder / LAST, go_on)]
+    if not interactive:
+        own.append(EpochLine())
     return Trainer(
         **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
         default_root_dir=run.folder,
         logger=_loggers(run, wandb),
         plugins=[AtomicCheckpointIO()],
-        callbacks=[*callbacks, Budget(), *([] if interactive else [EpochLine()])],
+        callbacks=[*callbacks, *own],
     )
 
 

@@ -1,0 +1,124 @@
+"""A run that is asked to end saves where it is, and the same command goes on from there."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from cli import CommandLine
+from real_runs import PRETRAIN, assert_same_weights, send_in_mid_epoch, start, weights
+
+# 84 stays in batches of 4: 20 or so steps an epoch; the checkpoint of a schedule comes early, and only once
+SETTINGS = [
+    *("encoder.d_model=16", "encoder.n_layers=1", "training.batch_size=4", "training.max_epochs=3"),
+    *("training.checkpoint_every_n_steps=3", "scheduler.interval=step"),
+]
+TWO_RANKS = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp"]
+RUN = ["hydra.run.dir=run", "resume=auto"]
+
+
+def scheduler(folder: Path, fails: bool = False) -> str:
+    """A folder for the path in which SLURM's command notes what it is asked."""
+    program = folder / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked.txt\nexit {int(fails)}\n', encoding="utf-8")
+    program.chmod(0o755)
+    return str(program.parent)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
+def test_the_same_command_goes_on(number: signal.Signals, on_tiny: list[str], tmp_path: Path) -> None:
+    settings = [*on_tiny, *SETTINGS]
+    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, 21, number) == 143
+    shown = (tmp_path / "shown.txt").read_text()
+    assert "asked to end: step" in shown and "to go on: hatch run train:pretrain resume=" in shown
+    assert "Traceback" not in shown
+    assert 21 <= int(weights(tmp_path / "run")["step"]) < int(weights(tmp_path / "undisturbed")["step"])
+
+    assert start(tmp_path, *RUN, *settings).wait() == 0
+    assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
+    assert start(tmp_path, *RUN, *settings).wait() == 0
+    assert "the run is complete" in (tmp_path / "shown.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("job", "asked"),
+    [
+        ({"SLURM_JOB_ID": "7"}, "requeue 7\n"),
+        pytest.param(
+            {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1"},
+            "requeue 8_1\n",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_job_is_queued_again(job: dict[str, str], asked: str, on_tiny: list[str], tmp_path: Path) -> None:
+    path = f"{scheduler(tmp_path)}:/usr/bin:/bin"
+    process = start(tmp_path, *RUN, *on_tiny, *SETTINGS, PATH=path, **job)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert send_in_mid_epoch(process, last, 3, signal.SIGTERM) == 143
+    assert (tmp_path / "asked.txt").read_text() == asked
+    assert f"job {asked.split()[1]} is queued again" in (tmp_path / "shown.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_job_that_cannot_be_queued_again_says_how_to_go_on(on_tiny: list[str], tmp_path: Path) -> None:
+    path = f"{scheduler(tmp_path, fails=True)}:/usr/bin:/bin"
+    process = start(tmp_path, *RUN, *on_tiny, *SETTINGS, PATH=path, SLURM_JOB_ID="7")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert send_in_mid_epoch(process, last, 3, signal.SIGTERM) == 143
+    shown = (tmp_path / "shown.txt").read_text()
+    assert "SLURM did not queue job 7 again" in shown and "to go on: " in shown
+
+
+@pytest.mark.slow
+def test_of_two_ranks_one_is_asked_and_both_end(on_tiny: list[str], tmp_path: Path) -> None:
+    settings = [*on_tiny, *SETTINGS, *TWO_RANKS, "training.batch_size=2"]
+    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, 21, signal.SIGTERM) == 143
+    assert start(tmp_path, *RUN, *settings).wait() == 0
+    assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_ranks_again_and_they_go_on(on_tiny: list[str], tmp_path: Path) -> None:
+    """Elastic: a rank is killed, all are started again by the same command, and find the checkpoint."""
+    torchrun = (PRETRAIN[0], "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2")
+    settings = [*on_tiny, *SETTINGS, *TWO_RANKS, "training.batch_size=2"]
+    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
+    killing = tmp_path / "kill_once.py"
+    killing.write_text(
+        "import os, sys, threading, time\n"
+        "from pathlib import Path\n"
+        "def kill():\n"
+        "    while not Path('run/checkpoints/last.ckpt').exists(): time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "if os.environ['RANK'] == '1' and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n"
+        "    threading.Thread(target=kill, daemon=True).start()\n"
+        "from slices.training.apps.pretrain import main\n"
+        "main()\n"
+    )
+    command = (*torchrun, str(killing))
+    assert start(tmp_path, *RUN, *settings, command=command).wait(timeout=300) == 0
+    assert "going on with the run in" in (tmp_path / "shown.txt").read_text()
+    assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
+
+
+def test_going_on_needs_a_folder_that_stays(on_tiny: list[str], cli: CommandLine) -> None:
+    done = cli("pretrain", *on_tiny, "resume=auto")
+    assert done.status == 2 and "hydra.run.dir=outputs/pretrain/mine" in done.err
+
+
+def test_a_run_goes_on_with_its_own_settings_alone(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    settings = [*on_tiny, *SETTINGS[:2], *RUN]
+    assert cli("pretrain", *settings).status == 0
+    done = cli("pretrain", *settings, "seed=7")
+    assert done.status == 2
+    assert "begun with other settings (seed=7)" in done.err and "another hydra.run.dir" in done.err
