@@ -9,7 +9,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
+from cli import CommandLine
+from real_runs import start
 from slices.encoders import load_encoder
 
 
@@ -25,6 +28,51 @@ def test_the_command_line_pretrains_on_two_ranks(ssl: str, on_tiny: list[str], t
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("next: hatch run train:finetune") == 1  # said once, not once a rank
     assert load_encoder(tmp_path / "outputs" / "encoder.pt").card.objective == ssl
+
+
+@pytest.mark.slow
+def test_sharded_or_not_the_encoder_and_what_is_made_of_it_are_the_same(
+    on_tiny: list[str], tmp_path: Path
+) -> None:
+    narrow = ["encoder=transformer", "encoder.d_model=16", "encoder.dropout=0", "ssl=jepa"]
+    ranks = ["trainer.accelerator=cpu", "trainer.devices=2"]
+    tuned = ["training.freeze_encoder=false", "training.activation_checkpointing=true"]
+    found = []
+    for strategy in ("ddp", "fsdp2"):
+        here = tmp_path / strategy
+        here.mkdir()
+        apps = (("pretrain", narrow), ("finetune", tuned))
+        for app, words in apps:
+            how = [*on_tiny, *ranks, f"+trainer.strategy={strategy}", *words, f"hydra.run.dir={app}"]
+            command = (sys.executable, "-m", f"slices.training.apps.{app}")
+            assert start(here, *how, command=command).wait() == 0, (here / "shown.txt").read_text()
+        table = pl.read_parquet(here / "finetune" / "predictions.parquet").sort("stay_id", "output")
+        found.append((load_encoder(here / "pretrain" / "encoder.pt").encoder.state_dict(), table))
+    (weights, table), (other_weights, other_table) = found
+    for name, value in weights.items():
+        torch.testing.assert_close(other_weights[name], value, rtol=1e-3, atol=1e-3, msg=name)
+    assert (table["prediction"] - other_table["prediction"]).abs().max() < 0.01  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_runs_of_a_sweep_each_start_ranks_of_their_own(on_tiny: list[str], tmp_path: Path) -> None:
+    """One of them fails, and the others are not kept from ending."""
+    ranks = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp"]
+    sweep = ["hydra.sweep.dir=sweep", "ssl=mae", "ssl.mask_ratio=0.3,1.3,0.6"]
+    process = start(tmp_path, "--multirun", *on_tiny, *ranks, *sweep, "encoder=gru", "encoder.d_model=8")
+    assert process.wait(timeout=300) == 2
+    shown = (tmp_path / "shown.txt").read_text()
+    assert "mask_ratio" in shown and "Traceback" not in shown
+    ended = [(tmp_path / "sweep" / str(run) / "encoder.pt").is_file() for run in range(3)]
+    assert ended == [True, False, True]
+
+
+def test_a_sweep_is_not_started_by_torchrun(
+    on_tiny: list[str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    done = cli("pretrain", "--multirun", *on_tiny, "seed=1,2")
+    assert done.status == 2 and "leave torchrun out" in done.err
 
 
 @pytest.mark.slow

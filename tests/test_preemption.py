@@ -76,8 +76,10 @@ def test_a_job_that_cannot_be_queued_again_says_how_to_go_on(on_tiny: list[str],
 
 
 @pytest.mark.slow
-def test_of_two_ranks_one_is_asked_and_both_end(on_tiny: list[str], tmp_path: Path) -> None:
-    settings = [*on_tiny, *SETTINGS, *TWO_RANKS, "training.batch_size=2"]
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_of_two_ranks_one_is_asked_and_both_end(strategy: str, on_tiny: list[str], tmp_path: Path) -> None:
+    ranks = [*TWO_RANKS[:2], f"+trainer.strategy={strategy}"]
+    settings = [*on_tiny, *SETTINGS, *ranks, "training.batch_size=2"]
     assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, 21, signal.SIGTERM) == 143

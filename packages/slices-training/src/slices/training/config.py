@@ -131,11 +131,15 @@ class TaskConfig:
 
 @dataclass(kw_only=True)
 class PretrainingConfig:
-    """How long, in what portions, and how often a checkpoint is written."""
+    """How long, in what portions, and how often a checkpoint is written.
+
+    ``activation_checkpointing``: blocks of the encoder are computed twice, and need less memory.
+    """
 
     max_epochs: int = 30
     batch_size: int = 64
     checkpoint_every_n_steps: int = 100
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "max_epochs", "batch_size", "checkpoint_every_n_steps")

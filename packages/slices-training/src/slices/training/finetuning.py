@@ -24,6 +24,7 @@ from slices.encoders import (
 )
 from slices.heads import BaseTaskHead, build_task_head
 from slices.ssl.encoding import accepted_inputs
+from slices.training.activation_checkpointing import recompute_blocks
 from slices.training.adaptation.hiding import hide
 from slices.training.adaptation.l2_sp import StartingPoint
 from slices.training.adaptation.lora import add_lora, name_within
@@ -50,6 +51,7 @@ from slices.training.optim import optimizer_and_schedule
 from slices.training.parameter_groups import Setting, encoder_settings, parameter_groups
 from slices.training.pretrained import adapted, read_pretrained
 from slices.training.seeding import seed_of
+from slices.training.sharding import refuse_with_sharding, shard
 from slices.training.task_parts import (
     OtherTask,
     count,
@@ -109,6 +111,8 @@ class FineTuneModule(L.LightningModule):
         task = with_others(with_task(self.config.task, self.config.data), self.config.data)
         self.config = dataclasses.replace(self.config, task=task)
         self.encoder: BaseEncoder = self._make_encoder(loaded)
+        if self.config.training.activation_checkpointing:
+            recompute_blocks(self.encoder)
         self.save_hyperparameters({"config": self._portable_config()})
 
         self.head: BaseTaskHead = build_task_head(task.head(self.encoder.output_dim))
@@ -191,6 +195,18 @@ class FineTuneModule(L.LightningModule):
                 self.check_task(datamodule)
         if stage == "fit":
             self._prepare_fit(datamodule)
+
+    def configure_model(self) -> None:
+        """Shards encoder and heads, where the strategy asks for it.
+
+        Raises:
+            UserError: they are adapted in a way that takes their weights apart itself.
+        """
+        if self.device_mesh is not None:
+            training = self.config.training
+            refuse_with_sharding(l2_sp=training.l2_sp, lora_rank=training.lora_rank)
+            heads = [self.head, *(other.head for other in self.others.values())]
+            shard([self.encoder, *heads], self.device_mesh["data_parallel"])
 
     def follow(self, datamodule: StayDataModule) -> None:
         """Agrees with the data on variables and scale: the checkpoint's, where there is one.

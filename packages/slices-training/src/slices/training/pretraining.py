@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from slices.encoders import BaseEncoder, EncoderCard, Normalizer, build_encoder, save_encoder
 from slices.ssl import build_ssl_objective
 from slices.ssl.encoding import accepted_inputs
+from slices.training.activation_checkpointing import recompute_blocks
 from slices.training.agreement import check_shape, refuse_unseen_times, shaped
 from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
@@ -26,6 +27,7 @@ from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 from slices.training.optim import optimizer_and_schedule
 from slices.training.seeding import generator, seed_of
+from slices.training.sharding import is_sharded, shard, whole_state
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class SSLPretrainModule(L.LightningModule):
         encoder = build_encoder(self.config.encoder.name, self.config.encoder.config)
         self.objective = build_ssl_objective(encoder, self.config.ssl)
         self.untouched = freeze_untouched(self.objective, encoder.d_input)
+        if self.config.training.activation_checkpointing:
+            recompute_blocks(encoder)
         self.card: EncoderCard | None = None
         self._normalizer: dict[str, Any] | None = None  # plain: a submodule would move with this one
         if bool(self.config.labels) != self.objective.reads_labels and self.config.data is not None:
@@ -109,6 +113,11 @@ class SSLPretrainModule(L.LightningModule):
     def _untrained_encoder(self) -> list[str]:
         """Parameters of the encoder that the objective does not train."""
         return [name.removeprefix("encoder.") for name in self.untouched if name.startswith("encoder.")]
+
+    def configure_model(self) -> None:
+        """Shards the objective, where the strategy asks for it."""
+        if self.device_mesh is not None:
+            shard([self.objective], self.device_mesh["data_parallel"], also_called=["encode"])
 
     def on_train_start(self) -> None:
         self._total_steps = int(min(self.trainer.estimated_stepping_batches, sys.maxsize))
@@ -162,9 +171,17 @@ class SSLPretrainModule(L.LightningModule):
         return cast(BaseEncoder, self.objective.encoder)
 
     def save_encoder(self, path: str | Path) -> Path:
-        """Writes the encoder, its normaliser and its variables to ``.pt`` or ``.safetensors``."""
-        card = self.card or EncoderCard(objective=self.config.ssl.name)
-        save_encoder(path, self.get_encoder(), normalizer=self.normalizer, card=card)
+        """Writes the encoder, its normaliser and its variables to ``.pt`` or ``.safetensors``.
+
+        Of several ranks all must ask for it, as each may hold a share, and rank 0 writes.
+        """
+        card, encoder = self.card or EncoderCard(objective=self.config.ssl.name), self.get_encoder()
+        if is_sharded(encoder):
+            state = whole_state(encoder)
+            encoder = build_encoder(self.config.encoder.name, self.config.encoder.config)
+            encoder.load_state_dict(state)
+        if self.global_rank == 0:
+            save_encoder(path, encoder, normalizer=self.normalizer, card=card)
         return Path(path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

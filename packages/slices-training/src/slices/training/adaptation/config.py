@@ -40,6 +40,7 @@ class FineTuningConfig:
         refit_normalizer: normalise by this data instead of by what the encoder was trained on.
         adapt_variables: variables that the data lacks count as unobserved, others are left out.
         allow_other_split: test also on stays that the encoder may have been pretrained on.
+        activation_checkpointing: blocks of the encoder are computed twice, and need less memory.
 
     Raises:
         ValueError: a value out of range, or two that contradict each other.
@@ -66,6 +67,7 @@ class FineTuningConfig:
     refit_normalizer: bool = False
     adapt_variables: bool = False
     allow_other_split: bool = False
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one(

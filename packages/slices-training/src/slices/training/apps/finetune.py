@@ -23,6 +23,7 @@ def finetune(config: DictConfig) -> float:
     """Trains, tests the best epoch, writes what it predicts of val and test. Returns the best val score."""
     from lightning.pytorch import seed_everything
 
+    from slices.training import FineTuneModule
     from slices.training.adaptation.fitting import Fitting
     from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
     from slices.training.apps.run import Run, announce, make_trainer
@@ -30,6 +31,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training.serving import save_model
     from slices.training.serving.build import trained_models
     from slices.training.serving.ensemble import MODEL_FILE
+    from slices.training.sharding import is_sharded
 
     with checking_what_was_asked():
         run = Run.start(config)
@@ -47,6 +49,8 @@ def finetune(config: DictConfig) -> float:
         predicted = trainer.predict(module, datamodule.loader(split), ckpt_path=best, weights_only=True)
         batches[split] = of_all_ranks(predicted)
     if trainer.is_global_zero:
+        if is_sharded(module):
+            module = FineTuneModule.load_from_checkpoint(best, weights_only=True)
         file = run.folder / "predictions.parquet"
         step_hours = datamodule.view.bin_width if datamodule.labels_a_step else None
         write_predictions(

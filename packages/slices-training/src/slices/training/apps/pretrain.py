@@ -62,16 +62,18 @@ def pretrain(config: DictConfig) -> float:
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
     metric = _metric(trainer, module, datamodule)
+    encoder = module.save_encoder(run.folder / "encoder.pt")
+    log.info("encoder: %s, after %s", encoder, run.cost)
+    stopped = watch is not None and watch.config.on_collapse == "stop" and watch.wrong is not None
+    if parsed.encoder_path is not None and not stopped:
+        encoder = module.save_encoder(parsed.encoder_path)
     if trainer.is_global_zero:
-        encoder = module.save_encoder(run.folder / "encoder.pt")
-        log.info("encoder: %s, after %s", encoder, run.cost)
-        if watch is not None and watch.config.on_collapse == "stop" and watch.wrong is not None:
+        if stopped:
+            assert watch is not None
             raise FailedRun(
                 f"the embedding collapsed to {watch.wrong}: the run ended at step {trainer.global_step}, and "
                 f"its encoder is in {run.folder} alone"
             )
-        if parsed.encoder_path is not None:
-            encoder = module.save_encoder(parsed.encoder_path)
         of_data = ("data=", "data.", "data/", "+data.", "++data.")
         same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
         log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))

@@ -28,6 +28,7 @@ from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
+from slices.training.sharding import FSDP2, sharded
 
 log = logging.getLogger(__name__)
 AUTO = "auto"  # resume=auto: the same command begins a run, and goes on with it
@@ -146,6 +147,8 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     own: list[Callback] = [Budget(), Preemption(run.folder / LAST, go_on)]
     if not interactive:
         own.append(EpochLine())
+    if options.get("strategy") == FSDP2:
+        options["strategy"] = sharded(options)
     return Trainer(
         **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
         default_root_dir=run.folder,

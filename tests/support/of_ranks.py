@@ -1,0 +1,125 @@
+"""Trains the same module on some ranks or on one, with the same global batches and draws.
+
+As a script it is one rank, ``python of_ranks.py <strategy> <rank> <ranks> <out> <configs as JSON>``, which
+writes, for each config, the losses of steps and the weights in the end. Rank r of W has rows r, r + W ...
+of each batch, as ``StaySampler`` gives them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader
+
+from slices.training import SSLPretrainModule
+from slices.training.sharding import FSDP2, sharded, whole_state
+
+N_STEPS, BATCH, T, D = 3, 8, 10, 5
+Batch = dict[str, Tensor]
+
+
+def batches() -> list[Batch]:
+    """Stays that are observed more and more often, and one not at all, so that ranks see unequal numbers."""
+    made = []
+    for step in range(N_STEPS):
+        random = torch.Generator().manual_seed(step)
+        x = torch.randn(BATCH, T, D, generator=random)
+        often = torch.linspace(0.1, 0.9, BATCH).view(-1, 1, 1)
+        mask = torch.rand(BATCH, T, D, generator=random) < often
+        mask[2] = False
+        label = torch.tensor([0.0, 1, 1, 0, 1, 1, 0, 1])
+        made.append({"timeseries": x, "mask": mask, "label": label, "label_mask": torch.ones(BATCH) > 0})
+    return made
+
+
+def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[str, Any]:
+    """One config, on rank ``rank``: its losses, averaged over ranks, and the weights after the last step.
+
+    Gradients are clipped at its ``clip``, where it has one.
+    """
+    config = dict(config)
+    clip = config.pop("clip", None)
+    L.seed_everything(0, verbose=False)
+    module = SSLPretrainModule(config)
+    draw, share = module.objective.draw, slice(rank, None, ranks)
+    whole, step = batches(), iter(range(N_STEPS))
+
+    def given(x: Tensor, *_: Any) -> Any:
+        """What is drawn for the global batch, of which this rank takes its rows."""
+        number = next(step)
+        batch = whole[number]
+        drawn = draw(batch["timeseries"], batch["mask"], None, None, torch.Generator().manual_seed(number))
+        return pytree.tree_map(lambda tensor: tensor[share], drawn)
+
+    module.objective.draw = given  # type: ignore[method-assign]
+    losses: list[Tensor] = []
+
+    class Losses(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+            losses.append(trainer.strategy.reduce(outputs["loss"].detach().clone(), reduce_op="mean"))
+
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        strategy=sharded({"devices": ranks}) if strategy == FSDP2 else strategy,
+        precision="32-true",
+        max_epochs=1,
+        gradient_clip_val=clip,
+        callbacks=[Losses()],
+        use_distributed_sampler=False,
+        **dict.fromkeys(
+            ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        ),
+    )
+    shares = [{name: value[share] for name, value in batch.items()} for batch in whole]
+    trainer.fit(module, DataLoader(shares, batch_size=None))  # type: ignore[arg-type]
+    return {"losses": torch.stack(losses), **whole_state(module)}
+
+
+def of_ranks(
+    strategy: str, ranks: int, folder: Path, configs: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Tensor]]:
+    """Starts so many ranks, and gives what rank 0 wrote, by the name of the config."""
+    out = folder / f"{strategy}{ranks}.pt"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    if ranks > 1:
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    running = []
+    for rank in range(ranks):
+        own = environment | ({"LOCAL_RANK": str(rank)} if ranks > 1 else {})
+        words = [strategy, str(rank), str(ranks), str(out), json.dumps(configs)]
+        running.append(subprocess.Popen([sys.executable, __file__, *words], env=own, cwd=folder))
+    assert [process.wait(timeout=600) for process in running] == [0] * ranks
+    found: dict[str, dict[str, Tensor]] = torch.load(out, weights_only=True)
+    return found
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def main() -> None:
+    strategy, rank, ranks, out, configs = sys.argv[1:]
+    torch.set_num_threads(1)
+    found = {
+        name: train(config, strategy, int(rank), int(ranks)) for name, config in json.loads(configs).items()
+    }
+    if int(rank) == 0:
+        torch.save(found, out)
+
+
+if __name__ == "__main__":
+    main()

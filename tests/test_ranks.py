@@ -1,0 +1,52 @@
+"""Training on several ranks gives what one process gives from the same global batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from of_ranks import of_ranks
+from slices.ssl import list_objectives
+
+ENCODER = {"name": "transformer", "d_input": 5, "d_model": 8, "n_heads": 2, "n_layers": 2, "dropout": 0.0}
+SGD = {"name": "sgd", "lr": 0.1}  # a gradient of twice the size is the same to Adam
+QUICK = ("mae", "contrastive", "jepa")  # one plain, one that gathers, one with a teacher
+OTHERS = sorted(set(list_objectives()) - {*QUICK, "supervised_contrastive", "sum"})
+
+
+def configs(names: tuple[str, ...] | list[str]) -> dict[str, dict[str, Any]]:
+    made = {name: {"encoder": ENCODER, "optimizer": SGD, "ssl": {"name": name}} for name in names}
+    return made | {f"{name}, clipped": made[name] | {"clip": 0.1} for name in names if name == "mae"}
+
+
+def assert_same(strategy: str, ranks: int, names: tuple[str, ...] | list[str], folder: Path) -> None:
+    expected = of_ranks("auto", 1, folder, configs(names))
+    found = of_ranks(strategy, ranks, folder, configs(names))
+    for name in expected:
+        assert expected[name].keys() == found[name].keys()
+        assert len(expected[name]["losses"].unique()) > 1  # it does train
+        for key, value in expected[name].items():
+            torch.testing.assert_close(found[name][key], value, rtol=1e-3, atol=1e-5, msg=f"{name}: {key}")
+
+
+def test_two_ranks_train_as_one_process(tmp_path: Path) -> None:
+    assert_same("ddp", 2, QUICK, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_every_objective_as_one_process(tmp_path: Path) -> None:
+    assert_same("ddp", 2, OTHERS, tmp_path)
+
+
+@pytest.mark.slow
+def test_four_ranks_train_as_one_process(tmp_path: Path) -> None:
+    assert_same("ddp", 4, [*QUICK, *OTHERS], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_sharded_ranks_train_as_one_process(ranks: int, tmp_path: Path) -> None:
+    assert_same("fsdp2", ranks, QUICK if ranks == 4 else [*QUICK, *OTHERS], tmp_path)
