@@ -95,3 +95,16 @@ def test_it_changes_no_weight(pretrain_config: DictConfig, tiny: dict[str, Any],
         weights.append(module.state_dict())
     for first, second in zip(*(state.values() for state in weights), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.slow
+def test_a_time_limit_ends_a_run_with_an_encoder_and_a_model(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    small = ["encoder=gru", "encoder.d_model=8", "training.max_epochs=100000"]
+    limit = "+trainer.max_time={seconds: 2}"
+    done = cli("pretrain", *on_tiny, *small, limit, "hydra.run.dir=pretrained")
+    assert done.status == 0, done.err
+    done = cli("finetune", *on_tiny, "training.max_epochs=100000", "training.patience=null", limit)
+    assert done.status == 0, done.err
+    assert (tmp_path / "pretrained" / "checkpoints" / "last.ckpt").is_file()

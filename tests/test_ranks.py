@@ -12,13 +12,17 @@ from of_ranks import of_ranks
 from slices.ssl import list_objectives
 
 ENCODER = {"name": "transformer", "d_input": 5, "d_model": 8, "n_heads": 2, "n_layers": 2, "dropout": 0.0}
-SGD = {"name": "sgd", "lr": 0.1}  # a gradient of twice the size is the same to Adam
+SGD = {"name": "sgd", "lr": 0.01}  # a gradient of twice the size is the same to Adam
+SLOWER = {"barlow_twins": {"lr": 0.001}}  # its gradients are large: what is rounded differently soon shows
 QUICK = ("mae", "contrastive", "jepa")  # one plain, one that gathers, one with a teacher
 OTHERS = sorted(set(list_objectives()) - {*QUICK, "supervised_contrastive", "sum"})
 
 
 def configs(names: tuple[str, ...] | list[str]) -> dict[str, dict[str, Any]]:
-    made = {name: {"encoder": ENCODER, "optimizer": SGD, "ssl": {"name": name}} for name in names}
+    made = {
+        name: {"encoder": ENCODER, "optimizer": SGD | SLOWER.get(name, {}), "ssl": {"name": name}}
+        for name in names
+    }
     return made | {f"{name}, clipped": made[name] | {"clip": 0.1} for name in names if name == "mae"}
 
 

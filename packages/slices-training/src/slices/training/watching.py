@@ -122,7 +122,10 @@ class Watch(Callback):
             health = Health.of(*(torch.cat(parts) for parts in zip(*of_batches, strict=True)))
             scores = {} if self._labelled is None else self._labelled.scores(module)
         values = {f"embedding/{name}": value for name, value in health._asdict().items()} | scores
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
+        metrics = trainer.callback_metrics
+        for stale in [name for name in metrics if name.startswith(("probe/", "knn/"))]:
+            del metrics[stale]
+        metrics.update({name: torch.tensor(value) for name, value in values.items()})
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         self.start = self.start or health

@@ -23,6 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 from slices.training.compose import compose_app, config_dir
 from slices.training.errors import FailedRun, UserError
 
+PLUGINS = {"hydra/launcher/submitit": "slurm", "hydra/sweeper/optuna": "sweep"}  # and what brings them
+
+
+NO_TRIAL = "Record does not exist."  # what Optuna says where it is to name the best one
+
 
 @contextmanager
 def checking_what_was_asked() -> Iterator[None]:
@@ -38,7 +43,9 @@ def checking_what_was_asked() -> Iterator[None]:
 def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
     """Runs ``run`` on the config ``<app>.yaml`` and the command line's overrides."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole
+    os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # of the version that Optuna asks for
     OmegaConf.register_new_resolver("slices.run_dir", _run_dir, replace=True)
+    OmegaConf.register_new_resolver("slices.folder", _folder, replace=True)
 
     @functools.wraps(run)
     def job(config: DictConfig) -> float | None:
@@ -55,11 +62,21 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         _stop(str(error), 2)
     except FailedRun as error:
         _stop(str(error), 1)
+    except ValueError as error:
+        if str(error) != NO_TRIAL:
+            raise
+        _stop("no trial of the sweep has ended well: see above why", 1)
 
 
 def _run_dir(resume: str | None, fresh: str) -> str:
     """The folder of the run to resume; where there is none, the error is written to a fresh one."""
     return resume if resume and Path(resume).is_dir() else fresh
+
+
+def _folder(path: str) -> str:
+    """A folder that is made where it is not there yet."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _stop(message: str, status: int) -> NoReturn:
@@ -74,6 +91,9 @@ def explain(error: Exception, app: str) -> str:
         error = error.__cause__
         if str(error).strip() not in message:
             message += f"\n{str(error).strip()}"
+    for plugin, extra in PLUGINS.items():
+        if f"'{plugin}" in message:
+            return f"{message}\nIt comes with an extra: pip install 'slices-training[{extra}]'"
     near = _nearest(message, app)
     return f"{message}\n{near}" if near else message
 

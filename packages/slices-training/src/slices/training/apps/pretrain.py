@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def pretrain(config: DictConfig) -> float:
-    """Pretrains, writes the encoder, says what to do next. Returns the validation loss, if there is one.
+    """Pretrains, writes the encoder, says what to do next. Returns what a sweep goes by.
 
+    That is the AUROC of the probe, where ``watch.task`` is given, else the validation loss, if there is one.
     A run that was complete already, and is resumed, is not trained further.
     """
     from lightning.pytorch import seed_everything
@@ -61,7 +62,6 @@ def pretrain(config: DictConfig) -> float:
     announce(trainer, module, datamodule.sizes)
     trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
-    metric = _metric(trainer, module, datamodule)
     encoder = module.save_encoder(run.folder / "encoder.pt")
     log.info("encoder: %s, after %s", encoder, run.cost)
     stopped = watch is not None and watch.config.on_collapse == "stop" and watch.wrong is not None
@@ -77,15 +77,23 @@ def pretrain(config: DictConfig) -> float:
         of_data = ("data=", "data.", "data/", "+data.", "++data.")
         same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
         log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
-    return metric
+    return _metric(trainer, module, datamodule, None if parsed.watch is None else parsed.watch.task)
 
 
-def _metric(trainer: Trainer, module: SSLPretrainModule, datamodule: StayDataModule) -> float:
-    """The last validation loss or, without validation stays, the training loss.
+def _metric(
+    trainer: Trainer, module: SSLPretrainModule, datamodule: StayDataModule, watched: str | None
+) -> float:
+    """The probe's AUROC of the task that is watched, else the last loss, of validation if there is one.
 
     Where nothing was left to train there is none yet: the loss is that of a pass over these stays.
     """
+    from slices.training.apps.ranks import in_a_sweep
+
     metrics = trainer.callback_metrics
+    if watched is not None and "probe/auroc" in metrics:
+        return float(metrics["probe/auroc"])
+    if watched is not None and in_a_sweep():  # a loss in its place would be of another kind
+        raise FailedRun(f"watch.task={watched}: there is no probe's AUROC for the sweep to go by (see above)")
     if not {"train/loss", "val/loss"} & metrics.keys():
         log.info("the run is complete: there was nothing left to train")
         split = "val" if datamodule.sizes["val"] else "train"
