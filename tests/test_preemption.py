@@ -90,7 +90,8 @@ def test_of_two_ranks_one_is_asked_and_both_end(strategy: str, on_tiny: list[str
 @pytest.mark.slow
 def test_torchrun_starts_ranks_again_and_they_go_on(on_tiny: list[str], tmp_path: Path) -> None:
     """Elastic: a rank is killed, all are started again by the same command, and find the checkpoint."""
-    torchrun = (PRETRAIN[0], "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=2")
+    torchrun = (PRETRAIN[0], "-m", "torch.distributed.run", "--standalone")
+    torchrun += ("--nproc-per-node=2", "--max-restarts=2")
     settings = [*on_tiny, *SETTINGS, *TWO_RANKS, "training.batch_size=2"]
     assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
     killing = tmp_path / "kill_once.py"

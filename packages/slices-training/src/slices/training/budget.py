@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -36,7 +37,10 @@ class Budget(Callback):
         self._timed_from: tuple[int, float] | None = None
         self._is_said = False
         self._counter: FlopCounterMode | None = counting()
-        self._counter.__enter__()  # type: ignore[no-untyped-call]
+        self._first_step = ExitStack()
+        # what is compiled is not seen by the counter, and is not compiled again once it was counted
+        self._first_step.enter_context(torch.compiler.set_stance("force_eager"))
+        self._first_step.enter_context(self._counter)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,7 +75,7 @@ class Budget(Callback):
     def _stop_counting(self) -> None:
         counter, self._counter = getattr(self, "_counter", None), None
         if counter is not None:
-            counter.__exit__(None, None, None)
+            self._first_step.close()
             self.flops = counter.get_total_flops()
 
     def _say(self, trainer: Trainer, done: int, a_step: float, n_stays: int) -> None:

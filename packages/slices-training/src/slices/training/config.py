@@ -24,7 +24,7 @@ from slices.training.adaptation.config import FineTuningConfig
 from slices.training.compose import composed
 from slices.training.data.config import DataConfig
 from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
-from slices.training.ranges import require_at_least_one
+from slices.training.ranges import CompileMode, require_at_least_one
 
 
 @dataclass(kw_only=True)
@@ -133,13 +133,15 @@ class TaskConfig:
 class PretrainingConfig:
     """How long, in what portions, and how often a checkpoint is written.
 
-    ``activation_checkpointing``: blocks of the encoder are computed twice, and need less memory.
+    ``activation_checkpointing``: blocks of the encoder are computed twice, and need less memory. ``compile``:
+    the objective becomes one program (``torch.compile``) in this mode; null: not at all.
     """
 
     max_epochs: int = 30
     batch_size: int = 64
     checkpoint_every_n_steps: int = 100
     activation_checkpointing: bool = False
+    compile: CompileMode | None = None
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "max_epochs", "batch_size", "checkpoint_every_n_steps")

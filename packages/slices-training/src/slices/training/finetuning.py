@@ -197,7 +197,7 @@ class FineTuneModule(L.LightningModule):
             self._prepare_fit(datamodule)
 
     def configure_model(self) -> None:
-        """Shards encoder and heads, where the strategy asks for it.
+        """Shards encoder and heads, where the strategy asks for it, and compiles, where the config does.
 
         Raises:
             UserError: they are adapted in a way that takes their weights apart itself.
@@ -207,6 +207,8 @@ class FineTuneModule(L.LightningModule):
             refuse_with_sharding(l2_sp=training.l2_sp, lora_rank=training.lora_rank)
             heads = [self.head, *(other.head for other in self.others.values())]
             shard([self.encoder, *heads], self.device_mesh["data_parallel"])
+        if self.config.training.compile is not None:
+            self.encoder.compile(mode=self.config.training.compile)
 
     def follow(self, datamodule: StayDataModule) -> None:
         """Agrees with the data on variables and scale: the checkpoint's, where there is one.

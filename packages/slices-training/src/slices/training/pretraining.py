@@ -115,9 +115,11 @@ class SSLPretrainModule(L.LightningModule):
         return [name.removeprefix("encoder.") for name in self.untouched if name.startswith("encoder.")]
 
     def configure_model(self) -> None:
-        """Shards the objective, where the strategy asks for it."""
+        """Shards the objective, where the strategy asks for it, and compiles it, where the config does."""
         if self.device_mesh is not None:
             shard([self.objective], self.device_mesh["data_parallel"], also_called=["encode"])
+        if self.config.training.compile is not None:
+            self.objective.compile(mode=self.config.training.compile)
 
     def on_train_start(self) -> None:
         self._total_steps = int(min(self.trainer.estimated_stepping_batches, sys.maxsize))

@@ -1,6 +1,10 @@
-"""Checks that several configs share."""
+"""Checks and ranges that several configs share."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]  # of torch.compile
 
 
 def require_at_least_one(config: object, *names: str) -> None:

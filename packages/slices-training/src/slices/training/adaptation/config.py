@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from slices.training.ranges import require_at_least_one
+from slices.training.ranges import CompileMode, require_at_least_one
 
 
 @dataclass(kw_only=True)
@@ -41,6 +41,7 @@ class FineTuningConfig:
         adapt_variables: variables that the data lacks count as unobserved, others are left out.
         allow_other_split: test also on stays that the encoder may have been pretrained on.
         activation_checkpointing: blocks of the encoder are computed twice, and need less memory.
+        compile: the encoder becomes one program (``torch.compile``) in this mode; null: not at all.
 
     Raises:
         ValueError: a value out of range, or two that contradict each other.
@@ -68,6 +69,7 @@ class FineTuningConfig:
     adapt_variables: bool = False
     allow_other_split: bool = False
     activation_checkpointing: bool = False
+    compile: CompileMode | None = None
 
     def __post_init__(self) -> None:
         require_at_least_one(
