@@ -1,4 +1,4 @@
-"""``training.compile``: the same weights from one program; that operations are counted does not keep it away."""
+"""``training.compile``: the same weights from one program, though its operations are counted first."""
 
 from __future__ import annotations
 

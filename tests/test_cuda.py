@@ -239,3 +239,18 @@ def test_a_head_is_solved_or_averaged_on_the_gpu(
     best, score = fitting.fit(trainer)
     (tested,) = trainer.validate(module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
     assert tested["val/loss"] == pytest.approx(score, rel=1e-4)
+
+
+def test_batches_are_gathered_on_the_gpu_as_in_memory(tiny: dict[str, Any]) -> None:
+    data = data_for(tiny)
+    data.prepare_data()
+    data.setup()
+    expected = list(data.train_dataloader())
+    assert data._resident is not None
+    kept = data._resident.to(torch.device("cuda"))
+    rows = data.splits["train"][:16]
+    with no_waiting():
+        found = kept.cut(rows)
+    assert found["timeseries"].is_cuda and len(expected) > 0
+    for key, value in data._resident.cut(rows).items():
+        assert torch.equal(found[key].cpu(), value), key

@@ -138,3 +138,22 @@ def test_several_processes_share_the_file(synthetic_config: Any, monkeypatch: py
     module = ready(synthetic_config())
     module.train_dataloader()
     assert module._resident is None
+
+
+def test_batches_to_train_on_may_be_kept_elsewhere(
+    synthetic_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another copy, which would be on a GPU, is asked for those alone; it is dropped with the first."""
+    expected, found = ready(synthetic_config), ready(synthetic_config)
+    monkeypatch.setattr(found, "_moved_to_gpu", lambda kept: kept.to(torch.device("cpu")))
+    loader = found.train_dataloader()
+    assert found._on_device is not None and found._on_device is not found._resident
+    for batch, other in zip(loader, expected.train_dataloader(), strict=True):
+        assert same(batch, other)
+    asked: list[Any] = []
+    monkeypatch.setattr(Resident, "cut", lambda self, rows: asked.append(self) or {})
+    found.cut(found.splits["train"][:4], epoch=0)
+    found.cut(found.splits["train"][:4])
+    assert asked == [found._on_device, found._resident]
+    found.normalizer = found.normalizer
+    assert found._on_device is None

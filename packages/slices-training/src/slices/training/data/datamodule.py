@@ -100,6 +100,7 @@ class StayDataModule(L.LightningDataModule):
         self.task: TaskInfo | None = None
         self.labels_a_step = False  # do batches carry one label a step, (B, T), and not one a sample?
         self._resident: Resident | None = None
+        self._on_device: Resident | None = None  # the same on a GPU, for batches to train on
         self._ready = False
 
     def prepare_data(self) -> None:
@@ -199,7 +200,7 @@ class StayDataModule(L.LightningDataModule):
                 f"the normalizer has {width} variables, the data {len(self.variables)}: feed it first"
             )
         self._normalizer = normalizer
-        self._resident = None  # it was cut with another
+        self._resident = self._on_device = None  # they were cut with another
 
     def _fitted_normalizer(self) -> Normalizer:
         return fit_normalizer(self.store, self.view, self._fitted_on)
@@ -265,12 +266,14 @@ class StayDataModule(L.LightningDataModule):
     def cut(self, rows: Index, *, epoch: int | None = None, normalize: bool = True) -> dict[str, Tensor]:
         """One batch of these samples; ``normalize=False`` keeps raw units.
 
-        With ``epoch``, windows that are to begin anywhere (``window.random``) do so, elsewhere in each epoch.
+        With ``epoch`` it is one to train on: windows that are to begin anywhere (``window.random``) do so,
+        elsewhere in each epoch, and it is on the GPU already where the samples are kept there.
         """
         samples = self.samples.take(rows)
+        kept = self._resident if epoch is None else self._on_device or self._resident
         with torch.no_grad():
-            if normalize and self._resident is not None and self._resident.holds(rows):
-                batch = self._resident.cut(rows)
+            if normalize and kept is not None and kept.holds(rows):
+                batch = kept.cut(rows)
             else:
                 moved = np.float32(0) if epoch is None else self._moved(rows, epoch)
                 until, start = samples.until + moved, samples.start + moved
@@ -337,7 +340,11 @@ class StayDataModule(L.LightningDataModule):
                 self.view, self.store, self.samples, rows, self.normalizer, most_bytes=most
             )
         if self._resident is not None:
-            log.info("%s samples are kept cut: %.2g GB", f"{len(rows):,}", self._resident.nbytes / 1e9)
+            self._on_device = self._moved_to_gpu(self._resident)
+            where = "" if self._on_device is None else ", on the GPU too"
+            log.info(
+                "%s samples are kept cut: %.2g GB%s", f"{len(rows):,}", self._resident.nbytes / 1e9, where
+            )
         elif most > 0:
             log.info(
                 "%s samples take more than %.2g GB (data.resident_gb, at most a quarter of the memory): "
@@ -345,6 +352,13 @@ class StayDataModule(L.LightningDataModule):
                 f"{len(rows):,}",
                 most / 1e9,
             )
+
+    def _moved_to_gpu(self, kept: Resident) -> Resident | None:
+        """A copy where training is going to be, if that is a GPU with four times as much memory to spare."""
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if device.type != "cuda" or kept.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+            return None
+        return kept.to(device)
 
     def train_dataloader(self) -> StayLoader:
         self._keep_cut()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -47,9 +48,21 @@ class Ragged:
     def take(self, rows: Index) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Of these rows the lengths, which of them each element belongs to, and the elements."""
         first, count = self.first[rows], self.first[rows + 1] - self.first[rows]
-        row, position = spread(first, count)
+        row, position = (index.to(self.device, non_blocking=True) for index in spread(first, count))
         taken = tuple(field.index_select(0, position) for field in self.fields)
         return torch.from_numpy(count), row, taken
+
+    @property
+    def device(self) -> torch.device:
+        """Where the elements are."""
+        return self.fields[0].device
+
+    def to(self, device: torch.device) -> Ragged:
+        """The same there, without room for more."""
+        moved = Ragged(0, 0, ())
+        moved.first, moved.n_rows = self.first, self.n_rows
+        moved.fields = [field[: int(self.first[self.n_rows])].to(device) for field in self.fields]
+        return moved
 
     @property
     def nbytes(self) -> int:
@@ -116,24 +129,30 @@ class Resident:
         """Memory that it takes."""
         return self.cells.nbytes + self.steps.nbytes
 
+    def to(self, device: torch.device) -> Resident:
+        """The same on a GPU: a batch is then gathered there, and only where it lies is sent."""
+        return dataclasses.replace(self, cells=self.cells.to(device), steps=self.steps.to(device))
+
     def holds(self, rows: Index) -> bool:
         """Are all of these samples kept?"""
         return bool((self.place[rows] >= 0).all())
 
     def cut(self, rows: Index) -> dict[str, Tensor]:
-        """The batch of these samples, equal to what the view would cut."""
+        """The batch of these samples, equal to what the view would cut; ids are in main memory."""
         place = self.place[rows]
         n_real, _, (time,) = self.steps.take(place)
         _, of_cell, (cell, value, count) = self.cells.take(place)
         shape = (len(rows), self.view.width(int(n_real.max())), len(self.view.static))
         cell = of_cell.mul_(shape[1] * shape[2]).add_(cell)
-        counts = torch.zeros(math.prod(shape), dtype=torch.float32).scatter_(0, cell, count)
-        padding_mask = torch.arange(shape[1]) < n_real.unsqueeze(1)
+        device = self.cells.device
+        counts = torch.zeros(math.prod(shape), dtype=torch.float32, device=device).scatter_(0, cell, count)
+        n_real = n_real.to(device, non_blocking=True)
+        padding_mask = torch.arange(shape[1], device=device) < n_real.unsqueeze(1)
         return {
             "timeseries": torch.zeros_like(counts).scatter_(0, cell, value).view(shape),
             "mask": counts.bool().view(shape),
             "counts": counts.view(shape),
-            "times": torch.zeros(shape[:2], dtype=torch.float32).masked_scatter_(padding_mask, time),
+            "times": counts.new_zeros(shape[:2]).masked_scatter_(padding_mask, time),
             "padding_mask": padding_mask,
             "stay_id": torch.from_numpy(self.stay_id[place]),
             "patient_id": torch.from_numpy(self.patient_id[place]),
