@@ -101,10 +101,18 @@ def test_it_changes_no_weight(pretrain_config: DictConfig, tiny: dict[str, Any],
 def test_a_time_limit_ends_a_run_with_an_encoder_and_a_model(
     on_tiny: list[str], tmp_path: Path, cli: CommandLine
 ) -> None:
-    small = ["encoder=gru", "encoder.d_model=8", "training.max_epochs=100000"]
-    limit = "+trainer.max_time={seconds: 2}"
-    done = cli("pretrain", *on_tiny, *small, limit, "hydra.run.dir=pretrained")
+    small = ["encoder=gru", "encoder.d_model=8"]
+    limit, at_length = "+trainer.max_time={seconds: 2}", ["training.max_epochs=100000"]
+    done = cli("pretrain", *on_tiny, *small, *at_length, limit, "hydra.run.dir=pretrained")
     assert done.status == 0, done.err
-    done = cli("finetune", *on_tiny, "training.max_epochs=100000", "training.patience=null", limit)
+    done = cli(
+        "finetune",
+        *on_tiny,
+        *at_length,
+        "training.patience=null",
+        limit,
+        "hydra.run.dir=tuned",
+    )
     assert done.status == 0, done.err
-    assert (tmp_path / "pretrained" / "checkpoints" / "last.ckpt").is_file()
+    assert all((tmp_path / "pretrained" / name).is_file() for name in ("encoder.pt", "checkpoints/last.ckpt"))
+    assert (tmp_path / "tuned" / "model.safetensors").is_file()

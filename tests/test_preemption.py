@@ -19,13 +19,14 @@ TWO_RANKS = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=
 RUN = ["hydra.run.dir=run", "resume=auto"]
 
 
-def scheduler(folder: Path, fails: bool = False) -> str:
-    """A folder for the path in which SLURM's command notes what it is asked."""
+def scheduler(folder: Path, state: str = "RUNNING", fails: bool = False) -> str:
+    """A path in which SLURM's command notes what it is asked, and tells the job's state."""
     program = folder / "bin" / "scontrol"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked.txt\nexit {int(fails)}\n', encoding="utf-8")
+    lines = ["#!/bin/sh", f'echo "$@" >> {folder}/asked.txt', f"echo JobState={state} Reason=None"]
+    program.write_text("\n".join([*lines, f"exit {int(fails)}"]), encoding="utf-8")
     program.chmod(0o755)
-    return str(program.parent)
+    return f"{program.parent}:/usr/bin:/bin"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
@@ -46,33 +47,55 @@ def test_the_same_command_goes_on(number: signal.Signals, on_tiny: list[str], tm
 
 
 @pytest.mark.parametrize(
-    ("job", "asked"),
+    ("job", "name"),
     [
-        ({"SLURM_JOB_ID": "7"}, "requeue 7\n"),
+        ({"SLURM_JOB_ID": "7"}, "7"),
         pytest.param(
             {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1"},
-            "requeue 8_1\n",
+            "8_1",
             marks=pytest.mark.slow,
         ),
     ],
 )
-def test_a_job_is_queued_again(job: dict[str, str], asked: str, on_tiny: list[str], tmp_path: Path) -> None:
-    path = f"{scheduler(tmp_path)}:/usr/bin:/bin"
-    process = start(tmp_path, *RUN, *on_tiny, *SETTINGS, PATH=path, **job)
+def test_a_job_is_queued_again(job: dict[str, str], name: str, on_tiny: list[str], tmp_path: Path) -> None:
+    process = start(tmp_path, *RUN, *on_tiny, *SETTINGS, PATH=scheduler(tmp_path), **job)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert send_in_mid_epoch(process, last, 3, signal.SIGTERM) == 143
-    assert (tmp_path / "asked.txt").read_text() == asked
-    assert f"job {asked.split()[1]} is queued again" in (tmp_path / "shown.txt").read_text()
+    assert (tmp_path / "asked.txt").read_text() == f"show job {name}\nrequeue {name}\n"
+    assert f"job {name} is queued again" in (tmp_path / "shown.txt").read_text()
 
 
 @pytest.mark.slow
-def test_a_job_that_cannot_be_queued_again_says_how_to_go_on(on_tiny: list[str], tmp_path: Path) -> None:
-    path = f"{scheduler(tmp_path, fails=True)}:/usr/bin:/bin"
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_job_that_is_not_queued_again_says_how_to_go_on(
+    fails: bool, on_tiny: list[str], tmp_path: Path
+) -> None:
+    """One that somebody cancelled, or for which there is no scheduler to be reached."""
+    path = scheduler(tmp_path, state="RUNNING" if fails else "CANCELLED", fails=fails)
     process = start(tmp_path, *RUN, *on_tiny, *SETTINGS, PATH=path, SLURM_JOB_ID="7")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert send_in_mid_epoch(process, last, 3, signal.SIGTERM) == 143
     shown = (tmp_path / "shown.txt").read_text()
-    assert "SLURM did not queue job 7 again" in shown and "to go on: " in shown
+    assert ("SLURM did not queue job 7 again" in shown) == fails
+    assert "to go on: " in shown and "requeue" not in (tmp_path / "asked.txt").read_text()
+
+
+@pytest.mark.slow
+def test_asked_again_and_killed_it_goes_on_from_the_newest_checkpoint(
+    on_tiny: list[str], tmp_path: Path
+) -> None:
+    """Gradients that are accumulated are not in a checkpoint: it ends where an optimizer step does."""
+    settings = [*on_tiny, *SETTINGS, "trainer.accumulate_grad_batches=3", "training.batch_size=2"]
+    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    steps = []
+    for step, number in ((3, signal.SIGTERM), (12, signal.SIGTERM), (21, signal.SIGKILL)):
+        send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, step, number)
+        steps.append(int(weights(tmp_path / "run")["step"]))
+    assert steps[0] < steps[1] < steps[2]
+    assert start(tmp_path, *RUN, *settings).wait() == 0
+    assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
+    assert sorted(path.name for path in last.parent.glob("last*")) == ["last.ckpt"]
 
 
 @pytest.mark.slow

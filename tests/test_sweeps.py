@@ -11,6 +11,7 @@ import pytest
 
 from cli import CommandLine
 from real_runs import start
+from slices.training.apps.launch import explain
 
 SMALL = ["encoder=gru", "encoder.d_model=8"]
 WATCHED = ["+sweep=pretraining", "hydra.sweep.dir=sweep", "data.splits.val_fraction=0.4"]
@@ -62,6 +63,17 @@ def test_a_sweep_does_not_take_a_loss_for_the_score_of_a_probe(
     assert "no probe's AUROC for the sweep to go by" in done.out + done.err
 
 
+def test_a_sweep_for_the_worst_run_is_refused(on_tiny: list[str], cli: CommandLine) -> None:
+    words = ["--multirun", "+sweep=finetuning", *on_tiny, "checkpoint_path=null", "encoder=gru"]
+    done = cli("finetune", *words, "task=length_of_stay", "hydra.sweep.dir=sweep", "hydra.sweeper.n_trials=1")
+    assert done.status == 1 and "hydra.sweeper.direction=minimize" in done.out + done.err
+
+
+def test_a_sweep_of_pretraining_needs_a_task_to_go_by(on_tiny: list[str], cli: CommandLine) -> None:
+    done = cli("pretrain", "--multirun", *on_tiny, *SMALL, "+sweep=pretraining", "hydra.sweep.dir=sweep")
+    assert done.status != 0 and "watch.task" in done.out + done.err
+
+
 @pytest.mark.slow
 def test_two_commands_share_a_sweep_of_fine_tuning(on_tiny: list[str], tmp_path: Path) -> None:
     scratch = ["checkpoint_path=null", "encoder=gru", "encoder.d_model=8"]
@@ -89,11 +101,7 @@ def test_a_launcher_starts_jobs_that_go_on(on_tiny: list[str], tmp_path: Path) -
     assert all((tmp_path / "sweep" / str(run) / "encoder.pt").is_file() for run in range(2))
 
 
-def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
-    on_tiny: list[str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from slices.training.apps.launch import explain
-
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
     message = "Could not find 'hydra/launcher/submitit_slurm'"
     assert "slices-training[slurm]" in explain(ValueError(message), "pretrain")
     assert "slices-training[sweep]" in explain(

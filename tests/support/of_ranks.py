@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
 from slices.training import SSLPretrainModule
-from slices.training.sharding import FSDP2, sharded, whole_state
+from slices.training.sharding import FSDP2, Sharded, whole_state
 
 N_STEPS, BATCH, T, D = 3, 8, 10, 5
 Batch = dict[str, Tensor]
@@ -70,7 +70,7 @@ def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[
     trainer = L.Trainer(
         accelerator="cpu",
         devices=ranks,
-        strategy=sharded({"devices": ranks}) if strategy == FSDP2 else strategy,
+        strategy=Sharded() if strategy == FSDP2 else strategy,
         precision="32-true",
         max_epochs=1,
         gradient_clip_val=clip,

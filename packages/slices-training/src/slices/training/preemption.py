@@ -15,16 +15,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 log = logging.getLogger(__name__)
 SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)
-)  # of kill, a spot machine, a container; and what schedulers can be asked to send ahead of it
+    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)  # of kill, a spot machine, a container; what schedulers can be asked to send ahead of it; submitit's
 STATUS = 128 + signal.SIGTERM
-EVERY = 10  # steps after which ranks ask each other: a signal may reach one of them alone
 
 
 class Preemption(Callback):
-    """On SIGTERM or SIGUSR1, ends training after a step with a checkpoint from which it can go on.
+    """On SIGTERM, SIGUSR1 or SIGUSR2, ends training after a step with a checkpoint from which it can go on.
 
-    In a job of SLURM, that job is then queued again. It ends with exit status 143, unless all was done.
+    In a job of SLURM that was not cancelled, the job is then queued again. The exit status is 143, unless all
+    was done. After the last step of an epoch it goes on, as that epoch is yet to be validated.
 
     Args:
         checkpoint: what is written.
@@ -33,11 +33,11 @@ class Preemption(Callback):
 
     def __init__(self, checkpoint: Path, go_on: str) -> None:
         self.checkpoint, self.go_on = checkpoint, go_on
-        self._asked = False
+        self._asked, self._step = False, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the place of Lightning's own handlers, until it puts back what was there before them."""
-        self._asked = False
+        self._asked, self._step = trainer.received_sigterm, trainer.global_step
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._note)
@@ -48,13 +48,10 @@ class Preemption(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.world_size == 1:
-            asked = self._asked
-        elif trainer.fit_loop.total_batch_idx % EVERY == 0:
-            asked = trainer.strategy.reduce_boolean_decision(self._asked, all=False)
-        else:
-            asked = False
-        if asked:
+        before, self._step = self._step, trainer.global_step
+        if self._step == before or trainer.is_last_batch:  # gradients that are accumulated are not saved
+            return
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):  # it may reach one rank alone
             self._end(trainer)
 
     def _end(self, trainer: Trainer) -> None:
@@ -63,21 +60,28 @@ class Preemption(Callback):
             log.info("asked to end: step %d is in %s", trainer.global_step, self.checkpoint)
             if not _queued_again():
                 log.info("to go on: %s", self.go_on)
-        trainer.strategy.barrier("asked to end")  # Lightning kills all ranks once one has ended this way
-        raise SystemExit(STATUS)
+        trainer.strategy.barrier("asked to end")
+        # Lightning kills rank 0 where another rank ends with an error
+        raise SystemExit(STATUS if trainer.is_global_zero else 0)
 
 
 def _queued_again() -> bool:
-    """Asks SLURM, where this is one of its jobs, to run the job once more."""
+    """Asks SLURM, where this is one of its jobs and nobody cancelled it, to run the job once more."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return False
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
-        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+        if "JobState=CANCELLED" in _scontrol("show", "job", job):
+            return False
+        _scontrol("requeue", job)
     except (OSError, subprocess.CalledProcessError) as error:
         log.warning("SLURM did not queue job %s again: %s", job, getattr(error, "stderr", "") or error)
         return False
     log.info("job %s is queued again", job)
     return True
+
+
+def _scontrol(*words: str) -> str:
+    return subprocess.run(["scontrol", *words], check=True, capture_output=True, text=True).stdout

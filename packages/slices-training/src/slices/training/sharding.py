@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
@@ -41,26 +40,19 @@ def shard(parts: Sequence[nn.Module], mesh: DeviceMesh, *, also_called: Sequence
             register_fsdp_forward_method(part, method)
 
 
-def sharded(options: Mapping[str, Any]) -> ModelParallelStrategy:
-    """Lightning's strategy for what ``shard`` does, over all devices of the trainer's options.
+class Sharded(ModelParallelStrategy):
+    """Lightning's strategy for what ``shard`` does, over all ranks that there are.
 
     A checkpoint is one file, written by rank 0: a folder of shares is read by way of pickle, which could run
     code.
-
-    Raises:
-        UserError: it is not said how many devices there are.
     """
-    devices = options.get("devices", "auto")
-    if devices in ("auto", -1, "-1"):
-        devices = torch.cuda.device_count() or 1
-    if isinstance(devices, Sequence) and not isinstance(devices, str):
-        devices = len(devices)
-    if not isinstance(devices, int):
-        raise UserError(f"trainer.devices={devices}: with trainer.strategy={FSDP2}, give a number of devices")
-    ranks = devices * options.get("num_nodes", 1)
-    return ModelParallelStrategy(
-        data_parallel_size=ranks, tensor_parallel_size=1, save_distributed_checkpoint=False
-    )
+
+    def __init__(self) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
 
 
 def refuse_with_sharding(**settings: float | None) -> None:
@@ -82,4 +74,4 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
 
 def is_sharded(module: nn.Module) -> bool:
     """Has ``shard`` been at it, or at a module within it?"""
-    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+    return any(isinstance(part, FSDPModule) for part in module.modules())

@@ -26,6 +26,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training import FineTuneModule
     from slices.training.adaptation.fitting import Fitting
     from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
+    from slices.training.apps.ranks import check_direction
     from slices.training.apps.run import Run, announce, make_trainer
     from slices.training.config import FineTuneConfig
     from slices.training.serving import save_model
@@ -39,6 +40,7 @@ def finetune(config: DictConfig) -> float:
         seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run)
         fitting = Fitting(module, parsed.training, datamodule, run.folder / "checkpoints")
+        check_direction(fitting.monitor, fitting.best.mode)
         trainer = make_trainer(run, parsed.trainer, parsed.wandb, fitting.callbacks)
 
     announce(trainer, module, datamodule.sizes)

@@ -31,6 +31,7 @@ def pretrain(config: DictConfig) -> float:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     from slices.training import SSLPretrainModule, StayDataModule
+    from slices.training.apps.ranks import check_direction
     from slices.training.apps.run import Run, announce, make_trainer
     from slices.training.config import PretrainConfig
     from slices.training.watching import Watch
@@ -52,9 +53,15 @@ def pretrain(config: DictConfig) -> float:
             dirpath=run.folder / "checkpoints",
             filename="{step}",
             save_last=True,
+            enable_version_counter=False,  # there is one last.ckpt, whoever wrote it before
             every_n_train_steps=parsed.training.checkpoint_every_n_steps,
         )
         watch = None if parsed.watch is None else Watch(parsed.watch, datamodule)
+        watched = None if parsed.watch is None else parsed.watch.task
+        if watched is None:
+            check_direction("val/loss (give watch.task, and it goes by a probe)", "min")
+        else:
+            check_direction("probe/auroc", "max")
         callbacks = [checkpoints, *([] if watch is None else [watch])]
         trainer = make_trainer(run, parsed.trainer, parsed.wandb, callbacks)
 
@@ -77,7 +84,7 @@ def pretrain(config: DictConfig) -> float:
         of_data = ("data=", "data.", "data/", "+data.", "++data.")
         same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
         log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
-    return _metric(trainer, module, datamodule, None if parsed.watch is None else parsed.watch.task)
+    return _metric(trainer, module, datamodule, watched)
 
 
 def _metric(
@@ -87,18 +94,18 @@ def _metric(
 
     Where nothing was left to train there is none yet: the loss is that of a pass over these stays.
     """
-    from slices.training.apps.ranks import in_a_sweep
+    from slices.training.apps.ranks import sweep_direction
 
     metrics = trainer.callback_metrics
     if watched is not None and "probe/auroc" in metrics:
         return float(metrics["probe/auroc"])
-    if watched is not None and in_a_sweep():  # a loss in its place would be of another kind
-        raise FailedRun(f"watch.task={watched}: there is no probe's AUROC for the sweep to go by (see above)")
     if not {"train/loss", "val/loss"} & metrics.keys():
         log.info("the run is complete: there was nothing left to train")
         split = "val" if datamodule.sizes["val"] else "train"
         trainer.validate(module, datamodule.loader(split), verbose=False)
         metrics = trainer.callback_metrics
+    if watched is not None and sweep_direction() is not None:  # a loss in its place would be of another kind
+        raise FailedRun(f"watch.task={watched}: there is no probe's AUROC for the sweep to go by (see above)")
     return float(metrics["val/loss" if "val/loss" in metrics else "train/loss"])
 
 

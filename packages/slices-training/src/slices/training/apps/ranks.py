@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -15,12 +17,14 @@ from typing import cast
 import torch.distributed as dist
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, read_write
 
 from slices.training.errors import FailedRun, UserError
 
 log = logging.getLogger(__name__)
+PATIENCE = 30.0  # seconds that ranks have to end by themselves
 STARTED_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
@@ -38,6 +42,22 @@ def only_rank_zero_speaks() -> None:
 def in_a_sweep() -> bool:
     """Is this one of the runs of ``--multirun``?"""
     return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def sweep_direction() -> str | None:
+    """``minimize`` or ``maximize``, in a run of a sweep whose sweeper goes by what runs return."""
+    direction = HydraConfig.get().sweeper.get("direction") if in_a_sweep() else None
+    return None if direction is None else str(getattr(direction, "name", direction))
+
+
+def check_direction(score: str, mode: str) -> None:
+    """Raises ``UserError`` in a sweep that looks for the worst run. ``mode``: ``min`` or ``max`` is good."""
+    direction = sweep_direction()
+    if direction is not None and not direction.startswith(mode):
+        raise UserError(
+            f"hydra.sweeper.direction={direction}: the sweep goes by {score}, of which the {mode}imum is "
+            f"best: use hydra.sweeper.direction={mode}imize"
+        )
 
 
 @contextmanager
@@ -73,10 +93,25 @@ def as_if_alone() -> Iterator[None]:
         sys.argv = command
         if before["LOCAL_RANK"] is None:
             _forget_ranks()
+            os.environ |= {name: value for name, value in before.items() if value is not None}
 
 
 def _forget_ranks() -> None:
+    """Ends this run's other ranks, and what would kill this process too if one of them failed."""
+    for thread in threading.enumerate():
+        if isinstance(thread, _ChildProcessObserver):
+            for child in thread._child_processes:
+                _end(child)
+            thread._child_processes.clear()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
     for name in STARTED_BY_LIGHTNING:
         os.environ.pop(name, None)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    try:
+        child.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import sys
 import time
@@ -15,11 +16,13 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
-from slices.training.apps.ranks import is_rank_zero, only_rank_zero_speaks
+from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
 from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
@@ -28,7 +31,7 @@ from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
-from slices.training.sharding import FSDP2, sharded
+from slices.training.sharding import FSDP2, Sharded
 
 log = logging.getLogger(__name__)
 AUTO = "auto"  # resume=auto: the same command begins a run, and goes on with it
@@ -74,6 +77,7 @@ class Run:
         folder, resume = Path(hydra.runtime.output_dir), config.get("resume")
         if resume == AUTO:
             _refuse_passing_folder(hydra.overrides.hydra)
+            typed = [word for word in typed if not word.startswith("resume=")]
             resume = folder if (folder / LAST).is_file() else None
             if resume is not None:
                 _refuse_other_settings(folder, typed)
@@ -109,17 +113,17 @@ class Run:
 
 def _refuse_passing_folder(typed: Sequence[str]) -> None:
     """Raises ``ValueError`` where the folder of the run is one that another start would not find."""
-    if not any(word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for word in typed):
+    option = "hydra.sweep.dir" if in_a_sweep() else "hydra.run.dir"
+    if not any(word.startswith(f"{option}=") for word in typed):
         raise ValueError(
             "resume=auto goes on with the run in its folder, where there is one: name it, as in "
-            "hydra.run.dir=outputs/pretrain/mine (of a sweep: hydra.sweep.dir=...)"
+            f"{option}=outputs/pretrain/mine"
         )
 
 
 def _refuse_other_settings(folder: Path, typed: list[str]) -> None:
-    before = [str(word) for word in OmegaConf.load(folder / "overrides.yaml")]
-    if before != typed:
-        other = " ".join(sorted(set(before) ^ set(typed))) or "their order"
+    before = {str(word) for word in OmegaConf.load(folder / "overrides.yaml")}
+    if other := " ".join(sorted(before ^ set(typed))):
         raise ValueError(
             f"the run in {folder} was begun with other settings ({other}): give the same, or another "
             "hydra.run.dir"
@@ -148,12 +152,15 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     if not interactive:
         own.append(EpochLine())
     if options.get("strategy") == FSDP2:
-        options["strategy"] = sharded(options)
+        options["strategy"] = Sharded()
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if "SLURM_NTASKS" in os.environ and not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # Preemption does that
     return Trainer(
         **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
         default_root_dir=run.folder,
         logger=_loggers(run, wandb),
-        plugins=[AtomicCheckpointIO()],
+        plugins=plugins,
         callbacks=[*callbacks, *own],
     )
 
