@@ -144,7 +144,7 @@ def test_batches_to_train_on_may_be_kept_elsewhere(
     synthetic_config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another copy, which would be on a GPU, is asked for those alone; it is dropped with the first."""
-    expected, found = ready(synthetic_config), ready(synthetic_config)
+    expected, found = ready(synthetic_config()), ready(synthetic_config())
     monkeypatch.setattr(found, "_moved_to_gpu", lambda kept: kept.to(torch.device("cpu")))
     loader = found.train_dataloader()
     assert found._on_device is not None and found._on_device is not found._resident
