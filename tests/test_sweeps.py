@@ -77,7 +77,7 @@ def test_a_sweep_of_pretraining_needs_a_task_to_go_by(on_tiny: list[str], cli: C
 @pytest.mark.slow
 def test_two_commands_share_a_sweep_of_fine_tuning(on_tiny: list[str], tmp_path: Path) -> None:
     scratch = ["checkpoint_path=null", "encoder=gru", "encoder.d_model=8"]
-    words = ["--multirun", "+sweep=finetuning", *on_tiny, *scratch, "hydra.sweep.dir=sweep"]
+    words = ["--multirun", "+sweep=finetuning", *on_tiny, *scratch, *WATCHED[1:4]]
     words += ["hydra.sweeper.n_trials=2"]
     command = (sys.executable, "-m", "slices.training.apps.finetune")
     first = start(tmp_path, *words, command=command)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from slices.encoders import BaseEncoder
 from slices.training.activation_checkpointing import blocks_of
 from slices.training.errors import UserError
 
@@ -22,8 +23,8 @@ FSDP2 = "fsdp2"  # trainer.strategy
 def shard(parts: Sequence[nn.Module], mesh: DeviceMesh, *, also_called: Sequence[str] = ()) -> None:
     """Each rank keeps its share of every parameter, gradient and state of the optimizer.
 
-    Block by block, they are gathered where they are needed, and let go (Zhao et al., "PyTorch FSDP", 2023, in
-    its second version, ``fully_shard``). What is sharded already is left as it is.
+    Block by block of its encoders, they are gathered where they are needed, and let go (Zhao et al., "PyTorch
+    FSDP", 2023, in its second version, ``fully_shard``). What is sharded already is left as it is.
 
     Args:
         parts: all modules with parameters, each of which is called itself.
@@ -33,8 +34,9 @@ def shard(parts: Sequence[nn.Module], mesh: DeviceMesh, *, also_called: Sequence
     for part in parts:
         if isinstance(part, FSDPModule) or not any(True for _ in part.parameters()):
             continue
-        for block in blocks_of(part):
-            fully_shard(block, mesh=mesh)
+        for encoder in [module for module in part.modules() if isinstance(module, BaseEncoder)]:
+            for block in blocks_of(encoder):
+                fully_shard(block, mesh=mesh)
         fully_shard(part, mesh=mesh)
         for method in also_called:
             register_fsdp_forward_method(part, method)
