@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli import CommandLine
-from real_runs import PRETRAIN, assert_same_weights, send_in_mid_epoch, start, weights
+from real_runs import assert_same_weights, send_in_mid_epoch, start, weights
 
 # 84 stays in batches of 4: 20 or so steps an epoch; the checkpoint of a schedule comes early, and only once
 SETTINGS = [
@@ -107,31 +107,6 @@ def test_of_two_ranks_one_is_asked_and_both_end(strategy: str, on_tiny: list[str
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, 21, signal.SIGTERM) == 143
     assert start(tmp_path, *RUN, *settings).wait() == 0
-    assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
-
-
-@pytest.mark.slow
-def test_torchrun_starts_ranks_again_and_they_go_on(on_tiny: list[str], tmp_path: Path) -> None:
-    """Elastic: a rank is killed, all are started again by the same command, and find the checkpoint."""
-    torchrun = (PRETRAIN[0], "-m", "torch.distributed.run", "--standalone")
-    torchrun += ("--nproc-per-node=2", "--max-restarts=2")
-    settings = [*on_tiny, *SETTINGS, *TWO_RANKS, "training.batch_size=2"]
-    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
-    killing = tmp_path / "kill_once.py"
-    killing.write_text(
-        "import os, sys, threading, time\n"
-        "from pathlib import Path\n"
-        "def kill():\n"
-        "    while not Path('run/checkpoints/last.ckpt').exists(): time.sleep(0.01)\n"
-        "    os.kill(os.getpid(), 9)\n"
-        "if os.environ['RANK'] == '1' and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0':\n"
-        "    threading.Thread(target=kill, daemon=True).start()\n"
-        "from slices.training.apps.pretrain import main\n"
-        "main()\n"
-    )
-    command = (*torchrun, str(killing))
-    assert start(tmp_path, *RUN, *settings, command=command).wait(timeout=300) == 0
-    assert "going on with the run in" in (tmp_path / "shown.txt").read_text()
     assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
 
 
