@@ -26,13 +26,12 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from bare_encoders import Size
-from lightning.pytorch.loggers import CSVLogger
 from objectives import OURS, PEER
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from training import WARM_UP, Clock
-from turns import compare, heading, parser_of
+from training import Clock, trainer_of
+from turns import asked_of, compare, heading, parser_of
 
 from slices.training import StayDataModule
 from slices.training.budget import Budget
@@ -47,10 +46,7 @@ Fit = Callable[[int], float]  # so many steps; seconds a step of those after the
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--batch", type=int, default=64)
-    options = parser.parse_args()
-    if options.work:
-        worker(options.work, options.names[0], options)
-        return
+    options = asked_of(parser, worker)
     heading(("peer",), "objective")
     for name in options.names or ["mae", "jepa", "contrastive", "ts2vec"]:
         compare(name, {"peer": bool(options.peer)}, options)
@@ -76,20 +72,7 @@ def seconds_of(options: argparse.Namespace) -> Callable[[], float]:
 def fitted(module: L.LightningModule, data: Any, n_steps: int, options: Any, folder: Path, own: Any) -> float:
     """Seconds a step of a Trainer with a logger."""
     timed = Clock(seconds_of(options))
-    trainer = L.Trainer(
-        max_steps=n_steps + WARM_UP,
-        limit_val_batches=0,
-        accelerator="cpu",
-        devices=1,
-        gradient_clip_val=1.0,
-        log_every_n_steps=10,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        logger=CSVLogger(folder, name="logs", version=str(time.monotonic_ns())),
-        callbacks=[*own, timed],
-    )
-    trainer.fit(module, data)
+    trainer_of(n_steps, folder, accelerator="cpu", callbacks=[*own, timed]).fit(module, data)
     return timed.a_step
 
 

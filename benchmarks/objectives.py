@@ -24,7 +24,7 @@ from bare_encoders import D, Size
 from bare_objectives import BARE
 from encoders import make_stays
 from torch import Tensor, nn
-from turns import compare, heading, parser_of, serve
+from turns import asked_of, compare, heading, parser_of, serve
 
 DECODER = {"decoder_dim": 128, "decoder_layers": 2}
 PREDICTOR = {"predictor_dim": 128, "predictor_layers": 2}
@@ -52,10 +52,7 @@ Stays = dict[str, Tensor]
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--batch", type=int, default=64)
-    options = parser.parse_args()
-    if options.work:
-        worker(options.work, options.names[0], options)
-        return
+    options = asked_of(parser, worker)
     heading(("bare", "peer"), "objective")
     for name in options.names or every_objective():
         compare(name, {"bare": name in BARE, "peer": bool(options.peer) and name in PEER}, options)

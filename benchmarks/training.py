@@ -260,23 +260,32 @@ def trained(
 ) -> tuple[float, float]:
     """Seconds a step of the Trainer as the app sets it up, and of getting its data."""
     timed, profiler = Clock(clock(asked.device)), DataTime(clock(asked.device))
-    trainer = L.Trainer(
+    trainer = trainer_of(
+        n_steps,
+        folder,
+        accelerator="cpu" if asked.device == "cpu" else "gpu",
+        precision=asked.precision,
+        callbacks=[Budget(), timed],
+        profiler=profiler,
+    )
+    trainer.fit(SSLPretrainModule(config), datamodule=data)
+    return timed.a_step, profiler.a_batch
+
+
+def trainer_of(n_steps: int, folder: Path, **options: Any) -> L.Trainer:
+    """One with a logger, that neither validates nor writes checkpoints."""
+    return L.Trainer(
         max_steps=n_steps + WARM_UP,
         limit_val_batches=0,
-        accelerator="cpu" if asked.device == "cpu" else "gpu",
         devices=1,
-        precision=asked.precision,
         gradient_clip_val=1.0,
         log_every_n_steps=10,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         logger=CSVLogger(folder, name="logs", version=str(time.monotonic_ns())),
-        callbacks=[Budget(), timed],
-        profiler=profiler,
+        **options,
     )
-    trainer.fit(SSLPretrainModule(config), datamodule=data)
-    return timed.a_step, profiler.a_batch
 
 
 def trace(bare: Bare, path: Path) -> None:

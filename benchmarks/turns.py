@@ -76,6 +76,17 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def asked_of(
+    parser: argparse.ArgumentParser, worker: Callable[[str, str, argparse.Namespace], None]
+) -> argparse.Namespace:
+    """The options of who compares; a worker's process works instead, and ends."""
+    options = parser.parse_args()
+    if options.work:
+        worker(options.work, options.names[0], options)
+        raise SystemExit
+    return options
+
+
 def heading(others: Iterable[str], what: str) -> None:
     """The line above those of ``compare``."""
     columns = " ".join(f"{'over ' + kind:>10}" for kind in others)

@@ -12,7 +12,8 @@ import polars as pl
 
 from slices.encoders import BaseEncoder
 from slices.encoders.registry import unknown
-from slices.training.config import NamedEncoder, TaskConfig, plain
+from slices.training.adaptation.config import FineTuningConfig
+from slices.training.config import FineTuneConfig, NamedEncoder, TaskConfig, plain
 from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule, dataset_info
 from slices.training.data.schema import TaskInfo
@@ -44,6 +45,34 @@ def shaped(encoder: NamedEncoder, data: DataConfig | None) -> NamedEncoder:
     static_columns = given.static_columns or info.static_columns
     config = dataclasses.replace(given, d_input=len(info.variables), static_columns=static_columns)
     return NamedEncoder(name=encoder.name, config=config)
+
+
+def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:
+    """The encoder section with what its data says of it; the default one where there is none."""
+    named = config.encoder or NamedEncoder.parse({"name": "flowsheet"})
+    if config.task.keeps_steps:
+        named = NamedEncoder(name=named.name, config=dataclasses.replace(named.config, pooling="none"))
+    return shaped(named, config.data)
+
+
+def refuse_adaptation(training: FineTuningConfig, world_size: int, *, pretrained: bool) -> None:
+    """Raises ``UserError`` for a way to adapt that this run has not what it takes for."""
+    if training.unfreeze_epoch is not None and world_size > 1:
+        raise UserError("training.unfreeze_epoch works on one device: use devices=1, or null to train all")
+    if training.l2_sp and not pretrained:
+        raise UserError(
+            f"training.l2_sp={training.l2_sp:g} pulls towards pretrained weights, and there is no "
+            "checkpoint: give checkpoint_path=..., or l2_sp=0"
+        )
+
+
+def refuse_unpooled(encoder: BaseEncoder, task: TaskConfig) -> None:
+    """Raises ``UserError`` for one embedding a step where the head takes one a stay."""
+    if encoder.config.pooling == "none" and not task.keeps_steps:
+        raise UserError(
+            f"task {task.task_name!r} has one label a stay, but encoder.pooling=none gives one embedding a "
+            "step: use encoder.pooling=mean, task.head_type=attention, or task.per_step=true"
+        )
 
 
 def with_task(task: TaskConfig, data: DataConfig | None) -> TaskConfig:

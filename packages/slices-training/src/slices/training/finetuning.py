@@ -34,9 +34,11 @@ from slices.training.agreement import (
     check_shape,
     check_task,
     compare_views,
+    encoder_from_scratch,
+    refuse_adaptation,
     refuse_other_split,
+    refuse_unpooled,
     refuse_unseen_times,
-    shaped,
     with_others,
     with_task,
 )
@@ -146,12 +148,7 @@ class FineTuneModule(L.LightningModule):
             steps = self.config.task.keeps_steps
             encoder, self._fresh = adapted(loaded, self.config.encoder, name, per_step=steps)
             named = NamedEncoder(name=name, config=encoder.config)
-        if encoder.config.pooling == "none" and not self.config.task.keeps_steps:
-            raise UserError(
-                f"task {self.config.task.task_name!r} has one label a stay, but encoder.pooling=none gives "
-                "one embedding a step: use encoder.pooling=mean, task.head_type=attention, or "
-                "task.per_step=true"
-            )
+        refuse_unpooled(encoder, self.config.task)
         self.config = dataclasses.replace(self.config, encoder=named)
         return encoder
 
@@ -244,16 +241,7 @@ class FineTuneModule(L.LightningModule):
             check_kind(tasks[name], other.config, other.head.config.n_outputs)
 
     def _prepare_fit(self, datamodule: object) -> None:
-        training = self.config.training
-        if training.unfreeze_epoch is not None and self.trainer.world_size > 1:
-            raise UserError(
-                "training.unfreeze_epoch works on one device: use devices=1, or null to train all"
-            )
-        if training.l2_sp and not self._pretrained:
-            raise UserError(
-                f"training.l2_sp={training.l2_sp:g} pulls towards pretrained weights, and there is no "
-                "checkpoint: give checkpoint_path=..., or l2_sp=0"
-            )
+        refuse_adaptation(self.config.training, self.trainer.world_size, pretrained=self._pretrained)
         # a checkpoint then holds the numbers, not what they are taken from
         first = self.hparams["config"]["task"]
         parts = [(self.config.task, self.head, self.task_loss, self.target, first)]
@@ -405,11 +393,3 @@ class FineTuneModule(L.LightningModule):
         self.card, self._normalizer = unpack_card(packed)
         self._fresh, self._pretrained = list(packed.get("fresh", ())), True
         self._train_layers(epoch=0)
-
-
-def encoder_from_scratch(config: FineTuneConfig) -> NamedEncoder:
-    """The encoder section with what its data says of it; the default one where there is none."""
-    named = config.encoder or NamedEncoder.parse({"name": "flowsheet"})
-    if config.task.keeps_steps:
-        named = NamedEncoder(name=named.name, config=dataclasses.replace(named.config, pooling="none"))
-    return shaped(named, config.data)

@@ -24,7 +24,8 @@ class Preemption(Callback):
     """On SIGTERM, SIGUSR1 or SIGUSR2, ends training after a step with a checkpoint from which it can go on.
 
     In a job of SLURM that was not cancelled, the job is then queued again. The exit status is 143, unless all
-    was done. After the last step of an epoch it goes on, as that epoch is yet to be validated.
+    was done. After the last step of an epoch it goes on, as that epoch is yet to be validated: where epochs
+    have a single step, it never ends ahead of time.
 
     Args:
         checkpoint: what is written.

@@ -24,8 +24,6 @@ from slices.training.compose import compose_app, config_dir
 from slices.training.errors import FailedRun, UserError
 
 PLUGINS = {"hydra/launcher/submitit": "slurm", "hydra/sweeper/optuna": "sweep"}  # and what brings them
-
-
 NO_TRIAL = "Record does not exist."  # what Optuna says where it is to name the best one
 
 

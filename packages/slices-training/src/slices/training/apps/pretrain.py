@@ -71,14 +71,13 @@ def pretrain(config: DictConfig) -> float:
     trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
     encoder = module.save_encoder(run.folder / "encoder.pt")
     log.info("encoder: %s, after %s", encoder, run.cost)
-    stopped = watch is not None and watch.config.on_collapse == "stop" and watch.wrong is not None
-    if parsed.encoder_path is not None and not stopped:
+    collapsed = watch.wrong if watch is not None and watch.config.on_collapse == "stop" else None
+    if parsed.encoder_path is not None and collapsed is None:
         encoder = module.save_encoder(parsed.encoder_path)
     if trainer.is_global_zero:
-        if stopped:
-            assert watch is not None
+        if collapsed is not None:
             raise FailedRun(
-                f"the embedding collapsed to {watch.wrong}: the run ended at step {trainer.global_step}, and "
+                f"the embedding collapsed to {collapsed}: the run ended at step {trainer.global_step}, and "
                 f"its encoder is in {run.folder} alone"
             )
         of_data = ("data=", "data.", "data/", "+data.", "++data.")
