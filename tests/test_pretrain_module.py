@@ -153,7 +153,12 @@ def fit_with(
     pretrain_config.encoder = {"d_model": 16, "n_layers": 1}
     rates = Rates()
     trainer = trainer_for(
-        folder, max_epochs=4, limit_train_batches=2, callbacks=[rates], gradient_clip_val=1e-6
+        folder,
+        max_epochs=4,
+        limit_train_batches=2,
+        callbacks=[rates],
+        gradient_clip_val=1e-6,
+        log_every_n_steps=1,
     )
     trainer.fit(SSLPretrainModule(pretrain_config), datamodule=datamodule)
     assert trainer.callback_metrics["lr"] == pytest.approx(rates.by_step[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import re
 import shutil
@@ -15,6 +16,17 @@ from cli import CommandLine
 from real_runs import assert_same_weights, send_in_mid_epoch, start, weights
 
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1", "training.checkpoint_every_n_steps=2"]
+
+
+def logged(run: Path) -> dict[str, list[str]]:
+    """The means over each epoch, as the run's last process with that epoch logged them."""
+    found = {}
+    for part in sorted(run.glob("logs*/metrics.csv"), key=lambda path: path.stat().st_mtime):
+        with part.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+        means = sorted(name for name in rows[0] if name.startswith("train/") and name != "train/loss_step")
+        found |= {row["epoch"]: [row[name] for name in means] for row in rows}
+    return found
 
 
 @pytest.mark.parametrize(
@@ -50,6 +62,7 @@ def test_killed_in_mid_epoch_and_resumed(
     )
     for name, value in theirs["weights"].items():
         assert torch.equal(value, ours["weights"][name]), name
+    assert logged(killed) == logged(tmp_path / "undisturbed")  # also the epoch that was cut in two
 
 
 @pytest.mark.parametrize("val_fraction", [0.15, pytest.param(0.0, marks=pytest.mark.slow)])

@@ -82,7 +82,11 @@ def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[
     )
     shares = [{name: value[share] for name, value in batch.items()} for batch in whole]
     trainer.fit(module, DataLoader(shares, batch_size=None))  # type: ignore[arg-type]
-    return {"losses": torch.stack(losses), **whole_state(module)}
+    return {
+        "losses": torch.stack(losses),
+        "mean": trainer.callback_metrics["train/loss"],
+        **whole_state(module),
+    }
 
 
 def of_ranks(

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as L
 import torch
@@ -46,15 +46,15 @@ from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
 from slices.training.data.datamodule import StayDataModule
+from slices.training.epoch_means import EpochMeans, log_loss, log_rate
 from slices.training.errors import UserError
-from slices.training.evaluation.metrics import TaskMetrics
-from slices.training.evaluation.survival_metrics import SurvivalMetrics
 from slices.training.optim import optimizer_and_schedule
 from slices.training.parameter_groups import Setting, encoder_settings, parameter_groups
 from slices.training.pretrained import adapted, read_pretrained
-from slices.training.seeding import seed_of
+from slices.training.seeding import seed_globally
 from slices.training.sharding import refuse_with_sharding, shard
 from slices.training.task_parts import (
+    STAGES,
     OtherTask,
     count,
     extras,
@@ -64,6 +64,7 @@ from slices.training.task_parts import (
     needs_labels,
     predict,
     take_from_labels,
+    take_scores,
 )
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ class FineTuneModule(L.LightningModule):
         self._accepts = accepted_inputs(self.encoder)
         self._times_checked = False
         self._pretrained = loaded is not None
+        self.means = {stage: EpochMeans() for stage in STAGES}
         self._prepare_adaptation()
 
     @property
@@ -288,6 +290,7 @@ class FineTuneModule(L.LightningModule):
         return self
 
     def on_train_start(self) -> None:
+        self.means["train"].resume(self)
         self._unfreeze_in_time()  # a run that is resumed in mid-epoch starts no epoch
         if not self._trained and not self._pretrained:
             log.warning("the encoder is frozen and was never trained: there is no checkpoint")
@@ -304,24 +307,23 @@ class FineTuneModule(L.LightningModule):
             log.info("epoch %d: the encoder%s learns from here on", self.current_epoch, layers)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        log_rate(self, batch_idx)
         # dropout follows from the step alone, so that a resumed run repeats it
         micro_batch = self.trainer.fit_loop.total_batch_idx
-        torch.manual_seed(seed_of(self.config.seed, "dropout", micro_batch, self.global_rank))
+        seed_globally(self.device, self.config.seed, "dropout", micro_batch, self.global_rank)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        if self.config.scheduler is not None:
-            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         training = self.config.training
         if training.hide_steps or training.hide_variables:
             batch = hide(batch, training.hide_steps, training.hide_variables, self.static)
-        loss = self._step(batch, "train")
+        loss = self._step(batch, "train", batch_idx)
         return loss if self.start is None else loss + training.l2_sp * self.start(self.encoder)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, "val")
+        return self._step(batch, "val", batch_idx)
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, "test")
+        return self._step(batch, "test", batch_idx)
 
     def predict_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """What each sample is, and its label, beside the predictions."""
@@ -333,7 +335,7 @@ class FineTuneModule(L.LightningModule):
             kept |= other.predicted(embedding, batch)
         return {"probs": outputs["probs"], **kept, **extras(self.head.config, self.target, outputs)}
 
-    def _step(self, batch: Mapping[str, Tensor], stage: str) -> Tensor:
+    def _step(self, batch: Mapping[str, Tensor], stage: str, batch_idx: int) -> Tensor:
         embedding = self._embed(batch)
         outputs = predict(self.head, embedding, batch.get("padding_mask"))
         label, label_mask = batch["label"], batch.get("label_mask")
@@ -343,11 +345,12 @@ class FineTuneModule(L.LightningModule):
         for name, other in self.others.items():
             part = other.step(embedding, batch, stage)
             loss, parts[name] = loss + other.weight * part, part.detach()
-        if stage == "train":
-            self.log("train/loss_step", loss, prog_bar=True)
         losses = {f"{stage}/loss": loss} | {f"{stage}/{name}/loss": part for name, part in parts.items()}
-        self.log_dict(losses, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(label))
+        self.means[stage].add(losses, len(label), first=batch_idx == 0)
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        log_loss(self, outputs["loss"], batch_idx)
 
     def on_train_epoch_end(self) -> None:
         self._log_metrics("train")
@@ -359,13 +362,11 @@ class FineTuneModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        of_tasks = {stage: self.metrics} | {f"{stage}/{name}": o.metrics for name, o in self.others.items()}
-        for prefix, of_task in of_tasks.items():
-            metrics = cast(TaskMetrics | SurvivalMetrics, of_task[f"of_{stage}"])
-            if metrics.update_called:  # not where a run is resumed at the end of an epoch
-                scores = {f"{prefix}/{name}": value for name, value in metrics.compute().items()}
-                self.log_dict(scores, sync_dist=True)  # the same on every rank already
-                metrics.reset()
+        self.means[stage].log(self)
+        scores = take_scores(self.metrics, stage, stage)
+        for name, other in self.others.items():
+            scores |= take_scores(other.metrics, stage, f"{stage}/{name}")
+        self.log_dict(scores, sync_dist=True)  # the same on every rank already
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over all parameters, also those unfrozen later, and the schedule where there is one."""
@@ -386,10 +387,12 @@ class FineTuneModule(L.LightningModule):
         return self.head
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["slices"] = pack_card(self.card, self._normalizer) | {"fresh": self._fresh}
+        more = {"fresh": self._fresh, "means": self.means["train"].state_dict(self)}
+        checkpoint["slices"] = pack_card(self.card, self._normalizer) | more
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         packed = checkpoint.get("slices") or {}
         self.card, self._normalizer = unpack_card(packed)
         self._fresh, self._pretrained = list(packed.get("fresh", ())), True
+        self.means["train"].load_state_dict(packed.get("means"))
         self._train_layers(epoch=0)

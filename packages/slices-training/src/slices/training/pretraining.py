@@ -24,9 +24,10 @@ from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import PretrainConfig, plain
 from slices.training.data.datamodule import StayDataModule
+from slices.training.epoch_means import EpochMeans, log_loss, log_rate
 from slices.training.errors import UserError
 from slices.training.optim import optimizer_and_schedule
-from slices.training.seeding import generator, seed_of
+from slices.training.seeding import generator, seed_globally
 from slices.training.sharding import is_sharded, shard, whole_state
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class SSLPretrainModule(L.LightningModule):
         self._looks_at = self._accepts & (accepted_inputs(encoder) | {"draw"})
         self._times_checked = False
         self._total_steps = 0
+        self.means = {"train": EpochMeans(), "val": EpochMeans()}
 
     @property
     def normalizer(self) -> Normalizer | None:
@@ -123,25 +125,40 @@ class SSLPretrainModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         self._total_steps = int(min(self.trainer.estimated_stepping_batches, sys.maxsize))
+        self.means["train"].resume(self)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        log_rate(self, batch_idx)
         # dropout follows from the step alone, so that a resumed run repeats it
-        torch.manual_seed(seed_of(self.config.seed, "dropout", self._micro_batch, self.global_rank))
+        seed_globally(self.device, self.config.seed, "dropout", self._micro_batch, self.global_rank)
 
     @property
     def _micro_batch(self) -> int:
         return self.trainer.fit_loop.total_batch_idx
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self._step(batch, "train", self._micro_batch, self.global_rank)
-        if self.config.scheduler is not None:
-            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        loss, means = self._step(batch, "train", self._micro_batch, self.global_rank)
+        self.means["train"].add(means, len(batch["mask"]), first=batch_idx == 0)
         return loss
 
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, "val", batch_idx, 0)
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        log_loss(self, outputs["loss"], batch_idx)
 
-    def _step(self, batch: Mapping[str, Tensor], stage: str, index: int, rank: int) -> Tensor:
+    def on_train_epoch_end(self) -> None:
+        self.means["train"].log(self)
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        loss, means = self._step(batch, "val", batch_idx, 0)
+        self.means["val"].add(means, len(batch["mask"]), first=batch_idx == 0)
+        return loss
+
+    def on_validation_epoch_end(self) -> None:
+        self.means["val"].log(self)
+
+    def _step(
+        self, batch: Mapping[str, Tensor], stage: str, index: int, rank: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and what is logged of it by the epoch."""
         x = batch["timeseries"]
         self._check_times(batch)
         if self.objective.reads_labels and batch.get("label") is None:
@@ -152,11 +169,7 @@ class SSLPretrainModule(L.LightningModule):
             padding_mask, times = batch.get("padding_mask"), batch.get("times")
             given["draw"] = self.objective.draw(x, batch["mask"], padding_mask, times, random)
         loss, metrics = self.objective(x, **given)
-        if stage == "train":
-            self.log("train/loss_step", loss, prog_bar=True)
-        named = {f"{stage}/{name}": value for name, value in {"loss": loss, **metrics}.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(x))
-        return cast(Tensor, loss)
+        return loss, {f"{stage}/{name}": value for name, value in {"loss": loss, **metrics}.items()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One optimizer step, then the teacher's: once, however many batches it accumulates."""
@@ -187,10 +200,13 @@ class SSLPretrainModule(L.LightningModule):
         return Path(path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["slices"] = pack_card(self.card, self._normalizer)
+        means = self.means["train"].state_dict(self)
+        checkpoint["slices"] = pack_card(self.card, self._normalizer) | {"means": means}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.card, self._normalizer = unpack_card(checkpoint.get("slices"))
+        packed = checkpoint.get("slices") or {}
+        self.card, self._normalizer = unpack_card(packed)
+        self.means["train"].load_state_dict(packed.get("means"))
 
 
 def with_data_shape(config: PretrainConfig) -> PretrainConfig:

@@ -19,3 +19,14 @@ def seed_of(*keys: int | str) -> int:
 def generator(device: torch.device, *keys: int | str) -> torch.Generator:
     """A generator on ``device``, seeded by ``keys``."""
     return torch.Generator(device).manual_seed(seed_of(*keys))
+
+
+def seed_globally(device: torch.device, *keys: int | str) -> None:
+    """Seeds the global random state of the processor and of ``device`` by ``keys``.
+
+    ``torch.manual_seed`` asks for every kind of device, which takes as long as a small layer.
+    """
+    seed = seed_of(*keys)
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

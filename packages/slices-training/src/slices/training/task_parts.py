@@ -64,6 +64,16 @@ def count(
         metrics.update(probs.detach(), label, label_mask)
 
 
+def take_scores(metrics: nn.ModuleDict, stage: str, prefix: str) -> dict[str, Tensor]:
+    """The scores of a stage's epoch, which is then over; none where a run is resumed at the end of one."""
+    of_stage = metrics[f"of_{stage}"]
+    if not (isinstance(of_stage, TaskMetrics | SurvivalMetrics) and of_stage.update_called):
+        return {}
+    scores = {f"{prefix}/{name}": value for name, value in of_stage.compute().items()}
+    of_stage.reset()
+    return scores
+
+
 def needs_labels(task: TaskConfig) -> bool:
     """Is something of the task taken from the training labels?"""
     return task.class_weight == "balanced" or (task.task_type == "survival" and not task.interval_ends)
