@@ -272,10 +272,10 @@ def trained(
     return timed.a_step, profiler.a_batch
 
 
-def trainer_of(n_steps: int, folder: Path, **options: Any) -> L.Trainer:
+def trainer_of(n_steps: int | None, folder: Path, **options: Any) -> L.Trainer:
     """One with a logger, that neither validates nor writes checkpoints."""
     return L.Trainer(
-        max_steps=n_steps + WARM_UP,
+        max_steps=-1 if n_steps is None else n_steps + WARM_UP,
         limit_val_batches=0,
         devices=1,
         gradient_clip_val=1.0,
