@@ -49,3 +49,12 @@ def test_a_step_is_compared_with_what_the_machine_can_do(tmp_path: Path) -> None
     assert sum(row["shares"].values()) == pytest.approx(1)
     assert (tmp_path / "linear-mae.json").stat().st_size > 1000
     assert run("slower.py", found, found).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [["--stays", 300], ["--lengths", 40, "--rounds", 1, "--encoders", "gru"]])
+def test_what_many_and_long_stays_cost_is_measured(how: list[object]) -> None:
+    small = ["--batch", 4, "--steps", 4, "--variables", 5, "--events", 40]
+    done = run("scale.py", *how, *small)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3

@@ -331,7 +331,8 @@ class StayDataModule(L.LightningDataModule):
         config = self.config
         changing = config.window is not None and config.window.random and self.task is None
         alone = rank_and_world_size()[1] == 1
-        if self._resident is not None or changing or not alone or config.resolution == "observations":
+        unwanted = config.resident_gb == 0 or config.resolution == "observations"
+        if self._resident is not None or changing or not alone or unwanted:
             return
         rows = np.concatenate([self.splits["train"], self.splits["val"]])
         most = min(config.resident_gb * 1e9, physical_memory() / 4)
@@ -345,7 +346,7 @@ class StayDataModule(L.LightningDataModule):
             log.info(
                 "%s samples are kept cut: %.2g GB%s", f"{len(rows):,}", self._resident.nbytes / 1e9, where
             )
-        elif most > 0:
+        else:
             log.info(
                 "%s samples take more than %.2g GB (data.resident_gb, at most a quarter of the memory): "
                 "each epoch cuts them anew, at about half the rate",

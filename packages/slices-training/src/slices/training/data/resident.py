@@ -107,7 +107,7 @@ class Resident:
                 yield view.cut(store, of.stay, of.until, of.start, normalizer)
 
         tried = np.random.default_rng(0).permutation(rows)[:TRIED]
-        sizes = [(int(batch["mask"].sum()), int(batch["padding_mask"].sum())) for batch in batches(tried)]
+        sizes = [[np.count_nonzero(batch[of]) for of in ("mask", "padding_mask")] for batch in batches(tried)]
         n_cells, n_steps = (sum(size) / len(tried) * len(rows) for size in zip(*sizes, strict=True))
         if n_cells * CELL + n_steps * STEP > most_bytes:
             return None
