@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import math
 import multiprocessing
 import sys
 import tempfile
@@ -61,11 +62,21 @@ def main() -> None:
     for name, size, curve in (("peer", peer, of_peer), ("slices", own, of_own)):
         print(f"{name}, {size:,} parameters: " + ", ".join(f"{s:.0f} s {auroc:.3f}" for s, auroc in curve))
     seconds, target = of_peer[-1]
-    reached = next((s for s, auroc in of_own if auroc >= target), None)
-    if reached is None:
-        print(f"the {target:.3f} of the peer was not reached")
-    else:
-        print(f"the {target:.3f} of the peer after {reached:.0f} s: {reached / seconds:.3f} of its time")
+    for name, curve in (("peer", of_peer), ("slices", of_own)):
+        print(f"{name}: the peer's last {target:.3f} first after {first(curve, target):.0f} s, ", end="")
+        print(f"for good after {for_good(curve, target):.0f} s")
+    print(f"for good after {for_good(of_own, target) / seconds:.3f} of the peer's time")
+
+
+def first(curve: Curve, target: float) -> float:
+    """Seconds until it is reached; infinity where it never is."""
+    return next((seconds for seconds, auroc in curve if auroc >= target), math.inf)
+
+
+def for_good(curve: Curve, target: float) -> float:
+    """Seconds from which on it is kept."""
+    below = max((seconds for seconds, auroc in curve if auroc < target), default=0.0)
+    return next((seconds for seconds, _ in curve if seconds > below), math.inf)
 
 
 def config_and_data(config: Any, task: str | None) -> tuple[PretrainConfig, StayDataModule]:

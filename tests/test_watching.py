@@ -317,6 +317,7 @@ def test_the_line_of_an_epoch_shows_what_was_seen(
         trainer.fit(module_of(tiny, name="mae"), datamodule=data)
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("epoch")]
     assert len(lines) == 2 and all("embedding/rank" in line and "probe/auroc" in line for line in lines)
+    assert all("train/loss" in line for line in lines)
 
 
 RANKS = """

@@ -11,7 +11,10 @@ from torch import Tensor
 
 
 class EpochMeans:
-    """Weighted means of named scalars over an epoch and over all ranks, also of one that was resumed midway.
+    """Weighted means of named scalars over an epoch and over all ranks, which have the same names.
+
+    With its state in a checkpoint an epoch goes on where it was left. (One that is left after its last batch
+    and before its validation is not logged: Lightning goes on with the next.)
 
     >>> means = EpochMeans()
     >>> means.add({"loss": torch.tensor(1.0)}, weight=3, first=True)
@@ -22,30 +25,49 @@ class EpochMeans:
 
     def __init__(self) -> None:
         self.sums: dict[tuple[str, ...], Tensor] = {}
-        """Of values with these names, each times its weight; the last is the sum of the weights."""
+        """Of values that came with these names, each times its weight; the last is the sum of the weights."""
+        self.last: dict[str, Tensor] = {}
+        """The values that came last."""
+        self._is_logged = False
         self._loaded: Mapping[str, Any] | None = None
 
     def add(self, values: Mapping[str, Tensor], weight: int, *, first: bool) -> None:
         """Takes scalars of one device, without waiting for it; begins anew with the first of an epoch."""
         if first:
-            self.sums.clear()
-        given = torch.stack([value.detach().float() for value in values.values()])
-        sums = self.sums.setdefault(tuple(values), given.new_zeros(len(values) + 1))
+            self._begin()
+        self.last = {name: value.detach() for name, value in values.items()}
+        given, names = torch.stack([value.float() for value in self.last.values()]), tuple(values)
+        if names not in self.sums:
+            self.sums[names] = given.new_zeros(len(names) + 1)
+        sums = self.sums[names]
         sums[:-1].add_(given, alpha=weight)
         sums[-1:].add_(weight)
 
     def log(self, module: L.LightningModule) -> None:
-        """Logs the means over all ranks, and begins anew. To be called on every rank."""
+        """Logs the means over all ranks, once an epoch. To be called on every rank."""
+        if self._is_logged or not self.sums:
+            return
+        self._is_logged = True
+        of_names: dict[str, Tensor] = {}
         for names, sums in self.sums.items():
-            of_all: Tensor = module.trainer.strategy.reduce(sums, reduce_op="sum")
-            means = of_all[:-1] / of_all[-1]
-            module.log_dict(dict(zip(names, means, strict=True)), sync_dist=True)  # the same on every rank
-        self.sums.clear()
+            for name, value in zip(names, sums, strict=False):
+                of_names[name] = of_names.get(name, 0) + torch.stack([value, sums[-1]])
+        of_all: Tensor = module.trainer.strategy.reduce(torch.stack([*of_names.values()]), reduce_op="sum")
+        means = dict(zip(of_names, of_all[:, 0] / of_all[:, 1], strict=True))
+        # the same on every rank already
+        module.log_dict(means, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+
+    def end(self, module: L.LightningModule) -> None:
+        """Logs the means, unless they are already, and forgets them."""
+        self.log(module)
+        self._begin()
 
     def state_dict(self, module: L.LightningModule) -> dict[str, Any]:
         """The sums of each rank, as plain lists. To be called on every rank."""
-        gather = module.trainer.strategy.all_gather
-        of_ranks = [gather(sums).reshape(-1, len(sums)).tolist() for sums in self.sums.values()]
+        of_ranks = [
+            module.trainer.strategy.all_gather(sums).reshape(-1, len(sums)).tolist()
+            for sums in self.sums.values()
+        ]
         return {"names": [list(names) for names in self.sums], "sums": of_ranks}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
@@ -53,9 +75,9 @@ class EpochMeans:
         self._loaded = state
 
     def resume(self, module: L.LightningModule) -> None:
-        """Goes on from what was loaded: each rank from its own, or rank 0 from all, if not as many."""
+        """Goes on from what was loaded, each rank from its own; rank 0 from all if they are not as many."""
         state, self._loaded = self._loaded or {"names": [], "sums": []}, None
-        self.sums.clear()
+        self._begin()
         rank, n_ranks = module.global_rank, module.trainer.world_size
         for names, of_ranks in zip(state["names"], state["sums"], strict=True):
             sums = torch.tensor(of_ranks, device=module.device)
@@ -63,19 +85,6 @@ class EpochMeans:
                 sums = torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(n_ranks - 1, sums.shape[1])])
             self.sums[tuple(names)] = sums[rank]
 
-
-def log_rate(module: L.LightningModule, batch_idx: int) -> None:
-    """Logs the learning rate of the step to come, where there is a schedule."""
-    if module.trainer.lr_scheduler_configs and _is_shown(module.trainer, batch_idx):
-        module.log("lr", module.trainer.optimizers[0].param_groups[0]["lr"])
-
-
-def log_loss(module: L.LightningModule, loss: Tensor, batch_idx: int) -> None:
-    """Logs the loss of the step that was."""
-    if _is_shown(module.trainer, batch_idx):
-        module.log("train/loss_step", loss, prog_bar=True)
-
-
-def _is_shown(trainer: L.Trainer, batch_idx: int) -> bool:
-    """Does Lightning hand on what this step logs? An epoch's first is for the progress bar."""
-    return batch_idx == 0 or trainer._logger_connector.should_update_logs
+    def _begin(self) -> None:
+        self.sums.clear()
+        self._is_logged = False

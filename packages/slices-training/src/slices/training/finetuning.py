@@ -46,13 +46,14 @@ from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
 from slices.training.data.datamodule import StayDataModule
-from slices.training.epoch_means import EpochMeans, log_loss, log_rate
+from slices.training.epoch_means import EpochMeans
 from slices.training.errors import UserError
 from slices.training.optim import optimizer_and_schedule
 from slices.training.parameter_groups import Setting, encoder_settings, parameter_groups
 from slices.training.pretrained import adapted, read_pretrained
 from slices.training.seeding import seed_globally
 from slices.training.sharding import refuse_with_sharding, shard
+from slices.training.step_logs import log_loss, log_rate
 from slices.training.task_parts import (
     STAGES,
     OtherTask,
@@ -350,7 +351,7 @@ class FineTuneModule(L.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        log_loss(self, outputs["loss"], batch_idx)
+        log_loss(self, self.means["train"], batch_idx)
 
     def on_train_epoch_end(self) -> None:
         self._log_metrics("train")
@@ -362,7 +363,7 @@ class FineTuneModule(L.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        self.means[stage].log(self)
+        self.means[stage].end(self)
         scores = take_scores(self.metrics, stage, stage)
         for name, other in self.others.items():
             scores |= take_scores(other.metrics, stage, f"{stage}/{name}")

@@ -24,11 +24,12 @@ from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import PretrainConfig, plain
 from slices.training.data.datamodule import StayDataModule
-from slices.training.epoch_means import EpochMeans, log_loss, log_rate
+from slices.training.epoch_means import EpochMeans
 from slices.training.errors import UserError
 from slices.training.optim import optimizer_and_schedule
 from slices.training.seeding import generator, seed_globally
 from slices.training.sharding import is_sharded, shard, whole_state
+from slices.training.step_logs import log_loss, log_rate
 
 log = logging.getLogger(__name__)
 
@@ -142,10 +143,10 @@ class SSLPretrainModule(L.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        log_loss(self, outputs["loss"], batch_idx)
+        log_loss(self, self.means["train"], batch_idx)
 
     def on_train_epoch_end(self) -> None:
-        self.means["train"].log(self)
+        self.means["train"].end(self)
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         loss, means = self._step(batch, "val", batch_idx, 0)
@@ -153,7 +154,7 @@ class SSLPretrainModule(L.LightningModule):
         return loss
 
     def on_validation_epoch_end(self) -> None:
-        self.means["val"].log(self)
+        self.means["val"].end(self)
 
     def _step(
         self, batch: Mapping[str, Tensor], stage: str, index: int, rank: int

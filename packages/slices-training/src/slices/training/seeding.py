@@ -22,7 +22,7 @@ def generator(device: torch.device, *keys: int | str) -> torch.Generator:
 
 
 def seed_globally(device: torch.device, *keys: int | str) -> None:
-    """Seeds the global random state of the processor and of ``device`` by ``keys``.
+    """Seeds the global random state of the processor and of ``device``, the current one, by ``keys``.
 
     ``torch.manual_seed`` asks for every kind of device, which takes as long as a small layer.
     """

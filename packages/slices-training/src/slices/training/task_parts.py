@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +66,8 @@ def count(
 
 def take_scores(metrics: nn.ModuleDict, stage: str, prefix: str) -> dict[str, Tensor]:
     """The scores of a stage's epoch, which is then over; none where a run is resumed at the end of one."""
-    of_stage = metrics[f"of_{stage}"]
-    if not (isinstance(of_stage, TaskMetrics | SurvivalMetrics) and of_stage.update_called):
+    of_stage = cast(TaskMetrics | SurvivalMetrics, metrics[f"of_{stage}"])
+    if not of_stage.update_called:
         return {}
     scores = {f"{prefix}/{name}": value for name, value in of_stage.compute().items()}
     of_stage.reset()
