@@ -311,6 +311,7 @@ def test_the_line_of_an_epoch_shows_what_was_seen(
     tmp_path: Path, tiny: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     data = data_for(tiny | {"splits": {"val_fraction": 0.4}})
+    data.prepare_data()
     watch = Watch(WatchConfig(every_n_steps=2, task="length_of_stay_class"), data)
     with caplog.at_level(logging.INFO, logger="slices.training.callbacks"):
         trainer = trainer_for(tmp_path, callbacks=[watch, EpochLine()], max_epochs=2)
