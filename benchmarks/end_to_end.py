@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,14 +28,12 @@ from objectives import OURS, PEER
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from training import Clock, trainer_of
+from training import Clock, opened, quietly, trainer_of
 from turns import asked_of, compare, heading, parser_of
 
 from slices.training import StayDataModule
 from slices.training.budget import Budget
 from slices.training.compose import compose_app
-from slices.training.config import PretrainConfig
-from slices.training.quiet import quiet_lightning
 
 N_STAYS, SECONDS = 3000, 3.0
 Fit = Callable[[int], float]  # so many steps; seconds a step of those after the first ones
@@ -53,10 +49,7 @@ def main() -> None:
 
 
 def worker(kind: str, name: str, options: argparse.Namespace) -> None:
-    torch.set_num_threads(options.threads)
-    warnings.filterwarnings("ignore")
-    quiet_lightning()
-    logging.getLogger("slices").setLevel(logging.WARNING)
+    quietly(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         n_parameters, fit = {"slices": ours, "peer": theirs}[kind](name, options, Path(folder))
         print(n_parameters, flush=True)
@@ -95,12 +88,7 @@ def stays_of(name: str, options: argparse.Namespace, folder: Path) -> tuple[Any,
     )
     OmegaConf.set_struct(config, False)
     config.ssl = OmegaConf.merge(config.ssl, OURS.get(name, {}))
-    section = PretrainConfig.parse(config).data
-    assert section is not None
-    data = StayDataModule(section)
-    data.prepare_data()
-    data.setup("fit")
-    return config, data
+    return config, opened(config)
 
 
 def ours(name: str, options: argparse.Namespace, folder: Path) -> tuple[int, Fit]:

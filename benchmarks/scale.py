@@ -19,14 +19,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 import multiprocessing
 import os
 import re
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -36,17 +34,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from training import Clock, trainer_of
+from training import Clock, opened, quietly, trainer_of
 from turns import clock
 
 from slices.training import SSLPretrainModule, StayDataModule
 from slices.training.compose import compose_app
-from slices.training.config import PretrainConfig
 from slices.training.data import prepare_dataset
 from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, Chunk, Tally, Variable
 from slices.training.data.sources import Part, Source, build_source, register_source
 from slices.training.memory import peak_memory
-from slices.training.quiet import quiet_lightning
 
 CHUNK, PART = 500, 20_000  # stays
 
@@ -97,10 +93,7 @@ class MadeUp(Source):
 
 def main() -> None:
     asked = parsed()
-    torch.set_num_threads(asked.threads)
-    quiet_lightning()
-    warnings.filterwarnings("ignore")
-    logging.getLogger("slices").setLevel(logging.ERROR)
+    quietly(asked.threads)
     print(f"{asked.threads} threads, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         if asked.lengths:
@@ -166,9 +159,7 @@ def prepared(made: dict[str, Any], dataset: Path, asked: argparse.Namespace) -> 
 
 def opened_and_trained(made: dict[str, Any], dataset: Path, asked: argparse.Namespace) -> tuple[float, ...]:
     """Seconds, stays/s cut and trained, GB at most, and those of its own."""
-    torch.set_num_threads(asked.threads)
-    quiet_lightning()
-    warnings.filterwarnings("ignore")
+    quietly(asked.threads)
     more = ["data.resident_gb=0.0", f"data.horizon={asked.hours}"]
     began = time.perf_counter()
     config, data = config_and_data(made, dataset, asked, asked.encoder, more)
@@ -199,12 +190,7 @@ def config_and_data(
     config.data.dataset_dir = str(dataset)
     config.data.splits.test_fraction = 0.01
     config.data.splits.val_fraction = 0.01
-    section = PretrainConfig.parse(config).data
-    assert section is not None
-    data = StayDataModule(section)
-    data.prepare_data()
-    data.setup("fit")
-    return config, data
+    return config, opened(config)
 
 
 def trained_rate(config: Any, data: StayDataModule, folder: Path, asked: argparse.Namespace) -> float:

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import math
 import multiprocessing
 import sys
 import tempfile
 import time
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,14 +29,13 @@ from end_to_end import Dense, n_trained
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader
-from training import trainer_of
+from training import quietly, trainer_of
 
 from slices.training import SSLPretrainModule, StayDataModule
 from slices.training.compose import compose_app
 from slices.training.config import PretrainConfig
 from slices.training.evaluation.metrics import task_scores
 from slices.training.evaluation.probe import DEFAULT_STRENGTH, fit_probe
-from slices.training.quiet import quiet_lightning
 from slices.training.watching import embed, inputs_of
 
 AT_ONCE = 256
@@ -131,17 +128,10 @@ class Scores(L.Callback):
         self.apart += time.process_time() - now
 
 
-def quietly() -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    warnings.filterwarnings("ignore")
-    quiet_lightning()
-    logging.getLogger("slices").setLevel(logging.ERROR)
-
-
 def ours(asked: argparse.Namespace) -> tuple[int, Curve]:
     """Number of parameters, and the curve."""
-    quietly()
+    quietly(1)
+    torch.manual_seed(0)
     config = compose_app("pretrain", [*asked.overrides, f"training.max_epochs={asked.epochs}"])
     _, data = config_and_data(config, None)
     data.setup("fit")
@@ -152,7 +142,8 @@ def ours(asked: argparse.Namespace) -> tuple[int, Curve]:
 
 
 def theirs(asked: argparse.Namespace) -> tuple[int, Curve]:
-    quietly()
+    quietly(1)
+    torch.manual_seed(0)
     config = compose_app("pretrain", asked.overrides)
     quality = Quality(config, asked.task)
     _, data = config_and_data(config, None)

@@ -50,10 +50,7 @@ WARM_UP = 3  # steps
 
 def main() -> None:
     asked = parsed()
-    torch.set_num_threads(asked.threads)
-    quiet_lightning()
-    warnings.filterwarnings("ignore")
-    logging.getLogger("slices").setLevel(logging.WARNING)
+    quietly(asked.threads)
     machine = Machine.measured(asked.device, torch.bfloat16 if "bf16" in asked.precision else torch.float32)
     print(
         f"{platform.machine()}, {asked.threads} threads, load {os.getloadavg()[0]:.1f}, "
@@ -72,6 +69,24 @@ def main() -> None:
     if asked.json:
         about = {"machine": vars(machine), "options": vars(asked), "torch": torch.__version__, "rows": rows}
         Path(asked.json).write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+
+def quietly(n_threads: int) -> None:
+    """This process computes on so many threads, and says nothing that it is not asked."""
+    torch.set_num_threads(n_threads)
+    quiet_lightning()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("slices").setLevel(logging.WARNING)
+
+
+def opened(config: Any) -> StayDataModule:
+    """The data of an app's config, prepared where it is absent."""
+    section = PretrainConfig.parse(config).data
+    assert section is not None
+    data = StayDataModule(section)
+    data.prepare_data()
+    data.setup("fit")
+    return data
 
 
 def parsed() -> argparse.Namespace:
@@ -106,11 +121,7 @@ def measured(name: str, asked: argparse.Namespace, machine: Machine, folder: Pat
             f"data.horizon={asked.hours}.0",
         ],
     )
-    section = PretrainConfig.parse(config).data
-    assert section is not None
-    data = StayDataModule(section)
-    data.prepare_data()
-    data.setup("fit")
+    data = opened(config)
     batches = list(islice(data.train_dataloader(), 8))
     bare = Bare(SSLPretrainModule(config), batches, asked)
     for _ in range(WARM_UP):
