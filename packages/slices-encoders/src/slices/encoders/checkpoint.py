@@ -16,18 +16,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .base import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, BaseEncoder
 from .config import require
 from .factory import build_encoder
-from .files import ENCODER, Header, Weights, checked_path, read_file, write_file
+from .files import ENCODER, Header, brief, checked_path, read_file, write_file
 from .normalizer import Normalizer
 from .registry import make_config
+from .weights import Weights, build_to_fit, put_weights, weights_of
 
 FORMAT_VERSION = 1
-MOST_LISTED = 20  # weights that do not fit, in an error
 
 
 @dataclass(kw_only=True)
@@ -106,8 +105,8 @@ def load_encoder(path: str | os.PathLike[str]) -> LoadedEncoder:
     header, weights = _read(path)
     try:
         return encoder_of(header, weights)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error
+    except Exception as error:  # whatever a config that nobody wrote leads to
+        raise ValueError(f"cannot load {path}: {brief(error)}") from error
 
 
 def encoder_header(
@@ -138,20 +137,13 @@ def encoder_of(header: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Load
     Raises:
         TypeError, ValueError: what does not fit, all of it listed.
     """
-    encoder = build_encoder(header["name"], header["config"])
+    name, config = header["name"], header["config"]
+    encoder = build_to_fit(lambda: build_encoder(name, config), config, weights)
     normalizer = header["normalizer"] and Normalizer.from_dict(header["normalizer"])
     card = make_config(EncoderCard, header["card"], "card")
     _check_widths(encoder, normalizer, card)
     put_weights(encoder, weights)
     return LoadedEncoder(encoder.eval(), normalizer, card)
-
-
-def weights_of(module: nn.Module) -> Weights:
-    """Its named tensors as copies on the CPU, so that tied weights and views are written whole."""
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in module.state_dict().items()
-    }
 
 
 def read_card(path: str | os.PathLike[str]) -> EncoderCard:
@@ -161,7 +153,7 @@ def read_card(path: str | os.PathLike[str]) -> EncoderCard:
     try:
         card: EncoderCard = make_config(EncoderCard, header["card"], "card")
     except (TypeError, ValueError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error
+        raise ValueError(f"cannot load {path}: {brief(error)}") from error
     return card
 
 
@@ -204,27 +196,3 @@ def _check_widths(encoder: BaseEncoder, normalizer: Normalizer | None, card: Enc
         ("the card names", len(card.variables) or None),
     ):
         require(width in (None, d_input), f"{what} {width} variables, the encoder {d_input}")
-
-
-def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Weights of the same names, shapes and kinds (floating, integer, boolean), put into a module.
-
-    Raises:
-        ValueError: others; what differs is listed.
-    """
-    expected = module.state_dict()
-    wrong = [f"missing {name}" for name in expected.keys() - weights.keys()]
-    wrong += [f"unexpected {name}" for name in weights.keys() - expected.keys()]
-    for name in expected.keys() & weights.keys():
-        here, there = expected[name], weights[name]
-        if here.shape != there.shape:
-            wrong.append(f"{name} has shape {tuple(there.shape)}, not {tuple(here.shape)}")
-        if _kind(here) != _kind(there):
-            wrong.append(f"{name} is {there.dtype}, not {here.dtype}")
-    listed = sorted(wrong)[:MOST_LISTED] + ["..."] * (len(wrong) > MOST_LISTED)
-    require(not wrong, f"its weights do not fit its config, {len(wrong)} of them: {'; '.join(listed)}")
-    module.load_state_dict(dict(weights))
-
-
-def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
-    return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype == torch.bool

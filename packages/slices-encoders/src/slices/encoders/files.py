@@ -1,24 +1,25 @@
 """A header of plain values and named tensors in one file, ``.pt`` or ``.safetensors``.
 
-Written whole or not at all; read without running anything that is in the file.
+Written whole or not at all; read without running, or believing, anything that is in the file.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
+from .archives import read_archive
 from .config import require
+from .plain import parse_json, require_plain
+from .safetensors_io import read_safetensors, write_safetensors
+from .weights import Weights, require_finite
 
 Header = dict[str, Any]
-Weights = dict[str, Tensor]
 
 
 class FileKind(NamedTuple):
@@ -30,18 +31,7 @@ class FileKind(NamedTuple):
 
 
 ENCODER = FileKind("slices-encoder", "encoder", "save_encoder")
-_SAFETENSORS_DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+LONGEST = 3000  # characters of an error
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
@@ -52,7 +42,11 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
 
 
 def write_file(path: Path, header: Header, weights: Weights) -> None:
-    """Write beside ``path`` first, then put it in its place. ``header["format"]`` names its kind."""
+    """Write beside ``path`` first, then put it in its place. ``header["format"]`` names its kind.
+
+    Raises ``ValueError`` for weights that are not finite.
+    """
+    require_finite(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -70,20 +64,42 @@ def read_file(path: Path, kind: FileKind = ENCODER) -> tuple[Header, Weights]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no {kind.content} at {path}")
     try:
-        header, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path, kind)
-        known = isinstance(header, dict) and header.get("format") == kind.format
-        require(known, f"its format is not {kind.format!r}")
+        header, weights = _read(path, kind)
     except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
         raise ValueError(
             f"cannot read {path}: it is damaged, cut short or was not written by {kind.writer}; "
-            f"save or download it again ({type(error).__name__}: {error})"
+            f"save or download it again ({type(error).__name__}: {brief(error)})"
         ) from error
     return header, weights
 
 
+def is_of_kind(path: Path, kind: FileKind) -> bool:
+    """Is this a file of this kind? Of a damaged one, the answer is no."""
+    try:
+        _read(path, kind)
+    except Exception:
+        return False
+    return True
+
+
+def brief(error: Exception) -> str:
+    """What it says, of which a hostile file may have had a say."""
+    text = str(error)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def _read(path: Path, kind: FileKind) -> tuple[Header, Weights]:
+    require(path.stat().st_size <= _memory(), "it is larger than the memory of this machine")
+    header, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path, kind)
+    known = isinstance(header, dict) and header.get("format") == kind.format
+    require(known, f"its format is not {kind.format!r}")
+    return header, weights
+
+
 def _read_pt(path: Path) -> tuple[Header, Weights]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_archive(path)
     header, weights = content["header"], content["weights"]
+    require_plain(header)
     require(
         all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()),
         "its weights are not named tensors",
@@ -94,28 +110,8 @@ def _read_pt(path: Path) -> tuple[Header, Weights]:
 def _read_safetensors(path: Path, kind: FileKind) -> tuple[Header, Weights]:
     metadata, weights = read_safetensors(path)
     require(kind.format in metadata, f"its format is not {kind.format!r}")
-    return json.loads(metadata[kind.format]), weights
+    return parse_json(metadata[kind.format]), weights
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, str], Weights]:
-    """Metadata and tensors."""
-    with safe_open(path, framework="pt", device="cpu") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return dict(file.metadata() or {}), weights
-
-
-def write_safetensors(path: Path, metadata: dict[str, str], weights: Weights) -> None:
-    """The format is short, and the library's own writer needs numpy, which torch does not bring along."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name, tensor in weights.items():
-        dtype = _SAFETENSORS_DTYPES.get(tensor.dtype)
-        require(dtype is not None, f"{name} is {tensor.dtype}, which .safetensors cannot hold; save a .pt")
-        start, end = end, end + tensor.nbytes
-        entries[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
-    head = json.dumps(entries).encode()
-    head += b" " * (-len(head) % 8)
-    with path.open("wb") as file:
-        file.write(len(head).to_bytes(8, "little") + head)
-        for tensor in weights.values():
-            file.write(ctypes.string_at(tensor.data_ptr(), tensor.nbytes))
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -20,11 +20,13 @@ from .checkpoint import (
     check_header,
     encoder_header,
     encoder_of,
-    weights_of,
 )
 from .config import require
-from .files import ENCODER, Header, Weights, read_safetensors, write_safetensors
+from .files import ENCODER, Header, brief
 from .normalizer import Normalizer
+from .plain import parse_json
+from .safetensors_io import read_safetensors, write_safetensors
+from .weights import Weights, require_finite, weights_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_BYTES = 10_000_000  # of a config; a real one has a few thousand
@@ -51,10 +53,12 @@ def save_pretrained(
     folder = Path(folder)
     header = {"format": ENCODER.format, "format_version": FORMAT_VERSION}
     header |= encoder_header(encoder, normalizer, card)
+    tensors = weights_of(encoder)
+    require_finite(tensors)
     folder.mkdir(parents=True, exist_ok=True)
     weights, config = (folder / f".{name}.{os.getpid()}.part" for name in (WEIGHTS, CONFIG))
     try:
-        write_safetensors(weights, {"format": "pt"}, weights_of(encoder))
+        write_safetensors(weights, {"format": "pt"}, tensors)
         config.write_text(json.dumps(header, indent=2) + "\n")
         os.replace(weights, folder / WEIGHTS)
         os.replace(config, folder / CONFIG)
@@ -83,8 +87,8 @@ def from_pretrained(folder: str | os.PathLike[str]) -> LoadedEncoder:
     weights = _weights(folder / WEIGHTS)
     try:
         return encoder_of(header, weights)
-    except (TypeError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
-        raise ValueError(f"cannot load {folder}: {error}") from error
+    except Exception as error:  # whatever a config that nobody wrote leads to
+        raise ValueError(f"cannot load {folder}: {brief(error)}") from error
 
 
 def push(folder: str | os.PathLike[str], repo_id: str, *, private: bool = True) -> str:
@@ -114,11 +118,13 @@ def pull(repo_id: str, *, revision: str | None = None, cache_dir: str | None = N
 def _config(path: Path) -> Header:
     require(path.stat().st_size <= MOST_BYTES, f"{path} is too large to be the config of an encoder")
     try:
-        header = json.loads(path.read_text())
+        header = parse_json(path.read_bytes())
         known = isinstance(header, dict) and header.get("format") == ENCODER.format
         require(known, f"its format is not {ENCODER.format!r}")
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"cannot read {path}: it was not written by save_pretrained ({error})") from error
+    except ValueError as error:
+        raise ValueError(
+            f"cannot read {path}: it was not written by save_pretrained ({brief(error)})"
+        ) from error
     check_header(path, header)
     return dict(header)
 
@@ -127,7 +133,7 @@ def _weights(path: Path) -> Weights:
     try:
         return read_safetensors(path)[1]
     except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over
-        raise ValueError(f"cannot read {path}: it is damaged or cut short ({error})") from error
+        raise ValueError(f"cannot read {path}: it is damaged or cut short ({brief(error)})") from error
 
 
 def _hub() -> ModuleType:

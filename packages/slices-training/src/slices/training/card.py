@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from slices.encoders import EncoderCard, Normalizer
+from slices.encoders.registry import make_config
 from slices.training.data.datamodule import StayDataModule
 
 PACKAGES = ("slices-encoders", "slices-ssl", "slices-heads", "slices-training", "torch", "lightning")
@@ -32,7 +33,7 @@ def pack_card(card: EncoderCard | None, normalizer: Mapping[str, Any] | None) ->
 def unpack_card(packed: Mapping[str, Any] | None) -> tuple[EncoderCard | None, dict[str, Any] | None]:
     """The inverse of :func:`pack_card`."""
     card, normalizer = (packed or {}).get("card"), (packed or {}).get("normalizer")
-    return EncoderCard(**card) if card else None, normalizer
+    return make_config(EncoderCard, card, "card") if card else None, normalizer
 
 
 def as_normalizer(values: Mapping[str, Any] | None) -> Normalizer | None:

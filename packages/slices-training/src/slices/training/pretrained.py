@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from slices.encoders import BaseEncoder, EncoderCard, LoadedEncoder, build_encoder, load_encoder
-from slices.training.config import NamedEncoder
+from slices.encoders.files import brief
+from slices.encoders.weights import build_to_fit, put_weights
+from slices.ssl import build_ssl_objective
+from slices.training.card import as_normalizer, unpack_card
+from slices.training.checkpoint_io import module_config, read_checkpoint
+from slices.training.config import NamedEncoder, PretrainConfig
 from slices.training.errors import UserError
-from slices.training.pretraining import SSLPretrainModule
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +50,29 @@ def read_pretrained(
 def _from_lightning(path: Path) -> LoadedEncoder:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: give the .ckpt file of a pretraining run")
+    held = read_checkpoint(path)
     try:
-        module = SSLPretrainModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is not a checkpoint of pretraining, or it is damaged: {error}") from error
-    card = module.card or EncoderCard(objective=module.config.ssl.name)
-    return LoadedEncoder(module.get_encoder(), module.normalizer, card)
+        return _of_pretraining(held)
+    except Exception as error:  # whatever a config that nobody wrote leads to
+        raise ValueError(f"{path} is not a checkpoint of pretraining: {brief(error)}") from error
+
+
+def _of_pretraining(checkpoint: Mapping[str, Any]) -> LoadedEncoder:
+    given, part = module_config(checkpoint), "objective."
+    config = PretrainConfig.parse(given)
+    weights = {name.removeprefix(part): tensor for name, tensor in checkpoint["state_dict"].items()}
+    objective = build_to_fit(
+        lambda: build_ssl_objective(build_encoder(config.encoder.name, config.encoder.config), config.ssl),
+        given["encoder"],
+        weights,
+    )
+    put_weights(objective, weights)
+    card, normalizer = unpack_card(checkpoint.get("slices"))
+    return LoadedEncoder(
+        cast(BaseEncoder, objective.encoder),
+        as_normalizer(normalizer),
+        card or EncoderCard(objective=config.ssl.name),
+    )
 
 
 def adapted(

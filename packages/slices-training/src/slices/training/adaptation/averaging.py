@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from slices.training.checkpoint_io import AtomicCheckpointIO
+from slices.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 
 
 def average_checkpoints(paths: Sequence[str | Path], target: Path) -> Path:
@@ -21,7 +21,7 @@ def average_checkpoints(paths: Sequence[str | Path], target: Path) -> Path:
     """
     if not paths:
         raise ValueError("there is no checkpoint to average")
-    first, *others = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    first, *others = [read_checkpoint(path) for path in paths]
     states = [checkpoint["state_dict"] for checkpoint in (first, *others)]
     for name, value in first["state_dict"].items():
         if value.is_floating_point():

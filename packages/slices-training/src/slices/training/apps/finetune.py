@@ -28,6 +28,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
     from slices.training.apps.ranks import check_direction
     from slices.training.apps.run import Run, announce, make_trainer
+    from slices.training.checkpoint_io import load_module
     from slices.training.config import FineTuneConfig
     from slices.training.serving import save_model
     from slices.training.serving.build import trained_models
@@ -52,7 +53,7 @@ def finetune(config: DictConfig) -> float:
         batches[split] = of_all_ranks(predicted)
     if trainer.is_global_zero:
         if is_sharded(module):
-            module = FineTuneModule.load_from_checkpoint(best, weights_only=True)
+            module = load_module(FineTuneModule, best)
         file = run.folder / "predictions.parquet"
         step_hours = datamodule.view.bin_width if datamodule.labels_a_step else None
         write_predictions(
@@ -86,11 +87,12 @@ def _name(module: FineTuneModule) -> str:
 
 def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, StayDataModule]:
     from slices.training import FineTuneModule, StayDataModule
+    from slices.training.checkpoint_io import load_module
 
     if parsed.data is None:
         raise ValueError("section 'data' is missing: choose one, as in data=synthetic")
     if run.last_checkpoint is not None:  # the file it started from may have changed since
-        module = FineTuneModule.load_from_checkpoint(run.last_checkpoint, weights_only=True)
+        module = load_module(FineTuneModule, run.last_checkpoint)
     else:
         _check_checkpoint(parsed)
         module = FineTuneModule(run.config)

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
 from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
-from slices.training.checkpoint_io import AtomicCheckpointIO
+from slices.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from slices.training.compose import command
 from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
@@ -132,7 +132,7 @@ def _refuse_other_settings(folder: Path, typed: list[str]) -> None:
 
 def _refuse_damaged(checkpoint: Path) -> None:
     try:
-        held = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        held = read_checkpoint(checkpoint)
         if lacking := {"state_dict", "optimizer_states", "loops"} - held.keys():
             raise ValueError(f"it has no {', '.join(sorted(lacking))}")
     except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over

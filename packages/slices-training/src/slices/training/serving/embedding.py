@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slices.encoders import ENCODER_REGISTRY, BaseEncoder, EncoderCard, LoadedEncoder, Normalizer
 from slices.encoders.config import PoolingName
-from slices.encoders.files import checked_path
+from slices.encoders.files import checked_path, is_of_kind
 from slices.encoders.registry import make_config
 from slices.ssl.encoding import INPUTS, accepted_inputs
 from slices.training.batch import keywords
@@ -84,12 +84,7 @@ def is_model(path: Path) -> bool:
     """Is this the file of a fine-tuned model, and not of an encoder?"""
     if not path.is_file():
         raise FileNotFoundError(f"no encoder at {path}: give the file of one, or of a model")
-    path = checked_path(path)
-    if path.suffix == ".pt":
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return isinstance(content, dict) and (content.get("header") or {}).get("format") == MODEL.format
-    with path.open("rb") as file:  # the header's length, then the header
-        return f'"{MODEL.format}"'.encode() in file.read(8 + int.from_bytes(file.read(8), "little"))
+    return is_of_kind(checked_path(path), MODEL)
 
 
 def _inputs_of(path: Path, loaded: LoadedEncoder) -> Inputs:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from slices.encoders.checkpoint import encoder_header, encoder_of, plain_header, put_weights, weights_of
-from slices.encoders.files import FileKind, Header, checked_path, read_file, write_file
+from slices.encoders.checkpoint import encoder_header, encoder_of, plain_header
+from slices.encoders.files import FileKind, Header, brief, checked_path, read_file, write_file
 from slices.encoders.registry import make_config
+from slices.encoders.weights import build_to_fit, put_weights, weights_of
 from slices.heads import TaskHeadConfig, build_task_head
 from slices.training.serving.info import ModelInfo
 from slices.training.serving.model import TrainedModel
@@ -64,8 +65,8 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     try:
         _check_header(header)
         return _model_of(header, weights)
-    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
-        raise ValueError(f"cannot load {path}: {error}") from error
+    except Exception as error:  # whatever a config that nobody wrote leads to
+        raise ValueError(f"cannot load {path}: {brief(error)}") from error
 
 
 def _model_of(header: Header, weights: dict[str, Tensor]) -> TrainedModel:
@@ -75,7 +76,8 @@ def _model_of(header: Header, weights: dict[str, Tensor]) -> TrainedModel:
     loaded = encoder_of(header["encoder"], of_part["encoder"])
     if loaded.normalizer is None:
         raise ValueError("it has no normaliser")
-    head = build_task_head(make_config(TaskHeadConfig, header["head"], "head"))
+    config = make_config(TaskHeadConfig, header["head"], "head")
+    head = build_to_fit(lambda: build_task_head(config), header["head"], of_part["head"])
     put_weights(head, of_part["head"])
     info = make_config(ModelInfo, header["model"], "model")
     return TrainedModel(loaded.encoder, head, loaded.normalizer, info, loaded.card)

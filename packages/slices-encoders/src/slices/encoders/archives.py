@@ -1,0 +1,76 @@
+"""What ``torch.save`` wrote, read so that a file from a stranger can do no harm.
+
+``weights_only`` runs no code, but what it may build is a long list, and it believes the sizes that a file
+claims. So the archive is checked before torch sees it, and nothing but plain tensors is built.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import stat
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+import torch
+from torch import Tensor
+
+from .config import require
+from .plain import leaves
+
+MOST_BYTES = 4_000_000  # of what is not weights; a checkpoint of a thousand tensors has 200,000
+BUILT = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2")  # and storages
+END = 98  # bytes of the three records that close what torch.save writes
+
+
+def read_archive(path: Path) -> Any:
+    """The content, with its tensors on the CPU, mapped from the file.
+
+    Raises whatever is stumbled over, ``ValueError`` for records that are compressed, linked, doubled, damaged
+    or larger than the file, for a pickle that is too long or names anything but tensors, and for a tensor
+    that is larger than its data.
+    """
+    size = path.stat().st_size
+    with ZipFile(path) as archive:
+        _check_end(path, archive)
+        records = archive.infolist()
+        for record in records:
+            _check_record(record)
+        require(len({record.filename for record in records}) == len(records), "it holds a record twice")
+        require(sum(record.file_size for record in records) <= size, "its records claim more than it holds")
+        (pickle,) = (record for record in records if PurePosixPath(record.filename).name == "data.pkl")
+        require(pickle.file_size <= MOST_BYTES, f"beside its weights it has {pickle.file_size:,} bytes")
+        _check_pickle(archive.read(pickle))
+        damaged = archive.testzip()
+        require(damaged is None, f"its record {damaged} is damaged")
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    for value in leaves(content):
+        if isinstance(value, Tensor):  # one number can be expanded to any shape
+            require(value.nbytes <= value.untyped_storage().nbytes(), "a tensor is larger than its data")
+    return content
+
+
+def _check_end(path: Path, archive: ZipFile) -> None:
+    """Python's reader finds the list of records by its place, torch's by what is written: both must agree."""
+    with path.open("rb") as file:
+        file.seek(-END, 2)
+        place, end = file.tell(), file.read()
+    written = [int.from_bytes(end[at : at + 8], "little") for at in (48, 64)]
+    known = end[:4] + end[56:60] + end[76:80] == b"PK\6\6PK\6\7PK\5\6"
+    require(known and written == [archive.start_dir, place], "it does not end as torch.save ends a file")
+
+
+def _check_record(record: ZipInfo) -> None:
+    name = record.filename
+    linked = stat.S_ISLNK(record.external_attr >> 16)
+    outside = ".." in PurePosixPath(name).parts or "\\" in name or PurePosixPath(name).is_absolute()
+    require(not linked and not outside, f"its record {name!r} is no file within it")
+    require(record.compress_type == ZIP_STORED, f"its record {name!r} is compressed")
+
+
+def _check_pickle(pickle: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(pickle):
+        if opcode.name in ("GLOBAL", "INST", "STACK_GLOBAL"):
+            name = str(argument)
+            known = name in BUILT or (name.startswith("torch ") and name.endswith("Storage"))
+            require(known, f"it names {name.replace(' ', '.')}, which is no tensor")
