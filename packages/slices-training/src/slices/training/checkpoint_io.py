@@ -61,7 +61,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"{', '.join(wrong)} is not what Lightning writes")
     except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over
         raise ValueError(
-            f"cannot read {path}: it is damaged or no checkpoint of a run ({type(error).__name__}: {brief(error)})"
+            f"cannot read {path}: it is damaged or no checkpoint of a run "
+            f"({type(error).__name__}: {brief(error)})"
         ) from error
     return dict(held)
 
@@ -91,8 +92,8 @@ def module_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: no module of ours wrote such a config, or weights are not finite.
     """
     held = checkpoint.get("hyper_parameters")
-    config = held.get("config") if isinstance(held, dict) else None
-    if not isinstance(config, dict) or len(held) > 1 or not config.keys() <= set(PORTABLE):
+    config = held.get("config") if isinstance(held, dict) and len(held) == 1 else None
+    if not isinstance(config, dict) or not config.keys() <= set(PORTABLE):
         raise ValueError(f"its config is not that of a module, which has {', '.join(PORTABLE)} at most")
     require_plain(config)
     require_sizes({part: given for part, given in config.items() if part != "seed"}, checkpoint["state_dict"])

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from slices.training.apps.guard import guard_hydra
 from slices.training.compose import compose_app, config_dir
 from slices.training.errors import FailedRun, UserError
 
@@ -53,6 +54,7 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
             return run(config)
 
     try:  # an error ends a sweep after the runs that were begun with it, if the sweeper does not go on
+        guard_hydra()
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=app)(job)()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(explain(error, app), 2)
