@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
@@ -14,8 +15,9 @@ from .config import require
 from .plain import leaves
 
 MOST_LISTED = 20  # weights that do not fit, in an error
-SLACK, FREE = 4, 2000  # parameters made for each that stays, as one may replace another; and anyway
-HARMLESS = 100_000  # as a size of whatever
+SLACK = 4  # parameters made for each that stays, as one may replace another
+FREE, FREE_VALUES = 2000, 1_000_000  # parameters, and numbers in them, that are made of any file
+HARMLESS = 10_000  # as a size of whatever
 
 Weights = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
@@ -56,48 +58,59 @@ def require_fit(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def require_finite(weights: Mapping[str, Tensor]) -> None:
     """Raises ``ValueError``, and names them, where weights are NaN or infinite."""
-    wrong = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    # a sum is finite where all is, unless it overflows, and ten times as quick
+    doubtful = {name: tensor for name, tensor in weights.items() if not tensor.sum().isfinite()}
+    wrong = [name for name, tensor in doubtful.items() if not tensor.isfinite().all()]
     require(not wrong, f"its weights are not finite, {len(wrong)} of them: {_listed(wrong)}")
 
 
 def build_to_fit(build: Callable[[], M], config: object, weights: Mapping[str, Tensor]) -> M:
-    """The module that ``build`` makes of a config, once it is known that these weights fit it.
+    """The module that ``build`` makes of a config, where these weights can be its own.
 
-    A config may ask for any size, so the module is first made without memory (on the meta device).
+    A config may ask for any size. One whose sizes are out of proportion to the weights is first built without
+    memory (on the meta device, which is slow).
 
     Raises:
-        ValueError: one that the weights do not fit; what differs is listed.
+        ValueError: a module that the weights do not fit, before it takes far more memory than they do.
     """
-    require_sizes(config, weights)
-    with no_larger_than(weights), torch.device("meta"):
-        shape = build()
-    require_fit(shape, weights)
-    return build()
+    largest = require_sizes(config, weights)
+    with no_larger_than(weights):
+        if math.prod(largest) > SLACK * _values(weights) + FREE_VALUES:
+            with torch.device("meta"):
+                require_fit(build(), weights)
+        return build()
 
 
-def require_sizes(config: object, weights: Mapping[str, Tensor]) -> None:
-    """Raises ``ValueError`` for a number in a config, as a width, above that of all values in the weights."""
-    most = max(HARMLESS, sum(tensor.numel() for tensor in weights.values()))
-    for size in leaves(config):
-        fits = not isinstance(size, int) or size <= most
-        require(fits, f"its config has a size above {most:,}, which is more than all its weights need")
+def require_sizes(config: object, weights: Mapping[str, Tensor]) -> list[int]:
+    """The two largest numbers in a config, as widths. ``ValueError`` for more than there are weights."""
+    sizes = sorted(size for size in leaves(config) if isinstance(size, int))[-2:]
+    most = max(HARMLESS, _values(weights))
+    require(
+        all(size <= most for size in sizes),
+        f"its config has a size above {most:,}, which is more than all its weights need",
+    )
+    return sizes
 
 
 @contextmanager
 def no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Within it, making parameters raises ``ValueError`` once there are far more of them than weights."""
-    left = SLACK * len(weights) + FREE
+    """Within it, making parameters raises ``ValueError`` once they are far more than these weights."""
+    left, values = SLACK * len(weights) + FREE, SLACK * _values(weights) + FREE_VALUES
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-        nonlocal left
-        left -= 1
-        require(left >= 0, f"its config asks for far more weights than the {len(weights)} that it holds")
+        nonlocal left, values
+        left, values = left - 1, values - (0 if parameter is None else parameter.numel())
+        require(min(left, values) >= 0, "its config asks for far more than its weights are")
 
     handle = register_module_parameter_registration_hook(count)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _values(weights: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for tensor in weights.values())
 
 
 def _listed(wrong: list[str]) -> str:

@@ -11,6 +11,15 @@ log = logging.getLogger(__name__)
 SHOWN = ("train/loss", "val/loss", "val/auroc", "val/auprc", "embedding/rank", "probe/auroc")
 
 
+class Begun(Callback):
+    """Has a run begun to train? Before, it takes over the states of the checkpoint that it goes on from."""
+
+    yes = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.yes = True
+
+
 class EpochLine(Callback):
     """One plain line an epoch, where there is no terminal for a progress bar."""
 

@@ -19,6 +19,7 @@ from slices.encoders.weights import no_larger_than, require_finite, require_size
 
 KINDS = {"epoch": int, "global_step": int, "state_dict": OrderedDict, "loops": dict}
 PORTABLE = ("encoder", "ssl", "task", "training", "optimizer", "scheduler", "seed")  # of a module's config
+SIZED = ("encoder", "ssl", "task")
 M = TypeVar("M", bound=LightningModule)
 
 
@@ -96,6 +97,6 @@ def module_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(config, dict) or not config.keys() <= set(PORTABLE):
         raise ValueError(f"its config is not that of a module, which has {', '.join(PORTABLE)} at most")
     require_plain(config)
-    require_sizes({part: given for part, given in config.items() if part != "seed"}, checkpoint["state_dict"])
+    require_sizes([config.get(part) for part in SIZED], checkpoint["state_dict"])
     require_finite(checkpoint["state_dict"])
     return dict(config)

@@ -27,7 +27,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training.adaptation.fitting import Fitting
     from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
     from slices.training.apps.ranks import check_direction
-    from slices.training.apps.run import Run, announce, make_trainer
+    from slices.training.apps.run import Run, announce, going_on, make_trainer
     from slices.training.checkpoint_io import load_module
     from slices.training.config import FineTuneConfig
     from slices.training.serving import save_model
@@ -45,7 +45,8 @@ def finetune(config: DictConfig) -> float:
         trainer = make_trainer(run, parsed.trainer, parsed.wandb, fitting.callbacks)
 
     announce(trainer, module, datamodule.sizes)
-    best, score = fitting.fit(trainer, run.last_checkpoint)
+    with going_on(run, trainer):
+        best, score = fitting.fit(trainer, run.last_checkpoint)
     (scores,) = trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
     batches = {}
     for split in ("val", "test"):

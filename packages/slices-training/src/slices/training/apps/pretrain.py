@@ -32,7 +32,7 @@ def pretrain(config: DictConfig) -> float:
 
     from slices.training import SSLPretrainModule, StayDataModule
     from slices.training.apps.ranks import check_direction
-    from slices.training.apps.run import Run, announce, make_trainer
+    from slices.training.apps.run import Run, announce, going_on, make_trainer
     from slices.training.config import PretrainConfig
     from slices.training.watching import Watch
 
@@ -67,7 +67,8 @@ def pretrain(config: DictConfig) -> float:
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
+    with going_on(run, trainer):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
     trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
     encoder = module.save_encoder(run.folder / "encoder.pt")
     log.info("encoder: %s, after %s", encoder, run.cost)

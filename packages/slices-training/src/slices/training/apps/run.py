@@ -7,7 +7,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
@@ -22,16 +23,20 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
+from slices.encoders.files import brief
+from slices.encoders.plain import leaves
 from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
 from slices.training.budget import Budget, duration
-from slices.training.callbacks import EpochLine
+from slices.training.callbacks import Begun, EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from slices.training.compose import command
+from slices.training.errors import FailedRun, UserError
 from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
 from slices.training.sharding import FSDP2, Sharded
+from slices.training.yaml_files import parse_yaml
 
 log = logging.getLogger(__name__)
 AUTO = "auto"  # resume=auto: the same command begins a run, and goes on with it
@@ -83,6 +88,7 @@ class Run:
                 _refuse_other_settings(folder, typed)
                 typed = []
         if resume is not None:
+            _refuse_references(Path(resume) / "config.yaml")
             return cls._resume(Path(resume), typed)
         if is_rank_zero():
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
@@ -130,6 +136,18 @@ def _refuse_other_settings(folder: Path, typed: list[str]) -> None:
         )
 
 
+def _refuse_references(config: Path) -> None:
+    """Raises ``ValueError`` where the config of a run, which is written resolved, refers to something."""
+    try:
+        found = [word for word in leaves(parse_yaml(config.read_text(encoding="utf-8"))) if "${" in str(word)]
+    except FileNotFoundError:
+        return  # which is said in its turn
+    except ValueError as error:
+        raise ValueError(f"cannot resume from {config}: it is no config of a run ({brief(error)})") from error
+    if found:
+        raise ValueError(f"cannot resume from {config}: no run writes {found[0]}; put the value in its place")
+
+
 def _refuse_damaged(checkpoint: Path) -> None:
     try:
         held = read_checkpoint(checkpoint)
@@ -142,13 +160,30 @@ def _refuse_damaged(checkpoint: Path) -> None:
         ) from error
 
 
+@contextmanager
+def going_on(run: Run, trainer: Trainer) -> Iterator[None]:
+    """Within it, what goes wrong in a resumed run before it trains is the fault of its checkpoint."""
+    (begun,) = (callback for callback in trainer.callbacks if isinstance(callback, Begun))  # type: ignore[attr-defined]
+    try:
+        yield
+    except (UserError, FailedRun):
+        raise
+    except Exception as error:  # whatever states that nobody wrote lead to
+        if begun.yes or not run.resumed:
+            raise
+        raise UserError(
+            f"cannot resume from {run.last_checkpoint}: it does not hold the states of this run "
+            f"({type(error).__name__}: {brief(error)}). Put an older .ckpt of it there, or start a new run"
+        ) from error
+
+
 def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
     """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
     options = dict(options)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
     go_on = f"{command(str(HydraConfig.get().job.config_name))} resume={run.folder}"
-    own: list[Callback] = [Budget(), Preemption(run.folder / LAST, go_on)]
+    own: list[Callback] = [Begun(), Budget(), Preemption(run.folder / LAST, go_on)]
     if not interactive:
         own.append(EpochLine())
     if options.get("strategy") == FSDP2:

@@ -14,6 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from slices.encoders.plain import parse_json
 from slices.training.data.schema import LABEL_SCHEMA, STAY_SCHEMA, TaskInfo, Variable
 
 FORMAT = "slices-dataset"
@@ -65,7 +66,7 @@ class Manifest:
         if not path.is_file():
             raise DatasetError(f"{directory} is not a whole dataset ({MANIFEST} is missing): {REMEDY}")
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            plain = parse_json(path.read_bytes())
         except ValueError as error:
             raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
         if not isinstance(plain, dict) or plain.pop("format", None) != FORMAT:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
-
 from slices.encoders.registry import make_config, unknown
 from slices.training.compose import config_dir
 from slices.training.data.schema import Variable
+from slices.training.yaml_files import parse_yaml
 
 
 def read_yaml(kind: str, name: str) -> dict[str, Any]:
@@ -33,17 +29,14 @@ def read_yaml(kind: str, name: str) -> dict[str, Any]:
         raise FileNotFoundError(f"no {kind} file at {path}: give its path, or one of {', '.join(shipped)}")
     try:
         content = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as YAML ({error})") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} must hold a mapping from names of variables, and at least one")
     return {str(key): value for key, value in content.items()}
 
 
-@lru_cache(maxsize=32)
-def _parsed(text: str) -> Any:
-    """YAML as plain values, the same text once: a vocabulary is asked for again and again."""
-    return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+_parsed = lru_cache(maxsize=32)(parse_yaml)  # a vocabulary is asked for again and again
 
 
 def read_vocabulary(name: str) -> dict[str, Variable]:

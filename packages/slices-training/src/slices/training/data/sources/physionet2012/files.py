@@ -19,6 +19,7 @@ SETS = ("a", "b", "c")
 URL = "https://physionet.org/files/challenge-2012/1.0.0/"
 SUMS = "SHA256SUMS.txt"
 STAY_FILE = re.compile(r"\d{1,15}\.txt")
+MOST_UNPACKED = 300_000_000  # bytes; a set has 30 million
 DAMAGED = (gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 
 log = logging.getLogger(__name__)
@@ -100,15 +101,23 @@ def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
         yield from ((file.name, file.read_bytes()) for file in sorted(path.rglob("*")) if file.is_file())
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
+            _check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
             for entry in archive.infolist():
                 if not entry.is_dir():
                     yield Path(entry.filename).name, archive.read(entry)
     else:
-        content = gzip.decompress(path.read_bytes())  # whole, so that its check sum is verified
+        with gzip.open(path) as packed:
+            content = packed.read(MOST_UNPACKED + 1)  # whole, so that its check sum is verified
+        _check_unpacked(path, len(content))
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
             for member in tar:
-                if (file := tar.extractfile(member)) is not None:
+                if member.isfile() and (file := tar.extractfile(member)) is not None:
                     yield Path(member.name).name, file.read()
+
+
+def _check_unpacked(path: Path, size: int) -> None:
+    if size > MOST_UNPACKED:
+        raise ValueError(f"{path} unpacks to more than {MOST_UNPACKED:,} bytes, which no set of stays does")
 
 
 def download(raw: Path, wanted: tuple[str, ...], url: str = URL) -> None:

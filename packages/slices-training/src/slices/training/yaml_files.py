@@ -1,0 +1,35 @@
+"""YAML that may come from anywhere: no aliases without end."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from slices.encoders.plain import leaves
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values, nothing in them resolved. ``ValueError`` for no YAML, or one that grows far too large."""
+    try:
+        for _ in leaves(_as_lists(yaml.compose(text, Loader=LOADER), {})):  # before aliases are copied
+            pass
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _as_lists(node: yaml.Node, made: dict[int, list[Any]]) -> Any:
+    """The nodes below as nested lists; an alias is the list of what it stands for, not a copy."""
+    if not isinstance(node, yaml.CollectionNode):
+        return None
+    if id(node) not in made:
+        made[id(node)] = []
+        of_pairs = (pair if isinstance(pair, tuple) else (pair,) for pair in node.value)
+        made[id(node)] += [_as_lists(part, made) for pair in of_pairs for part in pair]
+    return made[id(node)]
