@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader
 
 from adapting import MORTALITY, prepared
 from cli import CommandLine
+from quick import trainer_for
 from slices.encoders import build_encoder, save_encoder
+from slices.training import SSLPretrainModule
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 N_STAYS = 120
@@ -92,6 +96,25 @@ def pretrained(tiny: dict[str, Any], tmp_path: Path) -> Path:
     encoder = build_encoder("transformer", {**shape, "d_model": 16, "n_layers": 2, "n_heads": 2})
     save_encoder(tmp_path / "encoder.pt", encoder, normalizer=data.normalizer)
     return tmp_path / "encoder.pt"
+
+
+@pytest.fixture(scope="session")
+def first_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Lightning checkpoint of a moment of pretraining."""
+    config: dict[str, Any] = {"encoder": {"name": "gru", "d_input": 5, "d_model": 8}, "ssl": {"name": "mae"}}
+    stays = {"timeseries": torch.randn(4, 6, 5), "mask": torch.rand(4, 6, 5) < 0.5}
+    batches: Any = DataLoader([stays], batch_size=None)  # type: ignore[arg-type]
+    folder = tmp_path_factory.mktemp("pretraining")
+    trainer = trainer_for(folder, limit_val_batches=0)
+    trainer.fit(SSLPretrainModule(config | {"optimizer": {"name": "adamw"}}), batches, batches)
+    trainer.save_checkpoint(folder / "first.ckpt")
+    return folder / "first.ckpt"
+
+
+@pytest.fixture
+def checkpoint(first_checkpoint: Path, tmp_path: Path) -> Path:
+    """One to do something to."""
+    return Path(shutil.copy(first_checkpoint, tmp_path / "pretraining.ckpt"))
 
 
 @pytest.fixture
