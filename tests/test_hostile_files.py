@@ -124,7 +124,9 @@ MODELS: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])
-def test_models_that_nobody_saved_are_refused(ending: str, tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_models_that_nobody_saved_are_refused(
+    ending: str, tiny: dict[str, Any], tmp_path: Path, cli: CommandLine
+) -> None:
     path = save_model(tmp_path / "good.pt", made(tiny, tmp_path).model)
     for where, value, reason in MODELS.values():
         held = torch.load(path, weights_only=True)
@@ -134,6 +136,7 @@ def test_models_that_nobody_saved_are_refused(ending: str, tiny: dict[str, Any],
         with pytest.raises(ValueError, match=reason) as error:
             load_model(hostile)
         assert str(hostile) in str(error.value)
+    refused(cli("export", f"model={hostile}"), str(hostile))
 
 
 def test_a_model_with_weights_that_are_no_numbers_is_not_saved(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -264,33 +267,38 @@ def test_what_hydra_is_used_for_still_works(on_tiny: list[str], tmp_path: Path, 
         assert done.status == 0, done.err
 
 
-@pytest.fixture
-def run(on_tiny: list[str], tmp_path: Path, cli: CommandLine) -> Path:
-    done = cli("pretrain", *on_tiny, "encoder=gru", "encoder.d_model=8", "hydra.run.dir=run")
-    assert done.status == 0, done.err
-    return tmp_path / "run"
-
-
-def test_runs_that_no_app_wrote_are_not_resumed(run: Path, tmp_path: Path, cli: CommandLine) -> None:
-    config, last = run / "config.yaml", run / "checkpoints" / "last.ckpt"
-    good, held = config.read_text(), torch.load(last, weights_only=True)
-    for text, reason in (
-        (good.replace("wandb: false", "wandb: ${oc.env:HOME}"), "no run writes ${oc.env:HOME}"),
-        (good + "x: !!python/object/apply:os.mkdir [canary]", "is no config of a run"),
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("wandb: ${oc.env:HOME}", "no run writes ${oc.env:HOME}"),
+        ("x: !!python/object/apply:os.mkdir [canary]", "is no config of a run"),
         (laughs(), "is no config of a run"),
-    ):
-        config.write_text(text)
-        refused(cli("pretrain", "resume=run"), "run/config.yaml", reason)
-    config.write_text(good.replace("max_epochs: 1", "max_epochs: 2"))
-    loops = held["loops"]["fit_loop"]
-    for hostile in (
-        loops | {"epoch_progress": "ten"},
-        loops | {"epoch_progress": {"total": {"ready": "ten"}}},
-        loops | {"epoch_loop.batch_progress": "os.system"},
-    ):
-        torch.save(held | {"loops": held["loops"] | {"fit_loop": hostile}}, last)
-        refused(cli("pretrain", "resume=run"), "run/checkpoints/last.ckpt", "cannot resume from")
+    ],
+)
+def test_a_config_that_no_run_wrote_is_not_resumed(
+    text: str, reason: str, tmp_path: Path, cli: CommandLine
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(text)
+    refused(cli("pretrain", "resume=run"), "run/config.yaml", reason)
     assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.slow
+def test_states_that_no_run_wrote_are_not_resumed(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    assert cli("pretrain", *on_tiny, "encoder=gru", "encoder.d_model=8", "hydra.run.dir=run").status == 0
+    config, last = tmp_path / "run" / "config.yaml", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    config.write_text(config.read_text().replace("max_epochs: 1", "max_epochs: 2"))
+    held = torch.load(last, weights_only=True)
+    for part, value in (
+        ("epoch_progress", "ten"),
+        ("epoch_progress", {"total": {"ready": "ten"}}),
+        ("epoch_loop.batch_progress", "os.system"),
+    ):
+        torch.save(held | {"loops": {"fit_loop": held["loops"]["fit_loop"] | {part: value}}}, last)
+        refused(cli("pretrain", "resume=run"), "run/checkpoints/last.ckpt", "cannot resume from")
 
 
 def refused(done: Any, *said: str) -> None:

@@ -159,7 +159,7 @@ def tamper(path: Path, **changes: Any) -> Path:
         ({"weights": {"extra": torch.zeros(1)}}, "unexpected extra"),
         ({"weights": {"norm.bias": torch.zeros(9)}}, r"norm.bias has shape \(9,\), not \(8,\)"),
         ({"weights": {"norm.bias": torch.zeros(8).int()}}, "norm.bias is torch.int32, not torch.float32"),
-        ({"format_version": 2}, "it has format version 2.*install the slices-encoders that wrote it"),
+        ({"format_version": 2}, "it has format version 2.*install the one that wrote it"),
         ({"format": "other"}, "its format is not 'slices-encoder'"),
         ({"format_version": None}, "it has format version None"),
     ],

@@ -182,8 +182,8 @@ def check_header(path: Path, header: Header) -> None:
     written = header.get("format_version")
     require(
         written == FORMAT_VERSION,
-        f"cannot load {path}: it has format version {written}, slices-encoders {version('slices-encoders')} "
-        f"reads version {FORMAT_VERSION}; install the slices-encoders that wrote it",
+        f"cannot load {path}: it has format version {written!r:.40}, slices-encoders "
+        f"{version('slices-encoders')} reads version {FORMAT_VERSION}; install the one that wrote it",
     )
     missing = {"name", "config", "normalizer", "card"} - header.keys()
     require(not missing, f"cannot load {path}: its header lacks {', '.join(sorted(missing))}")
