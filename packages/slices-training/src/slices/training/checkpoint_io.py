@@ -1,26 +1,96 @@
-"""Checkpoints that are whole or absent."""
+"""Checkpoints that are whole or absent, and the newest whole one of a run."""
 
 from __future__ import annotations
 
+import logging
 import os
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from slices.training.errors import FailedRun
+
+log = logging.getLogger(__name__)
+LAST, BEFORE = "last.ckpt", "previous.ckpt"
+PARTS = ("state_dict", "optimizer_states", "loops")  # of what a run goes on from
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one."""
+    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one.
+
+    Of ``last.ckpt`` the one before is kept, as ``previous.ckpt``.
+
+    Raises:
+        FailedRun: a checkpoint cannot be written; those that are there are left as they were.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.name == LAST and target.exists():
+                target.replace(target.with_name(BEFORE))
+            partial.replace(target)
+        except (OSError, RuntimeError) as error:  # the latter of torch, where the disk is full
+            partial.unlink(missing_ok=True)
+            kept = " and ".join(str(file) for file in candidates(target.parent) if file.exists()) or "nothing"
+            raise FailedRun(f"cannot write {target} ({error}); kept of before: {kept}") from error
+
+
+def candidates(folder: Path) -> list[Path]:
+    """What a run with this folder of checkpoints may go on from, the newest first."""
+    return [folder / LAST, folder / BEFORE]
+
+
+def newest_whole(folder: Path) -> Path:
+    """The newest checkpoint in a run's folder of them that is whole; says so where that is not the last one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    wrong = []
+    for path in candidates(folder):
+        try:
+            read_checkpoint(path)
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
+        if wrong:
+            log.warning("%s. Going on from the one before, %s", wrong[0], path)
+        return path
+    raise ValueError(
+        f"cannot resume: {'; '.join(wrong)}. Put another .ckpt of the run in its place, or start a new run"
+    )
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """A checkpoint of a run, each record of which has the checksum that it was written with.
+
+    Raises:
+        ValueError: it is missing, damaged, or something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    try:
+        with zipfile.ZipFile(path) as records:
+            if damaged := records.testzip():
+                raise ValueError(f"the checksum of {damaged} is not its content's")
+        held = torch.load(path, map_location="cpu", weights_only=True)
+        if lacking := set(PARTS) - held.keys():
+            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
+    except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
+        message = f"{path} is damaged or no checkpoint of a run ({type(error).__name__}: {error})"
+        raise ValueError(message) from error
+    checkpoint: Mapping[str, Any] = held
+    return checkpoint
