@@ -2,10 +2,11 @@
 
 ``hatch run bench:scale [--stays 10000 100000 1000000] [--events 400] [--variables 200] [--encoder gru]``
 
-For each number of stays: preparing it (stays/s, peak memory), opening it for training (s), both in elapsed
-time; cutting its batches from the file, which the system has cached, and training through the Trainer (stays
-per processor second); the peak memory of that process, and what was its own in the end, without the mapped
-file, which the system takes back when it needs to.
+For each number of stays: preparing it (stays/s, peak memory), opening it for training (s), and cutting its
+first batches while nothing of the file is in memory ("cold", stays/s), in elapsed time; cutting the same
+batches once more and training through the Trainer (stays per processor second); the peak memory of that
+process, and what was its own in the end, without the mapped file, which the system takes back when it needs
+to.
 
 ``hatch run bench:scale --lengths 100 400 1600 [--encoders transformer gru]``
 
@@ -18,7 +19,9 @@ rounds of a whole epoch.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import itertools
+import mmap
 import multiprocessing
 import os
 import re
@@ -122,7 +125,7 @@ def parsed() -> argparse.Namespace:
 
 def by_number(asked: argparse.Namespace, folder: Path) -> None:
     print(
-        f"{'stays':>9} {'GB':>5} {'prepared/s':>10} {'peak GB':>7} {'open s':>6} {'cut/s':>7} "
+        f"{'stays':>9} {'GB':>5} {'prepared/s':>10} {'peak GB':>7} {'open s':>6} {'cold/s':>7} {'cut/s':>7} "
         f"{'trained/s':>9} {'peak GB':>7} {'own':>6}"
     )
     for n_stays in asked.stays:
@@ -137,10 +140,10 @@ def by_number(asked: argparse.Namespace, folder: Path) -> None:
         of_training = in_a_process(opened_and_trained, made, dataset, asked)
         size = sum(path.stat().st_size for path in dataset.iterdir()) / 1e9
         rate, peak = of_preparing
-        opening, cut, trained, most, own = of_training
+        opening, cold, cut, trained, most, own = of_training
         print(
-            f"{n_stays:9,} {size:5.2f} {rate:10,.0f} {peak:7.2f} {opening:6.1f} {cut:7,.0f} {trained:9,.0f} "
-            f"{most:7.2f} {own:6.2f}",
+            f"{n_stays:9,} {size:5.2f} {rate:10,.0f} {peak:7.2f} {opening:6.1f} {cold:7,.0f} {cut:7,.0f} "
+            f"{trained:9,.0f} {most:7.2f} {own:6.2f}",
             flush=True,
         )
 
@@ -158,19 +161,36 @@ def prepared(made: dict[str, Any], dataset: Path, asked: argparse.Namespace) -> 
 
 
 def opened_and_trained(made: dict[str, Any], dataset: Path, asked: argparse.Namespace) -> tuple[float, ...]:
-    """Seconds, stays/s cut and trained, GB at most, and those of its own."""
+    """Seconds, stays/s cut cold, cut and trained, GB at most, and those of its own."""
     quietly(asked.threads)
     more = ["data.resident_gb=0.0", f"data.horizon={asked.hours}"]
     began = time.perf_counter()
     config, data = config_and_data(made, dataset, asked, asked.encoder, more)
     opening = time.perf_counter() - began
-    began, n_cut = time.process_time(), 0
-    for batch in itertools.islice(data.train_dataloader(), asked.steps):
-        n_cut += len(batch["mask"])
-    cut = n_cut / (time.process_time() - began)
+    forget(data)
+    cold, cut = (cut_rate(data, asked.steps, seconds) for seconds in (time.perf_counter, time.process_time))
     trained = trained_rate(config, data, dataset.parent, asked)
     own = re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    return opening, cut, trained, peak_memory() / 1e9, int(own[1]) * 1024 / 1e9 if own else float("nan")
+    return opening, cold, cut, trained, peak_memory() / 1e9, int(own[1]) * 1024 / 1e9 if own else float("nan")
+
+
+def forget(data: StayDataModule) -> None:
+    """Drops what the system holds of the events, here and in its cache, as if nobody had read them."""
+    system = ctypes.CDLL(None)
+    for events in data.store.events:
+        start = events.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+        system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(events.nbytes), mmap.MADV_DONTNEED)
+    for path in data.store.directory.glob("*.npy"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def cut_rate(data: StayDataModule, steps: int, seconds: Callable[[], float]) -> float:
+    """Stays/s of so many first batches."""
+    began, n_cut = seconds(), 0
+    for batch in itertools.islice(data.train_dataloader(), steps):
+        n_cut += len(batch["mask"])
+    return n_cut / (seconds() - began)
 
 
 def config_and_data(

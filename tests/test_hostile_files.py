@@ -18,9 +18,10 @@ from cli import CommandLine
 from models import made
 from slices.encoders.files import write_file
 from slices.training import FineTuneModule
-from slices.training.checkpoint_io import AtomicCheckpointIO, load_module
+from slices.training.checkpoint_io import AtomicCheckpointIO
 from slices.training.data.sources.physionet2012 import files
 from slices.training.data.vocabulary import read_yaml
+from slices.training.module_checkpoint import load_module
 from slices.training.pretrained import read_pretrained
 from slices.training.serving.file import load_model, save_model
 
@@ -53,9 +54,9 @@ CHECKPOINTS: dict[str, tuple[str, Any, str]] = {
     "no config": ("hyper_parameters", None, "config is not that of a"),
     "a card that is none": ("slices", {"card": {"variables": 3}}, "variables"),
     "a normaliser that is none": ("slices", {"normalizer": {"transforms": ["os.system"]}}, "is not a check"),
-    "states that are none": ("state_dict", [1], "state_dict is not what Lightning writes"),
-    "loops that are none": ("loops", "os.system", "loops is not what Lightning writes"),
-    "a step that is none": ("global_step", "ten", "global_step is not what Lightning writes"),
+    "states that are none": ("state_dict", [1], "its state_dict is not what Lightning writes"),
+    "loops that are none": ("loops", "os.system", "its loops is not what Lightning writes"),
+    "a step that is none": ("global_step", "ten", "its global_step is not what Lightning writes"),
 }
 
 

@@ -27,10 +27,16 @@ def configs(names: tuple[str, ...] | list[str]) -> dict[str, dict[str, Any]]:
     return made | {f"{name}, clipped": made[name] | {"clip": 0.1} for name in names if name == "mae"}
 
 
-def assert_same(strategy: str, ranks: int, names: tuple[str, ...] | list[str], folder: Path) -> None:
-    expected = of_ranks("auto", 1, folder, configs(names))
-    found = of_ranks(strategy, ranks, folder, configs(names))
+def assert_same(
+    strategy: str, ranks: int, names: tuple[str, ...] | list[str], folder: Path, mode: str | None = None
+) -> None:
+    plain = configs(names)
+    expected = of_ranks("auto", 1, folder, plain)
+    training = {"training": {"compile": mode}}
+    found = of_ranks(strategy, ranks, folder, {name: config | training for name, config in plain.items()})
     for name in expected:
+        graphs = expected[name].pop("graphs"), found[name].pop("graphs")
+        assert [bool(number) for number in graphs] == [False, mode is not None]
         assert expected[name].keys() == found[name].keys()
         assert len(expected[name]["losses"].unique()) > 1  # it does train
         for key, value in expected[name].items():
@@ -55,3 +61,9 @@ def test_four_ranks_train_as_one_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_sharded_ranks_train_as_one_process(ranks: int, tmp_path: Path) -> None:
     assert_same("fsdp2", ranks, [*QUICK, *OTHERS], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_ranks_that_compile_train_as_one_process_that_does_not(strategy: str, tmp_path: Path) -> None:
+    assert_same(strategy, 2, QUICK, tmp_path, mode="default")

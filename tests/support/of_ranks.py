@@ -11,12 +11,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
@@ -81,12 +83,31 @@ def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[
         ),
     )
     shares = [{name: value[share] for name, value in batch.items()} for batch in whole]
-    trainer.fit(module, DataLoader(shares, batch_size=None))  # type: ignore[arg-type]
+    with compiled_without_a_compiler():
+        trainer.fit(module, DataLoader(shares, batch_size=None))  # type: ignore[arg-type]
     return {
         "losses": torch.stack(losses),
         "mean": trainer.callback_metrics["train/loss"],
+        "graphs": torch.tensor(torch._dynamo.utils.counters["stats"]["unique_graphs"]),
         **whole_state(module),
     }
+
+
+@contextmanager
+def compiled_without_a_compiler() -> Iterator[None]:
+    """``training.compile`` makes graphs, forward and backward, but no code of them, which takes minutes."""
+    original = nn.Module.compile
+
+    def compiled(module: nn.Module, mode: str) -> None:
+        original(module, backend="aot_eager")
+
+    nn.Module.compile = compiled  # type: ignore[assign, method-assign]
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    try:
+        yield
+    finally:
+        nn.Module.compile = original  # type: ignore[method-assign]
 
 
 def of_ranks(

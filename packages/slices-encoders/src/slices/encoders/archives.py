@@ -6,6 +6,7 @@ claims. So the archive is checked before torch sees it, and nothing but plain te
 
 from __future__ import annotations
 
+import os
 import pickletools
 import stat
 from pathlib import Path, PurePosixPath
@@ -30,7 +31,7 @@ def read_archive(path: Path) -> Any:
     or larger than the file, for a pickle that is too long or names anything but tensors, and for a tensor
     that is larger than its data.
     """
-    size = path.stat().st_size
+    size = require_loadable(path)
     with ZipFile(path) as archive:
         _check_end(path, archive)
         records = archive.infolist()
@@ -48,6 +49,13 @@ def read_archive(path: Path) -> Any:
         if isinstance(value, Tensor):  # one number can be expanded to any shape
             require(value.nbytes <= value.untyped_storage().nbytes(), "a tensor is larger than its data")
     return content
+
+
+def require_loadable(path: Path) -> int:
+    """Its bytes; ``ValueError`` for more than this machine's memory, as a sparse file may claim."""
+    size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    require(size <= memory, "it is larger than the memory of this machine")
+    return size
 
 
 def _check_end(path: Path, archive: ZipFile) -> None:

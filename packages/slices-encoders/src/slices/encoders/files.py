@@ -89,7 +89,6 @@ def brief(error: Exception) -> str:
 
 
 def _read(path: Path, kind: FileKind) -> tuple[Header, Weights]:
-    require(path.stat().st_size <= _memory(), "it is larger than the memory of this machine")
     header, weights = _read_pt(path) if path.suffix == ".pt" else _read_safetensors(path, kind)
     known = isinstance(header, dict) and header.get("format") == kind.format
     require(known, f"its format is not {kind.format!r}")
@@ -111,7 +110,3 @@ def _read_safetensors(path: Path, kind: FileKind) -> tuple[Header, Weights]:
     metadata, weights = read_safetensors(path)
     require(kind.format in metadata, f"its format is not {kind.format!r}")
     return parse_json(metadata[kind.format]), weights
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

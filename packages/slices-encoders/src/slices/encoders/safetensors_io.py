@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from .archives import MOST_BYTES
+from .archives import MOST_BYTES, require_loadable
 from .config import require
 from .plain import parse_json
 
@@ -64,7 +64,7 @@ def write_safetensors(path: Path, metadata: dict[str, str], weights: dict[str, T
 def _verify(path: Path) -> None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        require(length <= min(MOST_BYTES, path.stat().st_size), f"its header claims {length:,} bytes")
+        require(length <= min(MOST_BYTES, require_loadable(path)), f"its header claims {length:,} bytes")
         entries = parse_json(file.read(length))
         expected = entries.get("__metadata__", {}).pop(CHECKSUM, None)
         if expected is None:

@@ -1,42 +1,54 @@
-"""Lightning's checkpoints: written whole or not at all, and believed only as far as they are checked."""
+"""Checkpoints that are whole or absent, and the newest whole one of a run."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from slices.encoders.archives import read_archive
 from slices.encoders.files import brief
-from slices.encoders.plain import require_plain
-from slices.encoders.weights import no_larger_than, require_finite, require_sizes
+from slices.training.errors import FailedRun
 
-KINDS = {"epoch": int, "global_step": int, "state_dict": OrderedDict, "loops": dict}
-PORTABLE = ("encoder", "ssl", "task", "training", "optimizer", "scheduler", "seed")  # of a module's config
-SIZED = ("encoder", "ssl", "task")
-M = TypeVar("M", bound=LightningModule)
+log = logging.getLogger(__name__)
+LAST, BEFORE = "last.ckpt", "previous.ckpt"
+KINDS = {"epoch": int, "global_step": int, "state_dict": OrderedDict, "loops": dict, "optimizer_states": list}
+PARTS = ("state_dict", "optimizer_states", "loops")  # of what a run goes on from
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one."""
+    """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one.
+
+    Of ``last.ckpt`` the one before is kept, as ``previous.ckpt``.
+
+    Raises:
+        FailedRun: a checkpoint cannot be written; those that are there are left as they were.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.partial")
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.name == LAST and target.exists():
+                target.replace(target.with_name(BEFORE))
+            partial.replace(target)
+        except (OSError, RuntimeError) as error:  # the latter of torch, where the disk is full
+            partial.unlink(missing_ok=True)
+            kept = " and ".join(str(file) for file in candidates(target.parent) if file.exists()) or "nothing"
+            raise FailedRun(f"cannot write {target} ({error}); kept of before: {kept}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Raises ``ValueError`` for a damaged or foreign file, naming it."""
@@ -49,54 +61,49 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             super().remove_checkpoint(path)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a Lightning checkpoint holds, its tensors mapped from the file.
+def candidates(folder: Path) -> list[Path]:
+    """What a run with this folder of checkpoints may go on from, the newest first."""
+    return [folder / LAST, folder / BEFORE]
+
+
+def newest_whole(folder: Path) -> Path:
+    """The newest checkpoint in a run's folder of them that is whole; says so where that is not the last one.
 
     Raises:
-        ValueError: it is damaged, or no such checkpoint; names the file.
+        ValueError: there is none.
     """
-    try:
-        held = read_archive(Path(path))
-        wrong = [key for key, kind in KINDS.items() if not isinstance(held[key], kind)]
+    wrong = []
+    for path in candidates(folder):
+        try:
+            read_checkpoint(path, PARTS)
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
         if wrong:
-            raise ValueError(f"{', '.join(wrong)} is not what Lightning writes")
-    except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over
-        raise ValueError(
-            f"cannot read {path}: it is damaged or no checkpoint of a run "
-            f"({type(error).__name__}: {brief(error)})"
-        ) from error
-    return dict(held)
+            log.warning("%s. Going on from the one before, %s", wrong[0], path)
+        return path
+    raise ValueError(
+        f"cannot resume: {'; '.join(wrong)}. Put another .ckpt of the run in its place, or start a new run"
+    )
 
 
-def load_module(module: type[M], path: str | Path) -> M:
-    """A module of ours from its checkpoint, on the CPU.
+def read_checkpoint(path: str | Path, needed: Sequence[str] = ("state_dict",)) -> dict[str, Any]:
+    """A checkpoint of a run, with the checksums that it was written with, its tensors mapped from the file.
 
     Raises:
-        ValueError: it is damaged, or of another module; names the file.
+        ValueError: it is missing, damaged, or something else; names the file.
     """
-    held = read_checkpoint(path)
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
     try:
-        config = module_config(held)
-        with no_larger_than(held["state_dict"]):
-            loaded = module(config)
-        loaded.on_load_checkpoint(held)
-        loaded.load_state_dict(held["state_dict"])
-    except Exception as error:  # whatever a config that nobody wrote leads to
-        raise ValueError(f"cannot load {path}: {brief(error)}") from error
-    return loaded
-
-
-def module_config(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the module in a checkpoint: it names no file and no data, and fits the weights in size.
-
-    Raises:
-        ValueError: no module of ours wrote such a config, or weights are not finite.
-    """
-    held = checkpoint.get("hyper_parameters")
-    config = held.get("config") if isinstance(held, dict) and len(held) == 1 else None
-    if not isinstance(config, dict) or not config.keys() <= set(PORTABLE):
-        raise ValueError(f"its config is not that of a module, which has {', '.join(PORTABLE)} at most")
-    require_plain(config)
-    require_sizes([config.get(part) for part in SIZED], checkpoint["state_dict"])
-    require_finite(checkpoint["state_dict"])
-    return dict(config)
+        held: dict[str, Any] = read_archive(path)
+        if lacking := set(needed) - held.keys():
+            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
+        for key in held.keys() & KINDS:
+            if not isinstance(held[key], KINDS[key]):
+                raise ValueError(f"its {key} is not what Lightning writes")
+    except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over
+        message = f"{path} is damaged or no checkpoint of a run ({type(error).__name__}: {brief(error)})"
+        raise ValueError(message) from error
+    return held

@@ -16,9 +16,10 @@ from slices.encoders.files import brief
 from slices.encoders.weights import build_to_fit, put_weights
 from slices.ssl import build_ssl_objective
 from slices.training.card import as_normalizer, unpack_card
-from slices.training.checkpoint_io import module_config, read_checkpoint
+from slices.training.checkpoint_io import read_checkpoint
 from slices.training.config import NamedEncoder, PretrainConfig
 from slices.training.errors import UserError
+from slices.training.module_checkpoint import module_config
 
 log = logging.getLogger(__name__)
 

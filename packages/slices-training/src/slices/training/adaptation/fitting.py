@@ -15,6 +15,7 @@ from slices.training.adaptation.solved_probe import check_solvable, check_traine
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 from slices.training.finetuning import FineTuneModule
+from slices.training.newest import Newest
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,7 @@ class Fitting:
         self.best = ModelCheckpoint(
             folder, name, monitor=self.monitor, mode=mode, save_top_k=n_best, enable_version_counter=False
         )
-        newest = ModelCheckpoint(folder, "last", enable_version_counter=False)  # to resume from
-        self.callbacks: list[Callback] = [self.best, newest]
+        self.callbacks: list[Callback] = [self.best, Newest(folder)]
         if training.patience is not None:
             stopping = EarlyStopping(self.monitor, mode=mode, patience=training.patience, check_finite=False)
             self.callbacks.append(stopping)

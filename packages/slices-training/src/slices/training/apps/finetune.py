@@ -28,8 +28,8 @@ def finetune(config: DictConfig) -> float:
     from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
     from slices.training.apps.ranks import check_direction
     from slices.training.apps.run import Run, announce, going_on, make_trainer
-    from slices.training.checkpoint_io import load_module
     from slices.training.config import FineTuneConfig
+    from slices.training.module_checkpoint import load_module
     from slices.training.serving import save_model
     from slices.training.serving.build import trained_models
     from slices.training.serving.ensemble import MODEL_FILE
@@ -88,7 +88,7 @@ def _name(module: FineTuneModule) -> str:
 
 def _module_and_data(parsed: FineTuneConfig, run: Run) -> tuple[FineTuneModule, StayDataModule]:
     from slices.training import FineTuneModule, StayDataModule
-    from slices.training.checkpoint_io import load_module
+    from slices.training.module_checkpoint import load_module
 
     if parsed.data is None:
         raise ValueError("section 'data' is missing: choose one, as in data=synthetic")

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,9 +48,10 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
 
     @functools.wraps(run)
     def job(config: DictConfig) -> float | None:
+        from slices.training.apps.folder import alone_in_folder
         from slices.training.apps.ranks import as_if_alone
 
-        with as_if_alone():
+        with as_if_alone(), alone_in_folder() if "resume" in config else nullcontext():
             return run(config)
 
     try:  # an error ends a sweep after the runs that were begun with it, if the sweeper does not go on
@@ -62,6 +63,8 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         _stop(str(error), 2)
     except FailedRun as error:
         _stop(str(error), 1)
+    except OSError as error:  # a full disk, a folder that is gone
+        _stop(f"{error}. What was written before is kept", 1)
     except ValueError as error:
         if str(error) != NO_TRIAL:
             raise

@@ -28,12 +28,12 @@ def pretrain(config: DictConfig) -> float:
     A run that was complete already, and is resumed, is not trained further.
     """
     from lightning.pytorch import seed_everything
-    from lightning.pytorch.callbacks import ModelCheckpoint
 
     from slices.training import SSLPretrainModule, StayDataModule
     from slices.training.apps.ranks import check_direction
     from slices.training.apps.run import Run, announce, going_on, make_trainer
     from slices.training.config import PretrainConfig
+    from slices.training.newest import Newest
     from slices.training.watching import Watch
 
     with checking_what_was_asked():
@@ -49,27 +49,20 @@ def pretrain(config: DictConfig) -> float:
         datamodule.setup("fit")
         seed_everything(parsed.seed, verbose=False)
         module = SSLPretrainModule(run.config)
-        checkpoints = ModelCheckpoint(
-            dirpath=run.folder / "checkpoints",
-            filename="{step}",
-            save_last=True,
-            enable_version_counter=False,  # there is one last.ckpt, whoever wrote it before
-            every_n_train_steps=parsed.training.checkpoint_every_n_steps,
-        )
         watch = None if parsed.watch is None else Watch(parsed.watch, datamodule)
         watched = None if parsed.watch is None else parsed.watch.task
         if watched is None:
             check_direction("val/loss (give watch.task, and it goes by a probe)", "min")
         else:
             check_direction("probe/auroc", "max")
-        callbacks = [checkpoints, *([] if watch is None else [watch])]
+        newest = Newest(run.folder / "checkpoints", parsed.training.checkpoint_every_n_steps)
+        callbacks = [newest, *([] if watch is None else [watch])]
         trainer = make_trainer(run, parsed.trainer, parsed.wandb, callbacks)
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)
     with going_on(run, trainer):
         trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
-    trainer.save_checkpoint(run.folder / "checkpoints" / "last.ckpt")  # what encoder.pt is taken from
     encoder = module.save_encoder(run.folder / "encoder.pt")
     log.info("encoder: %s, after %s", encoder, run.cost)
     collapsed = watch.wrong if watch is not None and watch.config.on_collapse == "stop" else None

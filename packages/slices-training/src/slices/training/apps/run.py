@@ -25,10 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from slices.encoders.files import brief
 from slices.encoders.plain import leaves
+from slices.training.apps.folder import refuse_other_run
 from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
 from slices.training.budget import Budget, duration
 from slices.training.callbacks import Begun, EpochLine
-from slices.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from slices.training.checkpoint_io import LAST, AtomicCheckpointIO, candidates, newest_whole
 from slices.training.compose import command
 from slices.training.errors import FailedRun, UserError
 from slices.training.memory import resident_by_rusage
@@ -40,7 +41,7 @@ from slices.training.yaml_files import parse_yaml
 
 log = logging.getLogger(__name__)
 AUTO = "auto"  # resume=auto: the same command begins a run, and goes on with it
-LAST = "checkpoints/last.ckpt"
+CHECKPOINTS = "checkpoints"
 
 
 class Cost:
@@ -65,7 +66,8 @@ class Run:
     folder: Path
     config: DictConfig
     overrides: list[str]
-    resumed: bool = False
+    last_checkpoint: Path | None = None
+    """Where a resumed run goes on."""
     cost: Cost = field(default_factory=Cost)
 
     @classmethod
@@ -83,7 +85,8 @@ class Run:
         if resume == AUTO:
             _refuse_passing_folder(hydra.overrides.hydra)
             typed = [word for word in typed if not word.startswith("resume=")]
-            resume = folder if (folder / LAST).is_file() else None
+            is_begun = any(path.is_file() for path in candidates(folder / CHECKPOINTS))
+            resume = folder if is_begun else None
             if resume is not None:
                 _refuse_other_settings(folder, typed)
                 typed = []
@@ -91,6 +94,8 @@ class Run:
             _refuse_references(Path(resume) / "config.yaml")
             return cls._resume(Path(resume), typed)
         if is_rank_zero():
+            if not in_a_sweep():  # which may be repeated, or gone on with, in its own folders
+                refuse_other_run(folder, folder / CHECKPOINTS)
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
             OmegaConf.save(OmegaConf.create(typed), folder / "overrides.yaml")
         return cls(folder, config, typed)
@@ -101,20 +106,15 @@ class Run:
             raise ValueError(
                 f"resume goes on with the run's own settings: drop {' '.join(extra)}, or start a new run"
             )
-        written = [folder / name for name in ("config.yaml", "overrides.yaml", LAST)]
+        written = [folder / name for name in ("config.yaml", "overrides.yaml", CHECKPOINTS)]
         for needed in written:
-            if not needed.is_file():
+            if not needed.exists():
                 raise FileNotFoundError(f"nothing to resume: {needed} is missing. Give the folder of a run")
-        _refuse_damaged(written[-1])
+        checkpoint = newest_whole(written[-1])
         config, overrides = (OmegaConf.load(path) for path in written[:2])
         assert isinstance(config, DictConfig)
         log.info("going on with the run in %s", folder)
-        return cls(folder, config, [str(word) for word in overrides], resumed=True)
-
-    @property
-    def last_checkpoint(self) -> Path | None:
-        """Where a resumed run goes on."""
-        return self.folder / LAST if self.resumed else None
+        return cls(folder, config, [str(word) for word in overrides], checkpoint)
 
 
 def _refuse_passing_folder(typed: Sequence[str]) -> None:
@@ -148,18 +148,6 @@ def _refuse_references(config: Path) -> None:
         raise ValueError(f"cannot resume from {config}: no run writes {found[0]}; put the value in its place")
 
 
-def _refuse_damaged(checkpoint: Path) -> None:
-    try:
-        held = read_checkpoint(checkpoint)
-        if lacking := {"state_dict", "optimizer_states", "loops"} - held.keys():
-            raise ValueError(f"it has no {', '.join(sorted(lacking))}")
-    except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over
-        raise ValueError(
-            f"cannot resume from {checkpoint}: it is damaged or no checkpoint of a run "
-            f"({type(error).__name__}: {error}). Put an older .ckpt of it in its place, or start a new run"
-        ) from error
-
-
 @contextmanager
 def going_on(run: Run, trainer: Trainer) -> Iterator[None]:
     """Within it, what goes wrong in a resumed run before it trains is the fault of its checkpoint."""
@@ -169,7 +157,7 @@ def going_on(run: Run, trainer: Trainer) -> Iterator[None]:
     except (UserError, FailedRun):
         raise
     except Exception as error:  # whatever states that nobody wrote lead to
-        if begun.yes or not run.resumed:
+        if begun.yes or run.last_checkpoint is None:
             raise
         raise UserError(
             f"cannot resume from {run.last_checkpoint}: it does not hold the states of this run "
@@ -183,7 +171,7 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
     go_on = f"{command(str(HydraConfig.get().job.config_name))} resume={run.folder}"
-    own: list[Callback] = [Begun(), Budget(), Preemption(run.folder / LAST, go_on)]
+    own: list[Callback] = [Begun(), Budget(), Preemption(run.folder / CHECKPOINTS / LAST, go_on)]
     if not interactive:
         own.append(EpochLine())
     if options.get("strategy") == FSDP2:

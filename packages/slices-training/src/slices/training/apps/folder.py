@@ -1,0 +1,46 @@
+"""A folder for each run, and one run at a time in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+
+from slices.training.apps.ranks import is_rank_zero
+from slices.training.errors import UserError
+
+
+@contextmanager
+def alone_in_folder() -> Iterator[None]:
+    """Within it no other run may begin, or go on, in the folder of this one; a process that ends leaves it.
+
+    Raises:
+        UserError: another run is at work there.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if not is_rank_zero():  # rank 0 is here for all
+        yield
+        return
+    lock = FileLock(folder / ".run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"another run is at work in {folder}: wait until it has ended, or give another hydra.run.dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def refuse_other_run(folder: Path, checkpoints: Path) -> None:
+    """Raises ``ValueError`` where a new run would write over the checkpoints of one that was here before."""
+    if any(checkpoints.glob("*.ckpt")):
+        raise ValueError(
+            f"there is a run in {folder} already: go on with it by resume={folder}, or give another "
+            "hydra.run.dir"
+        )
