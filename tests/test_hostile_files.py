@@ -148,16 +148,17 @@ def test_a_model_with_weights_that_are_no_numbers_is_not_saved(tiny: dict[str, A
     assert not (tmp_path / "m.pt").exists()
 
 
-def laughs() -> str:
-    lines = ["a0: &a0 [ha, ha]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+def laughs(first: str = "[ha, ha]", of_ten: str = "[{}]") -> str:
+    """Each line is ten times the one before."""
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{i}: &a{i} " + of_ten.format(", ".join([f"*a{i - 1}"] * 10)) for i in range(1, 12)]
     return "\n".join(lines)
 
 
 YAML = {
     "code": ("hr: !!python/object/apply:os.mkdir [canary]", "cannot be read as YAML"),
     "aliases of aliases": (laughs(), "holds more than 1,000,000 values"),
-    "merges of merges": (laughs().replace("[ha, ha]", "{ha: 1}").replace(": &", ": {<<: &", 0), "holds more"),
+    "merges of merges": (laughs("{ha: 1}", "{{<<: [{}]}}"), "holds more than 1,000,000 values"),
     "depth": ("a: " + "[" * 50_000, "cannot be read as YAML"),
     "itself": ("a: &a [*a]", "cannot be read as YAML"),
 }
