@@ -53,8 +53,10 @@ def read_archive(path: Path) -> Any:
 
 def require_loadable(path: Path) -> int:
     """Its bytes; ``ValueError`` for more than this machine's memory, as a sparse file may claim."""
-    size, memory = path.stat().st_size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    require(size <= memory, "it is larger than the memory of this machine")
+    size = path.stat().st_size
+    if hasattr(os, "sysconf"):  # which Windows has not
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        require(size <= memory, "it is larger than the memory of this machine")
     return size
 
 
