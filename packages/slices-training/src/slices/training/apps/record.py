@@ -118,7 +118,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = safe_load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(record, dict) or not {"app", "outcome", "result"} <= record.keys():
+    if not isinstance(record, dict) or not {"app", "outcome", "earlier"} <= record.keys():
         raise ValueError(f"{path} is damaged: it holds no record")
     return record
 
