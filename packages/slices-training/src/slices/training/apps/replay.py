@@ -43,12 +43,7 @@ def replay(config: DictConfig) -> None:
                 f"run is missing: give its folder, as in `{command('replay')} outputs/pretrain/mine`"
             )
         run, folder = Path(parsed.run), Path(HydraConfig.get().runtime.output_dir)
-        then = read_record(run)
-        if then["outcome"] != "complete":
-            raise UserError(
-                f"the run in {run} is {then['outcome']}, not complete: end it first, as with "
-                f"`{command(then['app'])} resume={run}`"
-            )
+        then = _finished(run)
         torch.set_num_threads(then["hardware"]["threads"])  # a sum depends on how many share it
         if differing := differences(then, environment()):
             log.warning("other than in %s:\n%s", run, as_table(differing))
@@ -62,12 +57,26 @@ def replay(config: DictConfig) -> None:
         log.info("the same as %s, bit for bit: %d metrics and what was learnt", run, n_metrics)
 
 
+def _finished(run: Path) -> dict[str, Any]:
+    from slices.training.apps.record import read_record
+
+    then = read_record(run)
+    if then["app"] not in APPS:
+        raise UserError(f"{run} is a run of {then['app']}: replayed are those of {', '.join(APPS)}")
+    if then["outcome"] != "complete":
+        raise UserError(
+            f"the run in {run} is {then['outcome']}, not complete: end it first, as with "
+            f"`{command(then['app'])} resume={run}`"
+        )
+    return then
+
+
 def _config_of(run: Path, then: Mapping[str, Any], parsed: ReplayConfig) -> DictConfig:
     """The run's own, but that nothing is written, or gone on with, outside the folder of the replay."""
     again = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
-    for name in ("resume", "encoder_path"):
+    for name, nothing in (("resume", None), ("encoder_path", None), ("wandb", False)):
         if name in again:
-            again[name] = None
+            again[name] = nothing
     _refuse_other_data(again, then["data"]["dataset"], parsed.allow_other_data)
     if then["starts_from"] is not None:
         again.checkpoint_path = parsed.checkpoint_path or again.checkpoint_path
