@@ -53,7 +53,7 @@ def replay(config: DictConfig) -> None:
     if is_rank_zero():
         if differing := other_ends(run, folder):
             raise FailedRun(f"{folder} ended otherwise than {run}:\n{as_table(differing)}")
-        n_metrics = len(read_record(folder)["metrics"])
+        n_metrics = len(then["metrics"].keys() & read_record(folder)["metrics"].keys())
         log.info("the same as %s, bit for bit: %d metrics and what was learnt", run, n_metrics)
 
 
