@@ -208,6 +208,22 @@ class DescribeConfig:
 
 
 @dataclass(kw_only=True)
+class ReplayConfig:
+    """Everything that ``configs/replay.yaml`` says."""
+
+    run: str | None = None
+    allow_other_data: bool = False
+    checkpoint_path: str | None = None
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> ReplayConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "replay")
+        refuse_unknown(given, cls, "replay")
+        return make_config(cls, given, "replay")
+
+
+@dataclass(kw_only=True)
 class PretrainConfig:
     """Everything that ``configs/pretrain.yaml`` says. The module reads the first four and the seed."""
 

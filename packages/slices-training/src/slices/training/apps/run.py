@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
@@ -24,10 +25,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from slices.training.apps.folder import refuse_other_run
 from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
+from slices.training.apps.record import Outcome, recording
 from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import LAST, AtomicCheckpointIO, candidates, newest_whole
 from slices.training.compose import command
+from slices.training.data.datamodule import StayDataModule
 from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
@@ -110,6 +113,22 @@ class Run:
         log.info("going on with the run in %s", folder)
         return cls(folder, config, [str(word) for word in overrides], checkpoint)
 
+    def recording(
+        self, trainer: Trainer, datamodule: StayDataModule, starts_from: str | None = None
+    ) -> AbstractContextManager[Outcome]:
+        """Within it, ``record.yaml`` says what is done here, and in the end how it went."""
+        return recording(
+            self.folder,
+            starts_from=starts_from,
+            resumed=self.last_checkpoint is not None,
+            overrides=self.overrides,
+            seed=self.config.seed,
+            data=datamodule.fingerprint(),
+            device=_device(trainer),
+            precision=str(trainer.precision),
+            deterministic=_deterministic(),
+        )
+
 
 def _refuse_passing_folder(typed: Sequence[str]) -> None:
     """Raises ``ValueError`` where the folder of the run is one that another start would not find."""
@@ -172,8 +191,24 @@ def _loggers(run: Run, wandb: bool) -> list[Logger]:
 def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]) -> None:
     """Says what was decided, before any work is done."""
     samples = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
-    device = f"{trainer.num_devices} x {trainer.strategy.root_device.type}"
     learned = n_parameters(module, trainable=True)
-    log.info("device %s, precision %s, threads %d", device, trainer.precision, torch.get_num_threads())
+    log.info(
+        "device %s, precision %s, threads %d", _device(trainer), trainer.precision, torch.get_num_threads()
+    )
     log.info("samples: %s", samples)
     log.info("parameters: %s, of which trained: %s", f"{n_parameters(module):,}", f"{learned:,}")
+
+
+def _device(trainer: Trainer) -> str:
+    return f"{trainer.num_devices} x {trainer.strategy.root_device.type}"
+
+
+def _deterministic() -> dict[str, Any]:
+    """What of torch's settings decides whether kernels give the same numbers twice."""
+    cudnn = torch.backends.cudnn
+    return {
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn": cudnn.deterministic,
+        "cudnn_benchmark": cudnn.benchmark,
+        "matmul": torch.get_float32_matmul_precision(),
+    }
