@@ -63,7 +63,7 @@ def pretrain(config: DictConfig) -> float:
         else:
             check_direction("probe/auroc", "max")
         callbacks = [checkpoints, *([] if watch is None else [watch])]
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, callbacks)
+        trainer = make_trainer(run, parsed, callbacks)
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)

@@ -27,6 +27,8 @@ from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
 from slices.training.compose import command
+from slices.training.config import FineTuneConfig, PretrainConfig
+from slices.training.finite import FiniteGuard
 from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
@@ -142,13 +144,19 @@ def _refuse_damaged(checkpoint: Path) -> None:
         ) from error
 
 
-def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
+def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: list[Callback]) -> Trainer:
     """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
-    options = dict(options)
+    options = dict(config.trainer)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
     go_on = f"{command(str(HydraConfig.get().job.config_name))} resume={run.folder}"
-    own: list[Callback] = [Budget(), Preemption(run.folder / LAST, go_on)]
+    guard = FiniteGuard(
+        config.training.on_nonfinite,
+        run.folder / "bad_steps" if config.training.keep_bad_batch else None,
+        run.folder / LAST,
+        f": `{go_on}` goes on with it, by the settings in {run.folder / 'config.yaml'}",
+    )
+    own: list[Callback] = [Budget(), guard, Preemption(run.folder / LAST, go_on)]
     if not interactive:
         own.append(EpochLine())
     if options.get("strategy") == FSDP2:
@@ -159,7 +167,7 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     return Trainer(
         **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
         default_root_dir=run.folder,
-        logger=_loggers(run, wandb),
+        logger=_loggers(run, config.wandb),
         plugins=plugins,
         callbacks=[*callbacks, *own],
     )
