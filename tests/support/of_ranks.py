@@ -46,7 +46,7 @@ def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[
     """One config, on rank ``rank``: its losses, averaged over ranks, and the weights after the last step.
 
     Gradients are clipped at its ``clip``, where it has one. Where it is ``poisoned``, the second stay of the
-    second batch has infinite values, and the step is left out.
+    second batch overflows, and the step is left out.
     """
     config = dict(config)
     clip, poisoned = config.pop("clip", None), config.pop("poisoned", False)
@@ -55,7 +55,7 @@ def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[
     draw, share = module.objective.draw, slice(rank, None, ranks)
     whole, step = batches(), iter(range(N_STEPS))
     if poisoned:
-        whole[1]["timeseries"][1] = torch.inf
+        whole[1]["timeseries"][1] = 1e30
 
     def given(x: Tensor, *_: Any) -> Any:
         """What is drawn for the global batch, of which this rank takes its rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ def suspects(trainer: Trainer, module: LightningModule, step: Step) -> list[str]
     To be called on every rank; each looks at its own batches.
     """
     weights = not_finite(dict(module.named_parameters()))
-    found = [f"{listed('weight', weights)}: not finite before the step"] if weights else []
+    found = [f"{listed('weight', weights)} not finite before the step"] if weights else []
     for micro in step.micros:
         looks = _Looks(trainer, micro.batch)
         said = [*looks.at_inputs(), *looks.at_labels()]
@@ -75,7 +76,7 @@ def withhold(batch: Any) -> bool:
     if not isinstance(batch, dict) or not {"timeseries", "mask"} <= batch.keys():
         return False
     x, mask = batch["timeseries"], batch["mask"]
-    if x.device.type != "cpu" or x.sum().isfinite() or not (mask & ~x.isfinite()).any():
+    if x.device.type != "cpu" or math.isfinite(x.sum()) or not (mask & ~x.isfinite()).any():
         return False
     batch["mask"] = mask & x.isfinite()
     return True

@@ -113,8 +113,10 @@ class FiniteGuard(Callback):
     ) -> None:
         self._read_late(trainer, pl_module)
         names = not_finite(pl_module.state_dict())
-        if trainer.strategy.reduce_boolean_decision(bool(names), all=False):
-            self._end(trainer, f"{listed('weight', names)}: not finite after step {trainer.global_step}")
+        if found := _of_all_ranks(trainer, [f"{listed('weight', names)} not finite"] if names else []):
+            self._end(
+                trainer, f"after step {trainer.global_step}: {'; '.join(found)}: no checkpoint is written"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._of_validation = []
@@ -126,7 +128,7 @@ class FiniteGuard(Callback):
             self._of_validation.append(outputs.detach())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        bad = [index for index, loss in enumerate(self._of_validation) if not loss.isfinite()]
+        bad = [index for index, loss in enumerate(self._of_validation) if not loss.isfinite().all()]
         if bad:
             which = listed("validation batch", bad)
             log.warning("epoch %d: the loss of %s is not finite", trainer.current_epoch, which)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 
 class StepNumbers(NamedTuple):
-    """Of a step: losses of its batches, as they are backpropagated, norm of the gradients, scale of a scaler.
+    """Of a step: scale of a scaler, norm of the gradients, losses of the batches as they are backpropagated.
 
     ``values`` are sums over ranks, and so not finite where one rank's is not.
     """
@@ -29,9 +29,8 @@ class StepNumbers(NamedTuple):
         """To be called on every rank, when gradients are unscaled."""
         norm = _norm([p.grad for group in optimizer.param_groups for p in group["params"]])
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        one = torch.ones_like(norm)
-        scale = one if scaler is None else scaler.scale(one)
-        values = torch.stack([*(loss.float() for loss in losses), norm, scale])
+        scale = [] if scaler is None else [scaler.scale(torch.ones_like(norm))]
+        values = torch.stack([*scale, norm, *(loss.float() for loss in losses)])
         if trainer.world_size > 1:  # not by way of the strategy, which first waits for all ranks
             dist.all_reduce(values)
         return cls(values, trainer.world_size, scaler is not None)
@@ -48,7 +47,9 @@ class StepNumbers(NamedTuple):
         """Losses, norm and scale, means over ranks."""
         if self.arrival is not None:
             self.arrival.synchronize()
-        *losses, norm, scale = (self.values / self.ranks).tolist()
+        values = [value / self.ranks for value in self.values.tolist()]
+        scale = values.pop(0) if self.scaled else 1.0
+        norm, *losses = values
         return [loss / scale for loss in losses], norm, scale
 
 
