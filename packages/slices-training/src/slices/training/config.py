@@ -24,7 +24,7 @@ from slices.training.adaptation.config import FineTuningConfig
 from slices.training.compose import composed
 from slices.training.data.config import DataConfig
 from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
-from slices.training.ranges import CompileMode, require_at_least_one
+from slices.training.ranges import CompileMode, OnNonfinite, require_at_least_one
 
 
 @dataclass(kw_only=True)
@@ -134,7 +134,9 @@ class PretrainingConfig:
     """How long, in what portions, and how often a checkpoint is written.
 
     ``activation_checkpointing``: blocks of the encoder are computed twice, and need less memory. ``compile``:
-    the objective becomes one program (``torch.compile``) in this mode; null: not at all.
+    the objective becomes one program (``torch.compile``) in this mode; null: not at all. ``on_nonfinite``: a
+    step whose loss or gradient is not finite ends the run, or is left out; with ``keep_bad_batch`` its batch
+    is written, to be replayed.
     """
 
     max_epochs: int = 30
@@ -142,6 +144,8 @@ class PretrainingConfig:
     checkpoint_every_n_steps: int = 100
     activation_checkpointing: bool = False
     compile: CompileMode | None = None
+    on_nonfinite: OnNonfinite = "stop"
+    keep_bad_batch: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "max_epochs", "batch_size", "checkpoint_every_n_steps")

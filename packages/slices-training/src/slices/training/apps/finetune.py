@@ -36,7 +36,7 @@ def finetune(config: DictConfig) -> float:
         module, datamodule = _module_and_data(parsed, run)
         fitting = Fitting(module, parsed.training, datamodule, run.folder / "checkpoints")
         check_direction(fitting.monitor, fitting.best.mode)
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, fitting.callbacks)
+        trainer = make_trainer(run, parsed, fitting.callbacks)
 
     announce(trainer, module, datamodule.sizes)
     with run.recording(trainer, datamodule, parsed.checkpoint_path) as outcome:

@@ -57,7 +57,7 @@ def pretrain(config: DictConfig) -> float:
             check_direction("probe/auroc", "max")
         newest = Newest(run.folder / "checkpoints", parsed.training.checkpoint_every_n_steps)
         callbacks = [newest, *([] if watch is None else [watch])]
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, callbacks)
+        trainer = make_trainer(run, parsed, callbacks)
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)

@@ -30,7 +30,9 @@ from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import LAST, AtomicCheckpointIO, candidates, newest_whole
 from slices.training.compose import command
+from slices.training.config import FineTuneConfig, PretrainConfig
 from slices.training.data.datamodule import StayDataModule
+from slices.training.finite import FiniteGuard
 from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
@@ -149,13 +151,20 @@ def _refuse_other_settings(folder: Path, typed: list[str]) -> None:
         )
 
 
-def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
+def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: list[Callback]) -> Trainer:
     """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
-    options = dict(options)
+    options = dict(config.trainer)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
     go_on = f"{command(str(HydraConfig.get().job.config_name))} resume={run.folder}"
-    own: list[Callback] = [Budget(), Preemption(run.folder / CHECKPOINTS / LAST, go_on)]
+    newest = run.folder / CHECKPOINTS / LAST
+    guard = FiniteGuard(
+        config.training.on_nonfinite,
+        run.folder / "bad_steps" if config.training.keep_bad_batch else None,
+        newest,
+        f": `{go_on}` goes on with it, by the settings in {run.folder / 'config.yaml'}",
+    )
+    own: list[Callback] = [Budget(), guard, Preemption(newest, go_on)]
     if not interactive:
         own.append(EpochLine())
     if options.get("strategy") == FSDP2:
@@ -166,7 +175,7 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     return Trainer(
         **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
         default_root_dir=run.folder,
-        logger=_loggers(run, wandb),
+        logger=_loggers(run, config.wandb),
         plugins=plugins,
         callbacks=[*callbacks, *own],
     )
