@@ -15,6 +15,7 @@ from cli import CommandLine
 from quick import trainer_for
 from slices.encoders import build_encoder, save_encoder
 from slices.training import SSLPretrainModule
+from slices.training.checkpoint_io import AtomicCheckpointIO
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 N_STAYS = 120
@@ -105,7 +106,7 @@ def first_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stays = {"timeseries": torch.randn(4, 6, 5), "mask": torch.rand(4, 6, 5) < 0.5}
     batches: Any = DataLoader([stays], batch_size=None)  # type: ignore[arg-type]
     folder = tmp_path_factory.mktemp("pretraining")
-    trainer = trainer_for(folder, limit_val_batches=0)
+    trainer = trainer_for(folder, limit_val_batches=0, plugins=[AtomicCheckpointIO()])
     trainer.fit(SSLPretrainModule(config | {"optimizer": {"name": "adamw"}}), batches, batches)
     trainer.save_checkpoint(folder / "first.ckpt")
     return folder / "first.ckpt"

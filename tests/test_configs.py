@@ -27,6 +27,7 @@ from slices.training.config import (
     PrepareConfig,
     PretrainConfig,
     PretrainingConfig,
+    ReplayConfig,
     TaskConfig,
     plain,
 )
@@ -43,6 +44,7 @@ APPS: dict[str, Any] = {
     "describe": DescribeConfig,
     "pretrain": PretrainConfig,
     "finetune": FineTuneConfig,
+    "replay": ReplayConfig,
     "baseline": BaselineConfig,
     "blend": BlendConfig,
     "benchmark": BenchmarkConfig,
@@ -265,6 +267,7 @@ def test_every_option_has_an_effect(
         ("predict", [f"model={finetuned}", *stays]),
         ("embed", [f"model={finetuned}", *stays]),
         ("export", [f"model={finetuned}"]),
+        ("replay", [f"run={finetuned}"]),
     ):
         done = cli(app, *typed)
         assert done.status == 0, done.err

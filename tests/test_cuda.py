@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from slices.encoders import build_encoder, list_encoders, load_encoder
 from slices.ssl import build_ssl_objective, list_objectives
 from slices.training import FineTuneModule, SSLPretrainModule
 from slices.training.adaptation.fitting import Fitting
+from slices.training.finite import FiniteGuard
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
@@ -121,6 +124,36 @@ def test_a_training_step_does_not_wait(
     assert loss.isfinite()
 
 
+def test_to_look_for_what_is_not_finite_does_not_wait() -> None:
+    """The step of which a number is not finite is left out, and known of in the step after."""
+    model = nn.Linear(D, 1, device="cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    guard, reported = FiniteGuard("skip"), []
+    guard._report = lambda trainer, module, step, what: reported.append(step.number)  # type: ignore[method-assign]
+    trainer: Any = SimpleNamespace(
+        precision_plugin=None, world_size=1, current_epoch=0, is_last_batch=False, is_global_zero=True
+    )
+    trainer.fit_loop, trainer.optimizers = SimpleNamespace(total_batch_idx=0), [optimizer]
+    trainer.accumulate_grad_batches, module = 1, cast(Any, model)
+    guard.on_train_start(trainer, module)
+    batch, weights = {"timeseries": torch.ones(B, D, device="cuda")}, []
+    for step in range(4):
+        trainer.global_step = step
+        torch.cuda.synchronize()
+        with no_waiting() if step else torch.enable_grad():
+            guard.on_train_batch_start(trainer, module, batch, step)
+            loss = model(batch["timeseries"]).mean() * (torch.nan if step == 2 else 1.0)
+            guard.on_before_backward(trainer, module, loss)
+            loss.backward()
+            guard.on_before_optimizer_step(trainer, module, optimizer)
+            optimizer.step()
+            optimizer.zero_grad()
+            guard.on_train_batch_end(trainer, module, None, batch, step)
+        weights.append(model.weight.detach().clone())
+    assert reported == [3]
+    assert [torch.equal(*pair) for pair in pairwise(weights)] == [False, True, False]
+
+
 @pytest.mark.parametrize("name", list_encoders())
 def test_compiled_code_gives_the_same(name: str) -> None:
     encoder, batch = encoder_of(name).cuda().eval(), on_gpu(stays())
@@ -169,7 +202,9 @@ def test_pretraining_and_fine_tuning_on_the_gpu(
     tmp_path: Path,
 ) -> None:
     module = SSLPretrainModule(pretrain_config)
-    trainer = trainer_for(tmp_path, accelerator="gpu", devices=1, precision=precision)
+    trainer = trainer_for(
+        tmp_path, accelerator="gpu", devices=1, precision=precision, callbacks=[FiniteGuard()]
+    )
     trainer.fit(module, datamodule=data_for(tiny))
     assert trainer.callback_metrics["train/loss"].isfinite()
     path = module.save_encoder(tmp_path / "encoder.pt")
@@ -177,7 +212,9 @@ def test_pretraining_and_fine_tuning_on_the_gpu(
 
     finetune_config.training = {"freeze_encoder": False}
     tuned = FineTuneModule(finetune_config, checkpoint_path=path)
-    trainer = trainer_for(tmp_path, accelerator="gpu", devices=1, precision=precision)
+    trainer = trainer_for(
+        tmp_path, accelerator="gpu", devices=1, precision=precision, callbacks=[FiniteGuard()]
+    )
     trainer.fit(tuned, datamodule=data_for(tiny, "in_hospital_mortality"))
     (tested,) = trainer.test(tuned, datamodule=data_for(tiny, "in_hospital_mortality"), verbose=False)
     assert all(torch.tensor(value).isfinite() for value in tested.values())

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cli import CommandLine
-from real_runs import start
+from real_runs import assert_same_weights, start
 from slices.encoders import load_encoder
 
 
@@ -28,6 +28,17 @@ def test_the_command_line_pretrains_on_two_ranks(ssl: str, on_tiny: list[str], t
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("next: hatch run train:finetune") == 1  # said once, not once a rank
     assert load_encoder(tmp_path / "outputs" / "encoder.pt").card.objective == ssl
+
+
+@pytest.mark.slow
+def test_a_run_of_two_ranks_is_replayed_by_two(on_tiny: list[str], tmp_path: Path) -> None:
+    ranks = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp"]
+    narrow = ["encoder=gru", "encoder.d_model=8", "hydra.run.dir=run"]
+    assert start(tmp_path, *on_tiny, *ranks, *narrow).wait() == 0
+    command = (sys.executable, "-m", "slices.training.apps.replay")
+    assert start(tmp_path, "run", "hydra.run.dir=again", command=command).wait() == 0
+    assert (tmp_path / "shown.txt").read_text().count("the same as run, bit for bit") == 1
+    assert_same_weights(tmp_path / "run", tmp_path / "again")
 
 
 @pytest.mark.slow

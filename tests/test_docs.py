@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from slices.encoders.factory import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY
 from slices.heads import TASK_HEAD_REGISTRY
 from slices.ssl.base import CONFIG_REGISTRY, SSL_REGISTRY
+from slices.training.apps.replay import named
 from slices.training.compose import config_dir
 from slices.training.data.definitions.base import DEFINITION_REGISTRY
 from slices.training.data.sources.base import SOURCE_CONFIG_REGISTRY, SOURCE_REGISTRY
@@ -73,7 +74,7 @@ def commands() -> list[tuple[str, str, list[str]]]:
             if "--multirun" in words:  # the first of what is swept over
                 words = [re.sub(r"=(\w+),.*", r"=\1", word) for word in words]
             words = [word for word in words if not word.startswith("--")]
-            found.append((page.name, app, words))
+            found.append((page.name, app, named(words) if app == "replay" else words))
     return found
 
 

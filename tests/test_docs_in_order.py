@@ -76,7 +76,11 @@ def made_small(app: str, words: list[str]) -> list[str]:
     words = [re.sub(r"(outputs/\w+)/<time>", newest, word) for word in words]
     if app == "evaluate":
         return [word.replace("synthetic-2000", f"synthetic-{N_STAYS}") for word in words]
-    if app in ("blend", "export") or "--help" in words or any(word.startswith("resume=") for word in words):
+    if (
+        app in ("blend", "export", "replay")
+        or "--help" in words
+        or any(word.startswith("resume=") for word in words)
+    ):
         return words
     small = SMALL.get(app, []).copy()
     if app != "pretrain" and any(word.startswith("encoder=") for word in words):

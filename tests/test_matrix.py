@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import cycle, product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
+from quick import trainer_for
 from slices.encoders import build_encoder, list_encoders
 from slices.ssl import BaseSSLObjective, build_ssl_objective, list_objectives
 from slices.ssl.encoding import complete, pool_stay
 from slices.ssl.health import Health, collapse
+from slices.training import SSLPretrainModule
 
 B, T, D, H = 8, 12, 6, 16
 
@@ -35,8 +40,12 @@ class Foreign(nn.Module):
 def encoder_of(name: str) -> nn.Module:
     if name.startswith("foreign"):
         return Foreign(pooled=name.endswith("pooled"))
+    return build_encoder(name, encoder_config(name))
+
+
+def encoder_config(name: str) -> dict[str, Any]:
     own = {"observation_transformer": {"max_observations": T * D}}.get(name, {})
-    return build_encoder(name, {"d_input": D, "d_model": H, "n_layers": 1, "static_columns": [D - 1], **own})
+    return {"d_input": D, "d_model": H, "n_layers": 1, "static_columns": [D - 1], **own}
 
 
 @torch.no_grad()
@@ -76,6 +85,10 @@ def stays(seed: int = 0) -> dict[str, Tensor]:
 # of those that only differ in how they make tokens, a few in a quick run
 QUICK = ("flowsheet", "gru", "observation_transformer")
 ENCODERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_encoders()]
+
+
+# every encoder once and every objective once in a quick run
+DIAGONAL = set(zip(cycle(list_encoders()), list_objectives(), strict=False))
 
 
 class NoSync(TorchDispatchMode):
@@ -163,3 +176,34 @@ def test_every_pair_trains(objective_name: str, encoder_name: str) -> None:
     # all that is trained moves, but for a pooling that the objective does not use
     assert all("pool" in name for name in set(before) - set(moved)), set(before) - set(moved)
     assert any(name.startswith("encoder.") for name in moved)
+
+
+def trained(encoder_name: str, objective_name: str, folder: Path) -> dict[str, Tensor]:
+    """All state of a module after two steps, dropout and all that is drawn included."""
+    torch.manual_seed(0)
+    config = {
+        "encoder": {"name": encoder_name, **encoder_config(encoder_name)},
+        "ssl": config_of(objective_name),
+        "optimizer": {"name": "adamw"},
+        "labels": "a task" if objective_name == "supervised_contrastive" else None,
+    }
+    module = SSLPretrainModule(config)
+    about = {"label": torch.arange(B) % 2, "label_mask": torch.ones(B, dtype=torch.bool)}
+    batches = [{"timeseries" if name == "x" else name: t for name, t in stays(i).items()} for i in range(2)]
+    loader = DataLoader([batch | about for batch in batches], batch_size=None)  # type: ignore[arg-type]
+    trainer_for(folder).fit(module, loader)
+    return module.state_dict()
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a .validation_step.")
+@pytest.mark.parametrize(
+    ("encoder_name", "objective_name"),
+    [
+        pair if pair in DIAGONAL else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in product(list_encoders(), list_objectives())
+    ],
+)
+def test_every_pair_trained_twice_is_the_same(encoder_name: str, objective_name: str, tmp_path: Path) -> None:
+    one, other = (trained(encoder_name, objective_name, tmp_path) for _ in range(2))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli import CommandLine
-from real_runs import assert_same_weights, send_in_mid_epoch, start, weights
+from real_runs import assert_same_weights, record_of, send_in_mid_epoch, start, weights
 
 # 84 stays in batches of 4: 20 or so steps an epoch; the checkpoint of a schedule comes early, and only once
 SETTINGS = [
@@ -37,7 +37,7 @@ def test_the_same_command_goes_on(number: signal.Signals, on_tiny: list[str], tm
     assert send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, 21, number) == 143
     shown = (tmp_path / "shown.txt").read_text()
     assert "asked to end: step" in shown and "to go on: hatch run train:pretrain resume=" in shown
-    assert "Traceback" not in shown
+    assert "Traceback" not in shown and record_of(tmp_path / "run")["outcome"] == "interrupted"
     assert 21 <= int(weights(tmp_path / "run")["step"]) < int(weights(tmp_path / "undisturbed")["step"])
 
     assert start(tmp_path, *RUN, *settings).wait() == 0

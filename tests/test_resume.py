@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cli import CommandLine
-from real_runs import assert_same_weights, send_in_mid_epoch, start, weights
+from real_runs import assert_same_weights, record_of, send_in_mid_epoch, start, weights
 
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1", "training.checkpoint_every_n_steps=2"]
 
@@ -61,6 +61,9 @@ def test_killed_in_mid_epoch_and_resumed(
     )
     for name, value in theirs["weights"].items():
         assert torch.equal(value, ours["weights"][name]), name
+    ended, undisturbed = record_of(killed), record_of(tmp_path / "undisturbed")
+    assert ended["result"] == undisturbed["result"] and ended["overrides"] == undisturbed["overrides"]
+    assert [before["outcome"] for before in ended["earlier"]] == ["running"]  # it could not say more
     assert logged(killed) == logged(tmp_path / "undisturbed")  # also the epoch that was cut in two
 
 
@@ -151,4 +154,5 @@ def test_fine_tuning_resumes_without_the_file_it_started_from(
     done = cli("finetune", "resume=cut")
     assert done.status == 0, done.err
     assert_same_weights(tmp_path / "whole", cut)
+    assert record_of(cut)["starts_from"] == record_of(tmp_path / "whole")["starts_from"] is not None
     assert (cut / "logs" / "metrics.csv").is_file() and (cut / "logs-1" / "metrics.csv").is_file()

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from quick import choose, data_for, trainer_for
+from slices.heads import TASK_HEAD_REGISTRY
 from slices.training import FineTuneModule
 from slices.training.errors import UserError
 
@@ -51,6 +52,19 @@ def test_it_trains_tests_and_loads_again(
     batch = next(iter(datamodule.test_dataloader()))  # type: ignore[arg-type]
     (probs, expected) = (m.eval().predict_step(batch, 0)["probs"] for m in (again, module))
     assert torch.equal(probs, expected)
+
+
+@pytest.mark.parametrize("head_type", TASK_HEAD_REGISTRY)
+def test_trained_twice_it_is_the_same(
+    head_type: str, finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    found = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        module = module_for(finetune_config, "in_hospital_mortality", {"head_type": head_type})
+        trainer_for(tmp_path).fit(module, datamodule=data_for(tiny, "in_hospital_mortality"))
+        found.append(module.state_dict())
+    assert all(torch.equal(found[1][name], value) for name, value in found[0].items())
 
 
 def test_attention_does_not_look_at_padding(finetune_config: DictConfig, tiny: dict[str, Any]) -> None:

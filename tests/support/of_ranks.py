@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
 from slices.training import SSLPretrainModule
+from slices.training.finite import FiniteGuard
 from slices.training.sharding import FSDP2, Sharded, whole_state
 
 N_STEPS, BATCH, T, D = 3, 8, 10, 5
@@ -46,14 +47,17 @@ def batches() -> list[Batch]:
 def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[str, Any]:
     """One config, on rank ``rank``: its losses, averaged over ranks, and the weights after the last step.
 
-    Gradients are clipped at its ``clip``, where it has one.
+    Gradients are clipped at its ``clip``, where it has one. Where it is ``poisoned``, the second stay of the
+    second batch overflows, and the step is left out.
     """
     config = dict(config)
-    clip = config.pop("clip", None)
+    clip, poisoned = config.pop("clip", None), config.pop("poisoned", False)
     L.seed_everything(0, verbose=False)
     module = SSLPretrainModule(config)
     draw, share = module.objective.draw, slice(rank, None, ranks)
     whole, step = batches(), iter(range(N_STEPS))
+    if poisoned:
+        whole[1]["timeseries"][1] = 1e30
 
     def given(x: Tensor, *_: Any) -> Any:
         """What is drawn for the global batch, of which this rank takes its rows."""
@@ -76,7 +80,7 @@ def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[
         precision="32-true",
         max_epochs=1,
         gradient_clip_val=clip,
-        callbacks=[Losses()],
+        callbacks=[Losses(), FiniteGuard("skip")] if poisoned else [Losses()],
         use_distributed_sampler=False,
         **dict.fromkeys(
             ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False

@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml  # type: ignore[import-untyped]
 
 PRETRAIN = (sys.executable, "-m", "slices.training.apps.pretrain")
 
@@ -46,6 +48,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     moments = {f"{i}.{name}": value for i, state in optimizer.items() for name, value in state.items()}
     found = checkpoint["state_dict"] | moments | {"step": checkpoint["global_step"]}
     return {name: torch.as_tensor(value) for name, value in found.items()}
+
+
+def record_of(run: str | Path) -> dict[str, Any]:
+    """What a run recorded of itself."""
+    record: dict[str, Any] = yaml.safe_load((Path(run) / "record.yaml").read_text(encoding="utf-8"))
+    return record
 
 
 def assert_same_weights(run: Path, other: Path) -> None:

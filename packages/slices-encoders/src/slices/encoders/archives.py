@@ -22,6 +22,7 @@ from .plain import leaves
 MOST_BYTES = 4_000_000  # of what is not weights; a checkpoint of a thousand tensors has 200,000
 BUILT = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2")  # and storages
 END = 98  # bytes of the three records that close what torch.save writes
+MOST_BEHIND = 64  # bytes, such as a checksum of the whole
 
 
 def read_archive(path: Path) -> Any:
@@ -63,11 +64,13 @@ def require_loadable(path: Path) -> int:
 def _check_end(path: Path, archive: ZipFile) -> None:
     """Python's reader finds the list of records by its place, torch's by what is written: both must agree."""
     with path.open("rb") as file:
-        file.seek(-END, 2)
-        place, end = file.tell(), file.read()
-    written = [int.from_bytes(end[at : at + 8], "little") for at in (48, 64)]
+        file.seek(-min(END + MOST_BEHIND, path.stat().st_size), 2)
+        begin, rest = file.tell(), file.read()
+    at = rest.rfind(b"PK\5\6") - 76
+    end = rest[max(at, 0) :][:END]
+    written = [int.from_bytes(end[place : place + 8], "little") for place in (48, 64)]
     known = end[:4] + end[56:60] + end[76:80] == b"PK\6\6PK\6\7PK\5\6"
-    require(known and written == [archive.start_dir, place], "it does not end as torch.save ends a file")
+    require(known and written == [archive.start_dir, begin + at], "it does not end as torch.save ends a file")
 
 
 def _check_record(record: ZipInfo) -> None:

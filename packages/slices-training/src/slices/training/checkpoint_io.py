@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,15 @@ from slices.training.errors import FailedRun
 log = logging.getLogger(__name__)
 LAST, BEFORE = "last.ckpt", "previous.ckpt"
 KINDS = {"epoch": int, "global_step": int, "state_dict": OrderedDict, "loops": dict, "optimizer_states": list}
+SEAL = b"\nslices-sha256\n"
 PARTS = ("state_dict", "optimizer_states", "loops")  # of what a run goes on from
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one.
 
-    Of ``last.ckpt`` the one before is kept, as ``previous.ckpt``.
+    Each ends with a checksum of what comes before it, which is nothing to those who read the checkpoint. Of
+    ``last.ckpt`` the one before is kept, as ``previous.ckpt``.
 
     Raises:
         FailedRun: a checkpoint cannot be written; those that are there are left as they were.
@@ -38,15 +43,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         partial = target.with_name(f".{target.name}.partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with partial.open("w+b") as file:
                 torch.save(checkpoint, file)
+                file.seek(0)
+                file.write(SEAL + hashlib.file_digest(file, "sha256").digest())
                 file.flush()
                 os.fsync(file.fileno())
             if target.name == LAST and target.exists():
                 target.replace(target.with_name(BEFORE))
             partial.replace(target)
         except (OSError, RuntimeError) as error:  # the latter of torch, where the disk is full
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             kept = " and ".join(str(file) for file in candidates(target.parent) if file.exists()) or "nothing"
             raise FailedRun(f"cannot write {target} ({error}); kept of before: {kept}") from error
 
@@ -81,14 +89,32 @@ def newest_whole(folder: Path) -> Path:
             continue
         if wrong:
             log.warning("%s. Going on from the one before, %s", wrong[0], path)
+            with suppress(FileNotFoundError):  # another rank may have done it
+                _set_aside(folder / LAST)
         return path
     raise ValueError(
         f"cannot resume: {'; '.join(wrong)}. Put another .ckpt of the run in its place, or start a new run"
     )
 
 
+def _check_seal(path: Path) -> None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = len(content) - len(SEAL) - hashlib.sha256().digest_size
+        if content[start : start + len(SEAL)] != SEAL:  # written by something else
+            return
+        with memoryview(content) as view, view[:start] as sealed:
+            digest = hashlib.sha256(sealed).digest()
+        if content[start + len(SEAL) :] != digest:
+            raise ValueError("its checksum is not that of its content")
+
+
+def _set_aside(path: Path) -> None:
+    """So that it does not become the one before."""
+    path.replace(path.with_suffix(".damaged"))
+
+
 def read_checkpoint(path: str | Path, needed: Sequence[str] = ("state_dict",)) -> dict[str, Any]:
-    """A checkpoint of a run, with the checksums that it was written with, its tensors mapped from the file.
+    """A checkpoint of a run, with the checksum that it was written with, its tensors mapped from the file.
 
     Raises:
         ValueError: it is missing, damaged, or something else; names the file.
@@ -97,13 +123,14 @@ def read_checkpoint(path: str | Path, needed: Sequence[str] = ("state_dict",)) -
     if not path.is_file():
         raise ValueError(f"{path} is missing")
     try:
+        _check_seal(path)
         held: dict[str, Any] = read_archive(path)
         if lacking := set(needed) - held.keys():
             raise ValueError(f"it has no {', '.join(sorted(lacking))}")
         for key in held.keys() & KINDS:
             if not isinstance(held[key], KINDS[key]):
                 raise ValueError(f"its {key} is not what Lightning writes")
-    except Exception as error:  # of a damaged file, the reader raises whatever it stumbles over
+    except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
         message = f"{path} is damaged or no checkpoint of a run ({type(error).__name__}: {brief(error)})"
         raise ValueError(message) from error
     return held

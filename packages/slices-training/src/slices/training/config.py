@@ -24,7 +24,7 @@ from slices.training.adaptation.config import FineTuningConfig
 from slices.training.compose import composed
 from slices.training.data.config import DataConfig
 from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
-from slices.training.ranges import CompileMode, require_at_least_one
+from slices.training.ranges import CompileMode, OnNonfinite, require_at_least_one
 
 
 @dataclass(kw_only=True)
@@ -134,7 +134,9 @@ class PretrainingConfig:
     """How long, in what portions, and how often a checkpoint is written.
 
     ``activation_checkpointing``: blocks of the encoder are computed twice, and need less memory. ``compile``:
-    the objective becomes one program (``torch.compile``) in this mode; null: not at all.
+    the objective becomes one program (``torch.compile``) in this mode; null: not at all. ``on_nonfinite``: a
+    step whose loss or gradient is not finite ends the run, or is left out; with ``keep_bad_batch`` its batch
+    is written, to be replayed.
     """
 
     max_epochs: int = 30
@@ -142,6 +144,8 @@ class PretrainingConfig:
     checkpoint_every_n_steps: int = 100
     activation_checkpointing: bool = False
     compile: CompileMode | None = None
+    on_nonfinite: OnNonfinite = "stop"
+    keep_bad_batch: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "max_epochs", "batch_size", "checkpoint_every_n_steps")
@@ -205,6 +209,22 @@ class DescribeConfig:
         given = composed(config, "describe")
         refuse_unknown(given, cls, "describe")
         return make_config(cls, given, "describe")
+
+
+@dataclass(kw_only=True)
+class ReplayConfig:
+    """Everything that ``configs/replay.yaml`` says."""
+
+    run: str | None = None
+    allow_other_data: bool = False
+    checkpoint_path: str | None = None
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> ReplayConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "replay")
+        refuse_unknown(given, cls, "replay")
+        return make_config(cls, given, "replay")
 
 
 @dataclass(kw_only=True)

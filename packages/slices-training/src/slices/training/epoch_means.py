@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from slices.training.ranges import OnNonfinite
+
 
 class EpochMeans:
     """Weighted means of named scalars over an epoch and over all ranks, which have the same names.
 
-    With its state in a checkpoint an epoch goes on where it was left. (One that is left after its last batch
-    and before its validation is not logged: Lightning goes on with the next.)
+    With its state in a checkpoint an epoch goes on where it was left. With ``finite_only`` a step of which a
+    value is not finite counts nothing.
 
     >>> means = EpochMeans()
     >>> means.add({"loss": torch.tensor(1.0)}, weight=3, first=True)
@@ -23,7 +25,8 @@ class EpochMeans:
     [5.0, 4.0]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, finite_only: bool = False) -> None:
+        self.finite_only = finite_only
         self.sums: dict[tuple[str, ...], Tensor] = {}
         """Of values that came with these names, each times its weight; the last is the sum of the weights."""
         self.last: dict[str, Tensor] = {}
@@ -37,11 +40,12 @@ class EpochMeans:
             self._begin()
         self.last = {name: value.detach() for name, value in values.items()}
         given, names = torch.stack([value.float() for value in self.last.values()]), tuple(values)
+        given = torch.cat([given, given.new_ones(1)])
+        if self.finite_only:
+            given = torch.where(given.isfinite().all(), given, 0)
         if names not in self.sums:
-            self.sums[names] = given.new_zeros(len(names) + 1)
-        sums = self.sums[names]
-        sums[:-1].add_(given, alpha=weight)
-        sums[-1:].add_(weight)
+            self.sums[names] = torch.zeros_like(given)
+        self.sums[names].add_(given, alpha=weight)
 
     def log(self, module: L.LightningModule) -> None:
         """Logs the means over all ranks, once an epoch. To be called on every rank."""
@@ -88,3 +92,9 @@ class EpochMeans:
     def _begin(self) -> None:
         self.sums.clear()
         self._is_logged = False
+
+
+def means_of(stages: Iterable[str], on_nonfinite: OnNonfinite) -> dict[str, EpochMeans]:
+    """One for each stage; that of training leaves out the steps that training does."""
+    skips = on_nonfinite == "skip"
+    return {stage: EpochMeans(finite_only=skips and stage == "train") for stage in stages}

@@ -46,7 +46,7 @@ from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import FineTuneConfig, NamedEncoder, plain
 from slices.training.data.datamodule import StayDataModule
-from slices.training.epoch_means import EpochMeans
+from slices.training.epoch_means import means_of
 from slices.training.errors import UserError
 from slices.training.optim import optimizer_and_schedule
 from slices.training.parameter_groups import Setting, encoder_settings, parameter_groups
@@ -129,7 +129,7 @@ class FineTuneModule(L.LightningModule):
         self._accepts = accepted_inputs(self.encoder)
         self._times_checked = False
         self._pretrained = loaded is not None
-        self.means = {stage: EpochMeans() for stage in STAGES}
+        self.means = means_of(STAGES, self.config.training.on_nonfinite)
         self._prepare_adaptation()
 
     @property

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from slices.encoders import BaseEncoder, EncoderCard, Normalizer, build_encoder, save_encoder
 from slices.ssl import build_ssl_objective
-from slices.ssl.encoding import accepted_inputs
+from slices.ssl.encoding import INPUTS, accepted_inputs, complete, pool_stay
 from slices.training.activation_checkpointing import recompute_blocks
 from slices.training.agreement import check_shape, refuse_unseen_times, shaped
 from slices.training.batch import keywords
 from slices.training.card import as_normalizer, data_card, pack_card, unpack_card
 from slices.training.config import PretrainConfig, plain
 from slices.training.data.datamodule import StayDataModule
-from slices.training.epoch_means import EpochMeans
+from slices.training.epoch_means import means_of
 from slices.training.errors import UserError
 from slices.training.optim import optimizer_and_schedule
 from slices.training.seeding import generator, seed_globally
@@ -72,7 +72,7 @@ class SSLPretrainModule(L.LightningModule):
         self._looks_at = self._accepts & (accepted_inputs(encoder) | {"draw"})
         self._times_checked = False
         self._total_steps = 0
-        self.means = {"train": EpochMeans(), "val": EpochMeans()}
+        self.means = means_of(("train", "val"), self.config.training.on_nonfinite)
 
     @property
     def normalizer(self) -> Normalizer | None:
@@ -97,6 +97,12 @@ class SSLPretrainModule(L.LightningModule):
         self._check_times(given)
         loss, metrics = self.objective(timeseries, **keywords(given, self._accepts))
         return loss, metrics
+
+    @torch.no_grad()
+    def embed(self, batch: Mapping[str, Any]) -> Tensor:
+        """The mean of the encoder's tokens (B, H) of each stay of a batch."""
+        inputs = complete(batch["timeseries"], **keywords(batch, frozenset(INPUTS)))
+        return pool_stay(self.objective.encode(inputs))
 
     def _check_times(self, batch: Mapping[str, Any]) -> None:
         """Once: of the first batch."""

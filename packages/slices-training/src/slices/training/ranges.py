@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]  # of torch.compile
+OnNonfinite = Literal["stop", "skip"]  # of a step whose loss or gradient is not finite
 
 
 def require_at_least_one(config: object, *names: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from slices.encoders.files import brief
 from slices.encoders.plain import leaves
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -22,6 +24,18 @@ def parse_yaml(text: str) -> Any:
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
     except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+def require_resolved(path: Path) -> None:
+    """Raises ``ValueError`` where the config of a run is none, or not resolved as runs write it."""
+    if not path.is_file():
+        return  # which is said in its turn
+    try:
+        found = [word for word in leaves(parse_yaml(path.read_text(encoding="utf-8"))) if "${" in str(word)]
+    except ValueError as error:
+        raise ValueError(f"cannot go on from {path}: it is no config of a run ({brief(error)})") from error
+    if found:
+        raise ValueError(f"cannot go on from {path}: no run writes {found[0]}; put the value in its place")
 
 
 def _as_lists(node: yaml.Node, made: dict[int, list[Any]]) -> Any:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from slices.training.ranges import CompileMode, require_at_least_one
+from slices.training.ranges import CompileMode, OnNonfinite, require_at_least_one
 
 
 @dataclass(kw_only=True)
@@ -42,6 +42,8 @@ class FineTuningConfig:
         allow_other_split: test also on stays that the encoder may have been pretrained on.
         activation_checkpointing: blocks of the encoder are computed twice, and need less memory.
         compile: the encoder becomes one program (``torch.compile``) in this mode; null: not at all.
+        on_nonfinite: a step whose loss or gradient is not finite ends the run, or is left out.
+        keep_bad_batch: the batch of such a step is written, to be replayed.
 
     Raises:
         ValueError: a value out of range, or two that contradict each other.
@@ -70,6 +72,8 @@ class FineTuningConfig:
     allow_other_split: bool = False
     activation_checkpointing: bool = False
     compile: CompileMode | None = None
+    on_nonfinite: OnNonfinite = "stop"
+    keep_bad_batch: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one(

@@ -8,16 +8,25 @@ from pathlib import Path
 import numpy as np
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
 
 from slices.training.adaptation.averaging import average_checkpoints
 from slices.training.adaptation.config import FineTuningConfig
 from slices.training.adaptation.solved_probe import check_solvable, check_trained, solve_head
 from slices.training.data.datamodule import StayDataModule
-from slices.training.errors import UserError
+from slices.training.errors import FailedRun, UserError
 from slices.training.finetuning import FineTuneModule
 from slices.training.newest import Newest
 
 log = logging.getLogger(__name__)
+
+
+class Best(ModelCheckpoint):
+    """Keeps the best epochs, none of which has a score that is not finite."""
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        finite = current is not None and bool(current.isfinite())
+        return finite and super().check_monitor_top_k(trainer, current)
 
 
 class Fitting:
@@ -47,7 +56,7 @@ class Fitting:
             check_trained(module)
         n_best = training.average_best or 1
         name = "best" if n_best == 1 else "best-{epoch}"
-        self.best = ModelCheckpoint(
+        self.best = Best(
             folder, name, monitor=self.monitor, mode=mode, save_top_k=n_best, enable_version_counter=False
         )
         self.callbacks: list[Callback] = [self.best, Newest(folder)]
@@ -60,8 +69,11 @@ class Fitting:
         if self.training.solve_head:
             return self._solve(trainer)
         trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=resume_from, weights_only=True)
+        if self.best.best_model_score is None:
+            raise FailedRun(
+                f"{self.monitor} was not finite in any epoch, so that there is no best one: see above"
+            )
         if self.training.average_best is None:
-            assert self.best.best_model_score is not None
             return self.best.best_model_path, float(self.best.best_model_score)
         return self._average(trainer)
 

@@ -21,6 +21,7 @@ def baseline(config: DictConfig) -> float:
     from omegaconf import OmegaConf
 
     from slices.training.apps.predictions import show_predictions, write_predictions
+    from slices.training.apps.record import recording
     from slices.training.apps.run import Cost
     from slices.training.baseline.config import BaselineConfig
     from slices.training.baseline.fitting import fit_and_predict, labelled_data
@@ -33,10 +34,12 @@ def baseline(config: DictConfig) -> float:
         OmegaConf.save(config, folder / "config.yaml", resolve=True)
     samples = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
     log.info("%s, threads %d, samples: %s", parsed.model, torch.get_num_threads(), samples)
-    model, batches = fit_and_predict(parsed, data, task)
-    head = task.head(1)
-    file = write_predictions(folder / "predictions.parquet", batches, head, model=parsed.model)
-    (folder / "baseline.json").write_text(json.dumps(model.chosen, indent=2), encoding="utf-8")
+    with recording(folder, seed=parsed.seed, data=data.fingerprint()) as outcome:
+        model, batches = fit_and_predict(parsed, data, task)
+        head = task.head(1)
+        file = write_predictions(folder / "predictions.parquet", batches, head, model=parsed.model)
+        (folder / "baseline.json").write_text(json.dumps(model.chosen, indent=2), encoding="utf-8")
+        outcome.file = file
     log.info("settings: %s", "; ".join(str(chosen) for chosen in model.chosen))
     log.info("%s", show_predictions(file, data.task))
     log.info("predictions of the validation and test stays: %s, after %s", file, cost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -23,17 +23,11 @@ def finetune(config: DictConfig) -> float:
     """Trains, tests the best epoch, writes what it predicts of val and test. Returns the best val score."""
     from lightning.pytorch import seed_everything
 
-    from slices.training import FineTuneModule
     from slices.training.adaptation.fitting import Fitting
-    from slices.training.apps.predictions import of_all_ranks, show_predictions, write_predictions
+    from slices.training.apps.predictions import of_all_ranks
     from slices.training.apps.ranks import check_direction
     from slices.training.apps.run import Run, announce, going_on, make_trainer
     from slices.training.config import FineTuneConfig
-    from slices.training.module_checkpoint import load_module
-    from slices.training.serving import save_model
-    from slices.training.serving.build import trained_models
-    from slices.training.serving.ensemble import MODEL_FILE
-    from slices.training.sharding import is_sharded
 
     with checking_what_was_asked():
         run = Run.start(config)
@@ -42,41 +36,55 @@ def finetune(config: DictConfig) -> float:
         module, datamodule = _module_and_data(parsed, run)
         fitting = Fitting(module, parsed.training, datamodule, run.folder / "checkpoints")
         check_direction(fitting.monitor, fitting.best.mode)
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, fitting.callbacks)
+        trainer = make_trainer(run, parsed, fitting.callbacks)
 
     announce(trainer, module, datamodule.sizes)
-    with going_on(run, trainer):
+    with run.recording(trainer, datamodule, parsed.checkpoint_path) as outcome, going_on(run, trainer):
         best, score = fitting.fit(trainer, run.last_checkpoint)
-    (scores,) = trainer.test(module, datamodule=datamodule, ckpt_path=best, weights_only=True, verbose=False)
-    batches = {}
-    for split in ("val", "test"):
-        predicted = trainer.predict(module, datamodule.loader(split), ckpt_path=best, weights_only=True)
-        batches[split] = of_all_ranks(predicted)
-    if trainer.is_global_zero:
-        if is_sharded(module):
-            module = load_module(FineTuneModule, best)
-        file = run.folder / "predictions.parquet"
-        step_hours = datamodule.view.bin_width if datamodule.labels_a_step else None
-        write_predictions(
-            file,
-            batches,
-            module.head.config,
-            model=_name(module),
-            step_hours=step_hours,
-            others=[other.head.config for other in module.others.values()],
-        )
-        log.info("%s", show_predictions(file, datamodule.task))
-        log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
-        log.info("predictions of the validation and test stays: %s", file)
-        first, *others = trained_models(module, datamodule, file, name=_name(module)).values()
-        saved = save_model(run.folder / MODEL_FILE, first)
-        log.info("model: %s, for new stays %s, after %s", best, saved, run.cost)
-        for model in others:
-            of_task = save_model(run.folder / f"{model.task.task_name}.safetensors", model)
-            log.info("model of %s: %s", model.task.task_name, of_task)
-        log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
-        log.info("or, for new stays: %s", command("predict") + f" model={run.folder} data=...")
+        how: dict[str, Any] = {"ckpt_path": best, "weights_only": True}
+        (scores,) = trainer.test(module, datamodule=datamodule, verbose=False, **how)
+        outcome.metrics, outcome.file = {fitting.monitor: score, **scores}, Path(best)
+        batches = {}
+        for split in ("val", "test"):
+            batches[split] = of_all_ranks(trainer.predict(module, datamodule.loader(split), **how))
+        if trainer.is_global_zero:
+            log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
+            _write(run, module, datamodule, batches, best)
     return score
+
+
+def _write(
+    run: Run, module: FineTuneModule, datamodule: StayDataModule, batches: dict[str, list[Any]], best: str
+) -> None:
+    """Predictions, and for new stays a file a task; says where they are and what to do next."""
+    from slices.training import FineTuneModule
+    from slices.training.apps.predictions import show_predictions, write_predictions
+    from slices.training.module_checkpoint import load_module
+    from slices.training.serving import save_model
+    from slices.training.serving.build import trained_models
+    from slices.training.serving.ensemble import MODEL_FILE
+    from slices.training.sharding import is_sharded
+
+    if is_sharded(module):
+        module = load_module(FineTuneModule, best)
+    file = write_predictions(
+        run.folder / "predictions.parquet",
+        batches,
+        module.head.config,
+        model=_name(module),
+        step_hours=datamodule.view.bin_width if datamodule.labels_a_step else None,
+        others=[other.head.config for other in module.others.values()],
+    )
+    log.info("%s", show_predictions(file, datamodule.task))
+    log.info("predictions of the validation and test stays: %s", file)
+    first, *others = trained_models(module, datamodule, file, name=_name(module)).values()
+    saved = save_model(run.folder / MODEL_FILE, first)
+    log.info("model: %s, for new stays %s, after %s", best, saved, run.cost)
+    for model in others:
+        of_task = save_model(run.folder / f"{model.task.task_name}.safetensors", model)
+        log.info("model of %s: %s", model.task.task_name, of_task)
+    log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
+    log.info("or, for new stays: %s", command("predict") + f" model={run.folder} data=...")
 
 
 def _name(module: FineTuneModule) -> str:

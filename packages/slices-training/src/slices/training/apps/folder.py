@@ -17,11 +17,13 @@ from slices.training.errors import UserError
 def alone_in_folder() -> Iterator[None]:
     """Within it no other run may begin, or go on, in the folder of this one; a process that ends leaves it.
 
+    An app that has none of its own, but writes where it is started, is not kept from anything.
+
     Raises:
         UserError: another run is at work there.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if not is_rank_zero():  # rank 0 is here for all
+    if folder == Path.cwd() or not is_rank_zero():  # which is here for all
         yield
         return
     lock = FileLock(folder / ".run.lock")

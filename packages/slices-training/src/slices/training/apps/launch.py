@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,7 +51,7 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         from slices.training.apps.folder import alone_in_folder
         from slices.training.apps.ranks import as_if_alone
 
-        with as_if_alone(), alone_in_folder() if "resume" in config else nullcontext():
+        with as_if_alone(), alone_in_folder():
             return run(config)
 
     try:  # an error ends a sweep after the runs that were begun with it, if the sweeper does not go on

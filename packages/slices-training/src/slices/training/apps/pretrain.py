@@ -57,27 +57,29 @@ def pretrain(config: DictConfig) -> float:
             check_direction("probe/auroc", "max")
         newest = Newest(run.folder / "checkpoints", parsed.training.checkpoint_every_n_steps)
         callbacks = [newest, *([] if watch is None else [watch])]
-        trainer = make_trainer(run, parsed.trainer, parsed.wandb, callbacks)
+        trainer = make_trainer(run, parsed, callbacks)
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)
-    with going_on(run, trainer):
+    with run.recording(trainer, datamodule) as outcome, going_on(run, trainer):
         trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
-    encoder = module.save_encoder(run.folder / "encoder.pt")
-    log.info("encoder: %s, after %s", encoder, run.cost)
-    collapsed = watch.wrong if watch is not None and watch.config.on_collapse == "stop" else None
-    if parsed.encoder_path is not None and collapsed is None:
-        encoder = module.save_encoder(parsed.encoder_path)
-    if trainer.is_global_zero:
-        if collapsed is not None:
-            raise FailedRun(
-                f"the embedding collapsed to {collapsed}: the run ended at step {trainer.global_step}, and "
-                f"its encoder is in {run.folder} alone"
-            )
-        of_data = ("data=", "data.", "data/", "+data.", "++data.")
-        same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
-        log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
-    return _metric(trainer, module, datamodule, watched)
+        encoder = module.save_encoder(run.folder / "encoder.pt")
+        log.info("encoder: %s, after %s", encoder, run.cost)
+        collapsed = watch.wrong if watch is not None and watch.config.on_collapse == "stop" else None
+        if parsed.encoder_path is not None and collapsed is None:
+            encoder = module.save_encoder(parsed.encoder_path)
+        if trainer.is_global_zero:
+            if collapsed is not None:
+                raise FailedRun(
+                    f"the embedding collapsed to {collapsed}: the run ended at step {trainer.global_step}, "
+                    f"and its encoder is in {run.folder} alone"
+                )
+            of_data = ("data=", "data.", "data/", "+data.", "++data.")
+            same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
+            log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
+        score = _metric(trainer, module, datamodule, watched)
+        outcome.metrics, outcome.file = trainer.callback_metrics, newest.path
+    return score
 
 
 def _metric(

@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
@@ -24,20 +24,23 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
 from slices.encoders.files import brief
-from slices.encoders.plain import leaves
 from slices.training.apps.folder import refuse_other_run
 from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
+from slices.training.apps.record import Outcome, recording
 from slices.training.budget import Budget, duration
 from slices.training.callbacks import Begun, EpochLine
 from slices.training.checkpoint_io import LAST, AtomicCheckpointIO, candidates, newest_whole
 from slices.training.compose import command
+from slices.training.config import FineTuneConfig, PretrainConfig
+from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import FailedRun, UserError
+from slices.training.finite import FiniteGuard
 from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
 from slices.training.sharding import FSDP2, Sharded
-from slices.training.yaml_files import parse_yaml
+from slices.training.yaml_files import require_resolved
 
 log = logging.getLogger(__name__)
 AUTO = "auto"  # resume=auto: the same command begins a run, and goes on with it
@@ -91,7 +94,7 @@ class Run:
                 _refuse_other_settings(folder, typed)
                 typed = []
         if resume is not None:
-            _refuse_references(Path(resume) / "config.yaml")
+            require_resolved(Path(resume) / "config.yaml")
             return cls._resume(Path(resume), typed)
         if is_rank_zero():
             if not in_a_sweep():  # which may be repeated, or gone on with, in its own folders
@@ -116,6 +119,22 @@ class Run:
         log.info("going on with the run in %s", folder)
         return cls(folder, config, [str(word) for word in overrides], checkpoint)
 
+    def recording(
+        self, trainer: Trainer, datamodule: StayDataModule, starts_from: str | None = None
+    ) -> AbstractContextManager[Outcome]:
+        """Within it, ``record.yaml`` says what is done here, and in the end how it went."""
+        return recording(
+            self.folder,
+            starts_from=starts_from,
+            resumed=self.last_checkpoint is not None,
+            overrides=self.overrides,
+            seed=self.config.seed,
+            data=datamodule.fingerprint(),
+            device=_device(trainer),
+            precision=str(trainer.precision),
+            deterministic=_deterministic(),
+        )
+
 
 def _refuse_passing_folder(typed: Sequence[str]) -> None:
     """Raises ``ValueError`` where the folder of the run is one that another start would not find."""
@@ -136,18 +155,6 @@ def _refuse_other_settings(folder: Path, typed: list[str]) -> None:
         )
 
 
-def _refuse_references(config: Path) -> None:
-    """Raises ``ValueError`` where the config of a run, which is written resolved, refers to something."""
-    try:
-        found = [word for word in leaves(parse_yaml(config.read_text(encoding="utf-8"))) if "${" in str(word)]
-    except FileNotFoundError:
-        return  # which is said in its turn
-    except ValueError as error:
-        raise ValueError(f"cannot resume from {config}: it is no config of a run ({brief(error)})") from error
-    if found:
-        raise ValueError(f"cannot resume from {config}: no run writes {found[0]}; put the value in its place")
-
-
 @contextmanager
 def going_on(run: Run, trainer: Trainer) -> Iterator[None]:
     """Within it, what goes wrong in a resumed run before it trains is the fault of its checkpoint."""
@@ -165,13 +172,20 @@ def going_on(run: Run, trainer: Trainer) -> Iterator[None]:
         ) from error
 
 
-def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
+def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: list[Callback]) -> Trainer:
     """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
-    options = dict(options)
+    options = dict(config.trainer)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
     go_on = f"{command(str(HydraConfig.get().job.config_name))} resume={run.folder}"
-    own: list[Callback] = [Begun(), Budget(), Preemption(run.folder / CHECKPOINTS / LAST, go_on)]
+    newest = run.folder / CHECKPOINTS / LAST
+    guard = FiniteGuard(
+        config.training.on_nonfinite,
+        run.folder / "bad_steps" if config.training.keep_bad_batch else None,
+        newest,
+        f": `{go_on}` goes on with it, by the settings in {run.folder / 'config.yaml'}",
+    )
+    own: list[Callback] = [Begun(), Budget(), guard, Preemption(newest, go_on)]
     if not interactive:
         own.append(EpochLine())
     if options.get("strategy") == FSDP2:
@@ -182,7 +196,7 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     return Trainer(
         **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
         default_root_dir=run.folder,
-        logger=_loggers(run, wandb),
+        logger=_loggers(run, config.wandb),
         plugins=plugins,
         callbacks=[*callbacks, *own],
     )
@@ -207,8 +221,24 @@ def _loggers(run: Run, wandb: bool) -> list[Logger]:
 def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]) -> None:
     """Says what was decided, before any work is done."""
     samples = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
-    device = f"{trainer.num_devices} x {trainer.strategy.root_device.type}"
     learned = n_parameters(module, trainable=True)
-    log.info("device %s, precision %s, threads %d", device, trainer.precision, torch.get_num_threads())
+    log.info(
+        "device %s, precision %s, threads %d", _device(trainer), trainer.precision, torch.get_num_threads()
+    )
     log.info("samples: %s", samples)
     log.info("parameters: %s, of which trained: %s", f"{n_parameters(module):,}", f"{learned:,}")
+
+
+def _device(trainer: Trainer) -> str:
+    return f"{trainer.num_devices} x {trainer.strategy.root_device.type}"
+
+
+def _deterministic() -> dict[str, Any]:
+    """What of torch's settings decides whether kernels give the same numbers twice."""
+    cudnn = torch.backends.cudnn
+    return {
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cudnn": cudnn.deterministic,
+        "cudnn_benchmark": cudnn.benchmark,
+        "matmul": torch.get_float32_matmul_precision(),
+    }
