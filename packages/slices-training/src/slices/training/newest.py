@@ -29,7 +29,7 @@ class Newest(Checkpoint):
         self.path, self.every_n_steps = folder / LAST, every_n_steps
         self._is_due, self._step = False, 0
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raises ``FailedRun`` where the ranks would not all go on from the same step, each with its own."""
         path, step = trainer.ckpt_path, -1
         if path is not None:

@@ -1,0 +1,56 @@
+"""A folder is one run's, one process's at a time, and the same to all ranks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from cli import CommandLine
+from real_runs import start
+
+NARROW = ["encoder=gru", "encoder.d_model=8"]
+
+
+def test_a_run_is_alone_in_its_folder_and_not_written_over(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with FileLock(folder / ".run.lock"):  # as a run that is at work there
+        done = cli("pretrain", *on_tiny, *NARROW, "hydra.run.dir=run")
+        assert done.status == 2 and "another run is at work in" in done.err
+    assert not (folder / "config.yaml").exists()
+
+    assert cli("pretrain", *on_tiny, *NARROW, "hydra.run.dir=run").status == 0
+    with FileLock(folder / ".run.lock"):
+        assert "another run is at work in" in cli("pretrain", "resume=run").err
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    again = cli("pretrain", *on_tiny, *NARROW, "hydra.run.dir=run")
+    assert again.status == 2 and "go on with it by resume=" in again.err
+    kept = {path: path.stat().st_mtime_ns for path in before if path.suffix != ".lock"}
+    assert kept.items() <= before.items()
+
+
+@pytest.mark.slow
+def test_ranks_that_see_different_checkpoints_do_not_go_on(on_tiny: list[str], tmp_path: Path) -> None:
+    """Two ranks with a folder of their own each, as on nodes that share no disk."""
+    (tmp_path / "0").mkdir(), (tmp_path / "1").mkdir()
+    ranks = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp"]
+    app = [sys.executable, "-m", "slices.training.apps.pretrain", "resume=auto", "hydra.run.dir=run"]
+    words = " ".join(f"'{word}'" for word in [*app, *on_tiny, *NARROW, *ranks])
+    torchrun = [
+        "--standalone",
+        "--nproc-per-node=2",
+        "--no-python",
+        "bash",
+        "-c",
+        f"cd $RANK && exec {words}",
+    ]
+    command = (sys.executable, "-m", "torch.distributed.run")
+    assert start(tmp_path, *torchrun, command=command).wait(timeout=300) == 0
+    assert (tmp_path / "0" / "run" / "checkpoints" / "last.ckpt").is_file()  # and rank 1 has none
+    assert start(tmp_path, *torchrun, command=command).wait(timeout=300) != 0
+    assert "the ranks would go on from different steps" in (tmp_path / "shown.txt").read_text()
