@@ -120,11 +120,12 @@ def test_pretraining_with_every_objective(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_fine_tuning(tiny: dict[str, Any], pretrained: Path, tmp_path: Path, kills: Kills) -> None:
     config = {
         "checkpoint_path": str(pretrained),
         "task": {"task_name": TASK, "task_type": "binary"},
-        "training": {"freeze_encoder": False, "unfreeze_epoch": 1},
+        "training": {"freeze_encoder": True, "unfreeze_epoch": 1},
         "data": tiny | {"batch_size": 16},
     }
 
