@@ -185,7 +185,8 @@ def check_kind(data: TaskInfo, task: TaskConfig, n_outputs: int) -> None:
             f"task {data.name!r} has {data.n_risks} events in the data ({', '.join(data.classes)}), but "
             f"task.n_risks={task.n_risks}: leave it out to take it from the data"
         )
-    if (data.task_type != task.task_type and not ordered) or data.n_classes not in (None, n_outputs):
+    n_classes = 1 if data.task_type == "regression" else data.n_classes
+    if (data.task_type != task.task_type and not ordered) or n_classes not in (None, n_outputs):
         raise UserError(
             f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
             f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"

@@ -27,6 +27,7 @@ from slices.encoders.registry import Registry, make_config
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 from slices.training.parameter_groups import Groups, Setting, parameter_groups
+from slices.training.ranges import named
 
 
 @dataclass(kw_only=True)
@@ -312,19 +313,17 @@ def optimizer_config(given: Mapping[str, Any] | OptimizerConfig) -> OptimizerCon
     """``{name: adamw, lr: ...}`` as its dataclass; without a name, AdamW."""
     if isinstance(given, OptimizerConfig):
         return given
-    return make_config(OPTIMIZER_REGISTRY.find(given.get("name", "adamw")), given, "optimizer")
+    given = {"name": "adamw", **given} if isinstance(given, Mapping) else given
+    return make_config(OPTIMIZER_REGISTRY[named(given, "optimizer", OPTIMIZER_REGISTRY)], given, "optimizer")
 
 
 def scheduler_config(given: Mapping[str, Any] | SchedulerConfig | None) -> SchedulerConfig | None:
     """``{name: cosine, ...}`` as its dataclass; nothing is a constant rate."""
     if isinstance(given, SchedulerConfig):
         return given
-    if not given:
+    if given is None or given == {}:
         return None
-    name = given.get("name")
-    if name is None:
-        raise ValueError(f"scheduler: name is missing. There are: {', '.join(SCHEDULER_REGISTRY.names())}")
-    return make_config(SCHEDULER_REGISTRY.find(name), given, "scheduler")
+    return make_config(SCHEDULER_REGISTRY[named(given, "scheduler", SCHEDULER_REGISTRY)], given, "scheduler")
 
 
 def optimizer_and_schedule(

@@ -13,7 +13,7 @@ from slices.training.adaptation.averaging import average_checkpoints
 from slices.training.adaptation.config import FineTuningConfig
 from slices.training.adaptation.solved_probe import check_solvable, check_trained, solve_head
 from slices.training.data.datamodule import StayDataModule
-from slices.training.errors import UserError
+from slices.training.errors import FailedRun, UserError
 from slices.training.finetuning import FineTuneModule
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,9 @@ class Fitting:
         newest = ModelCheckpoint(folder, "last", enable_version_counter=False)  # to resume from
         self.callbacks: list[Callback] = [self.best, newest]
         if training.patience is not None:
-            stopping = EarlyStopping(self.monitor, mode=mode, patience=training.patience, check_finite=False)
+            stopping = EarlyStopping(
+                self.monitor, mode=mode, patience=training.patience, check_finite=False, strict=False
+            )
             self.callbacks.append(stopping)
 
     def fit(self, trainer: Trainer, resume_from: Path | None = None) -> tuple[str, float]:
@@ -60,8 +62,11 @@ class Fitting:
         if self.training.solve_head:
             return self._solve(trainer)
         trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=resume_from, weights_only=True)
+        if self.best.best_model_score is None:
+            raise FailedRun(
+                "training ended before an epoch was validated: allow more (trainer.max_steps ...)"
+            )
         if self.training.average_best is None:
-            assert self.best.best_model_score is not None
             return self.best.best_model_path, float(self.best.best_model_score)
         return self._average(trainer)
 

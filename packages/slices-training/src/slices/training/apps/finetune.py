@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
+from slices.training.memory import models_that_fit
 
 if TYPE_CHECKING:
     from slices.training import FineTuneModule, StayDataModule
@@ -34,7 +35,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training.serving.ensemble import MODEL_FILE
     from slices.training.sharding import is_sharded
 
-    with checking_what_was_asked():
+    with checking_what_was_asked(), models_that_fit():
         run = Run.start(config)
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slices.training.compose import compose_app, config_dir
 from slices.training.errors import FailedRun, UserError
+from slices.training.memory import told_of_memory
 
 PLUGINS = {"hydra/launcher/submitit": "slurm", "hydra/sweeper/optuna": "sweep"}  # and what brings them
 NO_TRIAL = "Record does not exist."  # what Optuna says where it is to name the best one
@@ -33,7 +34,8 @@ def checking_what_was_asked() -> Iterator[None]:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        yield
+        with told_of_memory(UserError):
+            yield
     except (ValueError, TypeError, OSError, ImportError, MisconfigurationException) as error:
         raise UserError("\n".join((str(error), *getattr(error, "__notes__", ())))) from error
 
@@ -49,7 +51,7 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
     def job(config: DictConfig) -> float | None:
         from slices.training.apps.ranks import as_if_alone
 
-        with as_if_alone():
+        with as_if_alone(), told_of_memory(FailedRun):
             return run(config)
 
     try:  # an error ends a sweep after the runs that were begun with it, if the sweeper does not go on
@@ -60,15 +62,23 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         _stop(str(error), 2)
     except FailedRun as error:
         _stop(str(error), 1)
-    except ValueError as error:
-        if str(error) != NO_TRIAL:
+    except Exception as error:
+        if (said := _known(error)) is None:
             raise
-        _stop("no trial of the sweep has ended well: see above why", 1)
+        _stop(said, 1)
+
+
+def _known(error: Exception) -> str | None:
+    """What to say of an error of a library that is no mistake of its own, nor of ours."""
+    if str(error) == NO_TRIAL:
+        return "no trial of the sweep has ended well: see above why"
+    # as a metric to be watched that there is not; loading Lightning to name the class would take its time
+    return str(error) if type(error).__name__ == "MisconfigurationException" else None
 
 
 def _run_dir(resume: str | None, fresh: str) -> str:
     """The folder of the run to resume; where there is none, the error is written to a fresh one."""
-    return resume if resume and Path(resume).is_dir() else fresh
+    return resume if resume and Path(str(resume)).is_dir() else fresh
 
 
 def _folder(path: str) -> str:

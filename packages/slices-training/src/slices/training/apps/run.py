@@ -18,6 +18,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +28,7 @@ from slices.training.budget import Budget, duration
 from slices.training.callbacks import EpochLine
 from slices.training.checkpoint_io import AtomicCheckpointIO
 from slices.training.compose import command
+from slices.training.errors import UserError
 from slices.training.memory import resident_by_rusage
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
@@ -83,7 +85,7 @@ class Run:
                 _refuse_other_settings(folder, typed)
                 typed = []
         if resume is not None:
-            return cls._resume(Path(resume), typed)
+            return cls._resume(Path(str(resume)), typed)
         if is_rank_zero():
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
             OmegaConf.save(OmegaConf.create(typed), folder / "overrides.yaml")
@@ -143,7 +145,10 @@ def _refuse_damaged(checkpoint: Path) -> None:
 
 
 def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: list[Callback]) -> Trainer:
-    """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
+    """Lightning's trainer, with the run's folder, loggers and atomic checkpoints.
+
+    Raises ``UserError`` for options that it refuses.
+    """
     options = dict(options)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
@@ -156,13 +161,18 @@ def make_trainer(run: Run, options: Mapping[str, Any], wandb: bool, callbacks: l
     plugins: list[Any] = [AtomicCheckpointIO()]
     if "SLURM_NTASKS" in os.environ and not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # Preemption does that
-    return Trainer(
-        **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
-        default_root_dir=run.folder,
-        logger=_loggers(run, wandb),
-        plugins=plugins,
-        callbacks=[*callbacks, *own],
-    )
+    loggers = _loggers(run, wandb)
+    try:
+        return Trainer(
+            **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
+            default_root_dir=run.folder,
+            logger=loggers,
+            plugins=plugins,
+            callbacks=[*callbacks, *own],
+        )
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        given = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise UserError(f"trainer: {error} (given: {given})") from error
 
 
 def _loggers(run: Run, wandb: bool) -> list[Logger]:
@@ -175,6 +185,8 @@ def _loggers(run: Run, wandb: bool) -> list[Logger]:
 
         loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
     if wandb:
+        if not find_spec("wandb"):
+            raise UserError("wandb=true needs an extra: pip install 'slices-training[wandb]'")
         from lightning.pytorch.loggers import WandbLogger
 
         loggers.append(WandbLogger(save_dir=run.folder))

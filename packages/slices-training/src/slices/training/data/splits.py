@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slices.encoders.registry import unknown
+from slices.training.ranges import require_seed
 
 TEST, VAL, FOLD = 0, 1, 2  # independent streams of one seed; 3 draws label fractions
 
@@ -36,6 +37,7 @@ class SplitConfig:
     fold: int = 0
 
     def __post_init__(self) -> None:
+        require_seed(self, "seed")
         for name in ("val_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: allowed is 0 up to, but not including, 1")

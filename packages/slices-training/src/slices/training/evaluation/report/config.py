@@ -14,7 +14,7 @@ from slices.heads import TaskType
 from slices.training.compose import composed
 from slices.training.config import refuse_unknown
 from slices.training.evaluation.selection import ThresholdRule
-from slices.training.ranges import require_at_least_one
+from slices.training.ranges import require_at_least_one, require_seed
 
 
 @dataclass(kw_only=True)
@@ -48,6 +48,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "min_patients", "n_resamples")
+        require_seed(self, "seed")
         self.bands = {name: tuple(float(edge) for edge in edges) for name, edges in self.bands.items()}
         for name, edges in {"hours": self.hours, **self.bands}.items():
             if not edges or any(low >= high for low, high in pairwise(edges)):
