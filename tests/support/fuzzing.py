@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 def examples(number: int) -> settings:
-    """So many examples, the same in every run, however long each takes; the first that fails is shown as is."""
+    """So many, the same in every run, however long each takes; the first that fails is shown as it is."""
     return settings(
         max_examples=number,
         derandomize=True,

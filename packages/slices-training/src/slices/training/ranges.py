@@ -9,6 +9,7 @@ from slices.encoders.registry import Registry
 from slices.ssl.registry import Registry as SSLRegistry
 
 SEEDS = 2**32  # numpy takes no greater ones
+FLOAT32 = 3.4e38  # about the greatest
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]  # of torch.compile
 

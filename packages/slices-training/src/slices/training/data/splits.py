@@ -16,6 +16,8 @@ from slices.training.ranges import require_seed
 
 TEST, VAL, FOLD = 0, 1, 2  # independent streams of one seed; 3 draws label fractions
 
+NO_SET = "none"
+
 
 @dataclass(kw_only=True)
 class SplitConfig:
@@ -86,14 +88,14 @@ def digest_of(patient_id: npt.NDArray[np.int64]) -> str:
 
 
 def split_stays(
-    patient_id: npt.NDArray[np.int64], sets: Sequence[str], config: SplitConfig
+    patient_id: npt.NDArray[np.int64], sets: Sequence[str | None], config: SplitConfig
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Positions of the stays of ``train``, ``val`` and ``test``, ascending.
 
     All stays of a patient are on one side. Raises ``ValueError`` for a set that is not there, for
     patients on both sides of named sets, and for a split that is wanted but empty.
     """
-    names = np.asarray(sets)
+    names = np.asarray([NO_SET if name is None else name for name in sets])
     train, val, test = (_named(names, getattr(config, f"{split}_sets")) for split in ("train", "val", "test"))
     pool = train if config.train_sets else ~(val | test)
     _refuse_shared(patient_id, {"train_sets": pool, "val_sets": val, "test_sets": test})

@@ -205,7 +205,7 @@ class StayStore:
     def _check(self) -> None:
         """Raise ``DatasetError`` for what cannot be a dataset, as far as its stays, not its events, tell."""
         stays, length = self.directory / "stays.parquet", self.stays["length_hours"]
-        if any(self.stays.null_count().row(0)) or self.stays["stay_id"].is_duplicated().any():
+        if any(self.stays.drop("set").null_count().row(0)) or self.stays["stay_id"].is_duplicated().any():
             raise DatasetError(
                 f"{stays} is damaged (a stay is there twice, or nothing in its place): {REMEDY}"
             )
