@@ -187,11 +187,15 @@ class PrepareConfig:
 
 @dataclass(kw_only=True)
 class DescribeConfig:
-    """Everything that ``configs/describe.yaml`` says."""
+    """Everything that ``configs/describe.yaml`` says. Of fewer than ``min_patients`` nothing is shown."""
 
     data: DataConfig
     folder: str = "outputs/describe"
     verify: bool = False
+    min_patients: int = 10
+
+    def __post_init__(self) -> None:
+        require_at_least_one(self, "min_patients")
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> DescribeConfig:

@@ -1,6 +1,7 @@
 """How every app starts: Hydra composes, our errors are said in one line, the exit status tells what happened.
 
-Status 0 is success, 2 a mistake in what was asked for (nothing has been trained), 1 a failed run.
+Status 0 is success, 2 a mistake in what was asked for (nothing has been trained), 1 a failed run, 130 one
+that Ctrl-C ended (SIGINT), 143 one that was asked to end (SIGTERM).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import difflib
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from slices.training.errors import FailedRun, UserError
 from slices.training.memory import told_of_memory
 
 PLUGINS = {"hydra/launcher/submitit": "slurm", "hydra/sweeper/optuna": "sweep"}  # and what brings them
+INTERRUPTED = 128 + signal.SIGINT
 NO_TRIAL = "Record does not exist."  # what Optuna says where it is to name the best one
 
 
@@ -62,6 +65,12 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         _stop(str(error), 2)
     except FailedRun as error:
         _stop(str(error), 1)
+    except KeyboardInterrupt:
+        _stop("interrupted", INTERRUPTED)
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning takes for a failure
+            raise
+        _stop("interrupted", INTERRUPTED)
     except Exception as error:
         if (said := _known(error)) is None:
             raise

@@ -131,9 +131,8 @@ def _refuse_shared(patient_id: npt.NDArray[np.int64], of: dict[str, npt.NDArray[
         shared = np.intersect1d(patient_id[first], patient_id[second])
         if len(shared):
             raise ValueError(
-                f"data.splits: {len(shared)} patients are in {one} and in {other} "
-                f"(e.g. {shared[:3].tolist()}): a patient trained on cannot be tested on. "
-                "Name other sets, or split by fraction"
+                f"data.splits: {len(shared)} patients are in {one} and in {other}: "
+                "a patient trained on cannot be tested on. Name other sets, or split by fraction"
             )
 
 

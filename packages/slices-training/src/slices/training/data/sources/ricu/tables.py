@@ -85,10 +85,7 @@ def read_patients(of: Patients, within: StayRange) -> pl.DataFrame:
     patients = rows.select("stay_id", "patient_id").unique(maintain_order=True)
     two = patients.filter(pl.col("stay_id").is_duplicated())
     if len(two):
-        one, other = two.filter(pl.col("stay_id") == two["stay_id"][0])["patient_id"][:2]
-        raise ValueError(
-            f"{path}: stay {two['stay_id'][0]} is of the patients {one} and {other}: leave one of them out"
-        )
+        raise ValueError(f"{path}: stay {two['stay_id'][0]} is of several patients: leave all but one out")
     return patients
 
 
