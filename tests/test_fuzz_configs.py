@@ -21,14 +21,30 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fuzzing import examples, first_cause, is_ours
+from fuzzing import examples, is_ours
+from slices.training.baseline.config import BaselineConfig, BlendConfig
+from slices.training.benchmark.config import BenchmarkConfig
 from slices.training.compose import compose_app, config_dir, options
+from slices.training.config import DescribeConfig, PrepareConfig
 from slices.training.errors import FailedRun, UserError
+from slices.training.evaluation.report.config import EvaluateConfig
+from slices.training.serving.config import EmbedConfig, ExportConfig, PredictConfig
 
 SHORT = ["data.source.n_stays=60", "data.dataset_dir=ds", "data.resolution=8", "training.batch_size=16"]
 # an epoch of one batch, however many epochs are asked for
 ENDS = {"limit_train_batches": 1, "limit_val_batches": 1, "max_time": {"seconds": 2}, "accelerator": "cpu"}
 SPAWNS = ("devices", "num_nodes", "strategy")  # of the trainer: other processes would run this file
+PARSED: dict[str, Any] = {
+    "prepare": PrepareConfig,
+    "describe": DescribeConfig,
+    "baseline": BaselineConfig,
+    "blend": BlendConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "embed": EmbedConfig,
+    "export": ExportConfig,
+    "benchmark": BenchmarkConfig,
+}
 WRITTEN = {"pretrain": "encoder.pt", "finetune": "model.safetensors"}
 COMPILES = "compile"
 SMALL = {"encoder": "linear", "ssl": "mae", "optimizer": "adamw", "scheduler": "warmup_cosine"}
@@ -70,21 +86,22 @@ def asked(draw: st.DrawFn, app: str, *, varied: bool) -> tuple[tuple[str, ...], 
     typed = tuple(f"{group}={option}" for group, option in groups.items())
     config = copy.deepcopy(composed(app, typed))
     for _ in range(draw(st.integers(1, 3))):
-        change(draw, config)
+        draw(changes(config))
     return typed, config
 
 
 @cache
 def composed(app: str, typed: tuple[str, ...]) -> Any:
-    own = [*SHORT, "training.max_epochs=1"]
+    own = [*SHORT, "training.max_epochs=1"] if app in WRITTEN else []
     if app == "finetune":
         scratch = ["checkpoint_path=null", "training.freeze_encoder=false"]
         own += ["checkpoint_path=encoder.pt"] if "encoder=checkpoint" in typed else scratch
     return OmegaConf.to_container(compose_app(app, [*typed, *own]), resolve=False)
 
 
-def change(draw: st.DrawFn, config: dict[str, Any]) -> None:
-    """A value replaced, a key dropped, misspelt or added."""
+@st.composite
+def changes(draw: st.DrawFn, config: dict[str, Any]) -> None:
+    """One of a config, made in place: a value replaced, a key dropped, misspelt or added."""
     places = list(walk(config))
     leaves = [(inside, key) for inside, key in places if not isinstance(inside[key], dict)]
     inside, key = draw(st.sampled_from(places if draw(st.integers(0, 4)) == 0 else leaves))
@@ -150,7 +167,7 @@ def done_or_refused(app: str, typed: tuple[str, ...], config: dict[str, Any]) ->
         score = run(app, OmegaConf.create(config))
     except (UserError, FailedRun) as error:
         translated = str(error).startswith(("trainer: ", "there is not enough memory"))
-        assert translated or is_ours(first_cause(error)), error
+        assert translated or is_ours(error), error
     except (OmegaConfBaseException, MisconfigurationException) as error:  # said in one line by ``launch``
         assert "full_key" in str(error) or "not available" in str(error)
     else:
@@ -166,6 +183,22 @@ def test_a_run_is_done_or_refused(app: str, workplace: Path) -> None:
     @given(asked(app, varied=False))
     def some(what: Any) -> None:
         done_or_refused(app, *what)
+
+    some()
+
+
+@pytest.mark.parametrize("app", PARSED)
+def test_the_config_of_an_app_is_taken_or_refused(app: str, workplace: Path) -> None:
+    @examples(50)
+    @given(st.data())
+    def some(data: Any) -> None:
+        config = copy.deepcopy(composed(app, ()))
+        for _ in range(data.draw(st.integers(1, 3))):
+            data.draw(changes(config))
+        try:
+            PARSED[app].parse(OmegaConf.create(config))
+        except (ValueError, TypeError, OSError, OmegaConfBaseException) as error:
+            assert is_ours(error), error
 
     some()
 

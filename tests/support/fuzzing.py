@@ -20,16 +20,16 @@ def examples(number: int) -> settings:
     )
 
 
-def first_cause(error: BaseException) -> BaseException:
-    """What an error was raised from in the first place."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
 def is_ours(error: BaseException) -> bool:
-    """Was it raised by a line of ours, on purpose, or does the library that resolves configs name a key?"""
+    """Was it, or what it only passes on, raised by a line of ours, on purpose and in our words?
+
+    Of configs their own library may say which key it could not resolve.
+    """
     if isinstance(error, OmegaConfBaseException):
         return "full_key" in str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return "/slices/" in frame.filename and (frame.line or "").startswith("raise")
+    raised_here = "/slices/" in frame.filename and (frame.line or "").startswith("raise")
+    cause = error.__cause__
+    if cause is None:
+        return raised_here
+    return (raised_here and str(cause) not in str(error)) or is_ours(cause)

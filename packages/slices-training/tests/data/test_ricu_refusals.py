@@ -40,7 +40,7 @@ def edited(name: str, change: Any) -> Any:
         ),
         (
             edited("dyn", lambda t: t.with_columns(pl.col("time") + timedelta(minutes=30))),
-            r"dyn\.parquet: stay 1 has a row at 0\.5 h.*hourly",
+            r"dyn\.parquet: stay 1 has a row between two hours.*hourly",
         ),
         (
             edited("outc", lambda t: with_rows(t, (1, HOUR, True))),

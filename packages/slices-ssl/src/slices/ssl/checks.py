@@ -26,7 +26,8 @@ def require_at_least(config: object, low: int, *fields: str) -> None:
 
 def require_layers(config: object, field: str) -> None:
     """Raise ``ValueError`` where there is no layer, or more than could ever be made."""
-    require(config, field, 1 <= getattr(config, field) <= MOST_LAYERS, f"from 1 to {MOST_LAYERS:,}")
+    require_at_least(config, 1, field)
+    require(config, field, getattr(config, field) <= MOST_LAYERS, f"at most {MOST_LAYERS:,}")
 
 
 def require_temperature(config: object, *fields: str) -> None:

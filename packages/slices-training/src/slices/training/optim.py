@@ -27,7 +27,7 @@ from slices.encoders.registry import Registry, make_config
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 from slices.training.parameter_groups import Groups, Setting, parameter_groups
-from slices.training.ranges import FLOAT32, named
+from slices.training.ranges import named, require_float32
 
 
 @dataclass(kw_only=True)
@@ -39,9 +39,9 @@ class OptimizerConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        require(0 < self.lr < FLOAT32, f"lr must be above 0, and finite in float32, got {self.lr}")
-        decays = 0 <= self.weight_decay < FLOAT32
-        require(decays, f"weight_decay must be at least 0, and finite in float32, got {self.weight_decay}")
+        require(self.lr > 0, f"lr must be above 0, got {self.lr}")
+        require(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
+        require_float32(self, "lr", "weight_decay")
 
     def build(self, parameters: Iterable[nn.Parameter] | Groups) -> Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its optimizer")

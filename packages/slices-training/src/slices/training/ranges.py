@@ -22,6 +22,14 @@ def require_at_least_one(config: object, *names: str) -> None:
             raise ValueError(f"{name}={value}: allowed is 1 or more")
 
 
+def require_float32(config: object, *names: str) -> None:
+    """Raises ``ValueError`` naming an option that is set, but greater than what weights can hold."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value < FLOAT32:
+            raise ValueError(f"{name}={value}: allowed is below {FLOAT32:g}, which float32 can hold")
+
+
 def require_seed(config: object, *names: str) -> None:
     """Raises ``ValueError`` naming an option that is no seed of a generator."""
     for name in names:

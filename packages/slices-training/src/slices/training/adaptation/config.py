@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from slices.training.ranges import FLOAT32, CompileMode, require_at_least_one
+from slices.training.ranges import CompileMode, require_at_least_one, require_float32
 
 
 @dataclass(kw_only=True)
@@ -76,13 +77,14 @@ class FineTuningConfig:
         )
         for name in ("head_lr", "lora_alpha", "probe_strength"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < FLOAT32:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}={value}: allowed is a number above 0, or null for the default")
+        require_float32(self, "head_lr", "l2_sp")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(
                 f"layer_decay={self.layer_decay}: allowed is above 0, up to 1 (one rate for all)"
             )
-        if not 0 <= self.l2_sp < FLOAT32:
+        if not self.l2_sp >= 0:
             raise ValueError(f"l2_sp={self.l2_sp}: allowed is 0 (no pull) or more")
         for name in ("hide_steps", "hide_variables"):
             if not 0 <= getattr(self, name) < 1:

@@ -155,7 +155,7 @@ class StayDataModule(L.LightningDataModule):
     def _refuse_large_batches(self) -> None:
         """Raise ``ValueError`` for a grid of which this machine could not hold one batch."""
         config, steps, columns = self.config, self.view.n_steps or 0, len(self.variables)
-        stays = min(len(self.samples.stay), max(config.batch_size, AT_ONCE))
+        stays = min(len(self.samples.stay), config.batch_size)
         if (needed := stays * steps * columns * A_CELL) > physical_memory():
             raise ValueError(
                 f"{stays} stays x {steps:,} bins x {columns} variables take {needed / 1e9:,.0f} GB, which "

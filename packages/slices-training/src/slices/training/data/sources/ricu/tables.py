@@ -150,7 +150,7 @@ def _hourly(path: Path, schema: pl.Schema, within: StayRange, columns: Sequence[
     between = table.filter(((hour - hour.round()).abs() < EDGE).not_())
     if len(between):
         raise ValueError(
-            f"{path}: stay {between['stay_id'][0]} has a row at {between['hour'][0]} h: the tables must be "
+            f"{path}: stay {between['stay_id'][0]} has a row between two hours: the tables must be "
             "hourly, with whole hours as time (in ricu: interval = hours(1))"
         )
     return table.with_columns(hour.round())
