@@ -169,7 +169,7 @@ def done_or_refused(app: str, typed: tuple[str, ...], config: dict[str, Any]) ->
         translated = str(error).startswith(("trainer: ", "there is not enough memory"))
         assert translated or is_ours(error), error
     except (OmegaConfBaseException, MisconfigurationException) as error:  # said in one line by ``launch``
-        assert "full_key" in str(error) or "not available" in str(error)
+        assert is_ours(error) or "not available" in str(error)
     else:
         assert (
             isinstance(score, float)

@@ -170,9 +170,13 @@ def test_a_mistake_is_named_with_its_remedy(
 
 
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
-def test_a_run_that_ends_too_early_or_watches_nothing_says_so(cli: CommandLine, on_tiny: list[str]) -> None:
+def test_a_run_that_ends_early_diverges_or_watches_nothing_says_so(
+    cli: CommandLine, on_tiny: list[str]
+) -> None:
     done = cli("finetune", *on_tiny, *scratch("+trainer.max_steps=1"))
     assert done.status == 1 and "ended before an epoch was validated" in done.err, done.err
+    done = cli("finetune", *on_tiny, *scratch("optimizer.lr=1e30"))
+    assert done.status == 1 and "smaller optimizer.lr" in done.err, done.err
     done = cli("finetune", *on_tiny, *scratch("scheduler=plateau", "scheduler.monitor=val/los"))
     assert done.status == 1 and "val/los which is not available" in done.err, done.err
 

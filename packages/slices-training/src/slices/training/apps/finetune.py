@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
+from slices.training.errors import FailedRun
 from slices.training.memory import models_that_fit
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def finetune(config: DictConfig) -> float:
     for split in ("val", "test"):
         predicted = trainer.predict(module, datamodule.loader(split), ckpt_path=best, weights_only=True)
         batches[split] = of_all_ranks(predicted)
+        if not all(bool(batch["probs"].isfinite().all()) for batch in batches[split]):
+            raise FailedRun(
+                "training diverged: the best model's predictions are no numbers. Try a smaller optimizer.lr"
+            )
     if trainer.is_global_zero:
         if is_sharded(module):
             module = FineTuneModule.load_from_checkpoint(best, weights_only=True)
