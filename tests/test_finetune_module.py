@@ -375,13 +375,15 @@ def test_another_split_is_refused_where_test_stays_may_have_been_trained_on(
     trained, tested = (split_stays(patients, sets, s)[k] for s, k in ((then, "train"), (now, "test")))
     both = sorted(set(trained.tolist()) & set(tested.tolist()))
     assert bool(both) is not allowed
-    named = rf"held {len(both)} of the patients.*\({', '.join(map(str, both[:5]))}, \.\.\."
-    with nullcontext() if allowed else pytest.raises(ValueError, match=named):
+    counted = f"held {len(both)} of the patients"
+    with nullcontext() if allowed else pytest.raises(ValueError, match=counted):
         refuse_other_split(known(then, "d"), known(now, "d"), stays)
     refuse_other_split(known(then, "d"), known(now, "e"), stays)
     assert ("another split" in caplog.text) is not allowed
     refuse_other_split({}, known(now, "d"), stays)
-    with nullcontext() if allowed else pytest.raises(ValueError, match=named):  # tasks were added
+    with (
+        nullcontext() if allowed else pytest.raises(ValueError, match="held patients to be tested on")
+    ):  # tasks were added
         refuse_other_split(known(then, "d"), known(now, "d") | {"dataset": "e"}, stays)
 
 

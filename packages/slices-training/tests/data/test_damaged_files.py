@@ -9,11 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from meds_raw import RECORD
-from ricu_raw import hourly_tables
+from raw_files import write_meds, write_ricu, write_table
 from slices.training.data import DatasetError, StayStore, build_source, prepare_dataset
 from slices.training.data.sources.reading import reading
-from table_raw import ROWS
 
 PLACES = 12
 PANIC = pl.exceptions.PanicException("called `Option::unwrap()` on a `None` value\nand more")
@@ -23,23 +21,6 @@ def damaged(content: bytes, place: int) -> bytes:
     """Eight bytes overwritten, at one of ``PLACES``."""
     at = (len(content) - 8) * place // (PLACES - 1)
     return content[:at] + b"\xff\x00\x80\x7f\xff\xff\xff\xff" + content[at + 8 :]
-
-
-def write_ricu(raw: Path) -> Path:
-    for name, table in hourly_tables().items():
-        table.write_parquet(raw / f"{name}.parquet")
-    return raw / "dyn.parquet"
-
-
-def write_table(raw: Path) -> Path:
-    pl.DataFrame(ROWS).write_parquet(raw / "rows.parquet")
-    return raw / "rows.parquet"
-
-
-def write_meds(raw: Path) -> Path:
-    (raw / "data").mkdir()
-    RECORD.write_parquet(raw / "data" / "0.parquet")
-    return raw / "data" / "0.parquet"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -26,9 +26,9 @@ def subset(label: np.ndarray, task: TaskInfo, ids: np.ndarray, fraction: float, 
 @pytest.mark.parametrize(
     ("row", "task", "message"),
     [
-        (("died", 2, 48.0, 0, math.nan), BINARY, "task 'died', stay 2: the label nan .*not a finite number"),
+        (("died", 2, 48.0, 0, math.nan), BINARY, "task 'died', stay 2: its label is not a finite number"),
         (("days", 2, 48.0, 0, math.inf), DAYS, "task 'days', stay 2: .*not a finite number"),
-        (("died", 2, 48.0, 0, 2.0), BINARY, "task 'died', stay 2: the label 2.0 .*not a class from 0 to 1"),
+        (("died", 2, 48.0, 0, 2.0), BINARY, "task 'died', stay 2: its label is not a class from 0 to 1"),
         (("died", 2, 48.0, 0, 0.5), BINARY, "stay 2: .*not a class"),
         (("failures", 2, 48.0, 3, 1.0), SEVERAL, "stay 2: .*column over 2"),
         (("died", 2, math.nan, 0, 1.0), BINARY, "stay 2: .*no prediction time"),

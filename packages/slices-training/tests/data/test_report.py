@@ -182,12 +182,26 @@ def test_warnings_name_what_is_odd_and_nothing_else(tmp_path: Path, table_source
     assert shifted.startswith("shifted: the median is ") and "in a and" in shifted
     assert capped.startswith("capped: ") and "values are 100, an end of its range" in capped
     assert constant.startswith("constant is always 1") and never == "never is never measured"
-    assert died.startswith("task died: only 5 stays have 'yes'") and empty == "task empty has no label"
+    assert died.startswith("task died: only <10 stays have 'yes'") and empty == "task empty has no label"
     medians = report.variables[0].values.set_medians  # type: ignore[union-attr]
     assert math.expm1(medians["a"]) == pytest.approx(10, rel=0.1)
     text = report_text(report)
     assert text.startswith("Warnings\n! shifted: ")
     assert "out_of_range" in text and "a 4, b 3" in text  # what was dropped, by set
+
+
+def test_small_groups_are_not_shown(tmp_path: Path, table_source: Any, stays_of_48_hours: Any) -> None:
+    variables = (Variable(name="common"), Variable(name="rare"))
+    events = [(stay, 1.0, 0, 5.0) for stay in range(1, 31)] + [(stay, 2.0, 1, 7654.0) for stay in (1, 2)]
+    labels = [("died", stay, 48.0, 0, float(stay < 4)) for stay in range(1, 31)]
+    store = prepare_dataset(
+        table_source(stays_of_48_hours(30), events, labels, (DIED,), variables), tmp_path / "d"
+    )
+    hidden, shown = (describe_dataset(store, min_patients=least) for least in (10, 1))
+    for written in (report_text, report_html):
+        assert "7,654" in written(shown) and "90.0%" in written(shown)
+        assert "7,654" not in written(hidden) and "90.0%" not in written(hidden)
+        assert "rare is measured in fewer than 10 stays" in written(hidden)
 
 
 class Balance(HTMLParser):
@@ -254,7 +268,7 @@ def test_names_are_escaped_wherever_they_stand(tmp_path: Path, table_source: Any
         (task,),
         variables,
     )
-    page = report_html(describe_dataset(prepare_dataset(source, tmp_path / "d")))
+    page = report_html(describe_dataset(prepare_dataset(source, tmp_path / "d"), min_patients=1))
     parser = read_page(page)
     assert "script" not in {tag for tag, _ in parser.seen} and "<script" not in page
     for what in ("variable", "unit", "never", "set", "task", "no", "yes"):

@@ -40,7 +40,7 @@ def edited(name: str, change: Any) -> Any:
         ),
         (
             edited("dyn", lambda t: t.with_columns(pl.col("time") + timedelta(minutes=30))),
-            r"dyn\.parquet: stay 1 has a row at 0\.5 h.*hourly",
+            r"dyn\.parquet: stay 1 has a row between two hours.*hourly",
         ),
         (
             edited("outc", lambda t: with_rows(t, (1, HOUR, True))),
@@ -48,7 +48,7 @@ def edited(name: str, change: Any) -> Any:
         ),
         (
             edited("outc", lambda t: t.with_columns(label=pl.lit(3))),
-            "task 'label', stay 1: the label 3.0 .* is not a class from 0 to 1",
+            "task 'label', stay 1: its label is not a class from 0 to 1",
         ),
         (
             edited("sta", lambda t: t.with_columns(age=pl.date(2020, 1, 1))),

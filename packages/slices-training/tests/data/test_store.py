@@ -111,9 +111,9 @@ def edit(path: Path, **changes: Any) -> None:
         (lambda d: edit(d / "manifest.json", variables=[{"nom": "x"}]), "manifest.json lacks or misstates"),
         (
             lambda d: edit(d / "manifest.json", variables=[{"name": "x", "aggregate": "average"}]),
-            "manifest.json lacks or misstates .*variable 'x': aggregate='average': allowed is value or sum",
+            "manifest.json lacks or misstates .*aggregate: unknown value 'average': There are: sum, value",
         ),
-        (lambda d: edit(d / "manifest.json", files={}), "its manifest says None"),
+        (lambda d: edit(d / "manifest.json", files={}), "lacks or misstates something .*offsets.npy"),
         (lambda d: (d / "value.npy").unlink(), "half written or damaged .value.npy is missing."),
         (lambda d: truncate(d / "value.npy", 4), "value.npy has .* bytes, its manifest says"),
         (lambda d: truncate(d / "stays.parquet", 9), "stays.parquet has .* bytes, its manifest says"),

@@ -63,11 +63,11 @@ def test_labels_of_the_only_task_at_timestamps(table: Table) -> None:
     [
         (
             ("dead", 1, 24.0, "1", 0),
-            r"labels.*, row 1, column 'task': 'dead' is none of data\.source\.tasks: died",
+            r"labels.*, row 1, column 'task': 'aaaa' is none of data\.source\.tasks: died",
         ),
-        (("died", 1, 24.0, "perhaps", 0), r"labels.*, row 1, column 'value': 'perhaps' is no number"),
-        (("failure", 1, 24.0, "1", "renal"), r"labels.*, row 1, column 'column': 'renal' is no whole number"),
-        (("died", 1, 24.0, "2", 0), "task 'died', stay 1: the label 2.0 .* is not a class"),
+        (("died", 1, 24.0, "perhaps", 0), r"labels.*, row 1, column 'value': 'aaaaaaa' is no number"),
+        (("failure", 1, 24.0, "1", "renal"), r"labels.*, row 1, column 'column': 'aaaaa' is no whole number"),
+        (("died", 1, 24.0, "2", 0), "task 'died', stay 1: its label is not a class"),
         (("died", 1, 24.0, "1", 3), "task 'died', stay 1: .* has a column over 0"),
     ],
 )

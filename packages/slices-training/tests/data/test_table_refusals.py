@@ -26,11 +26,11 @@ Change = Callable[[pl.DataFrame], pl.DataFrame]
         (lambda t: t.rename({"stay_id": "stayid"}), r"unknown column 'stay_id': did you mean 'stayid'"),
         (
             lambda t: t.with_columns(pl.col("stay_id").replace_strict({1: "p1", 2: "2"})),
-            r"row 2, column 'stay_id': 'p1' is no whole number",
+            r"row 2, column 'stay_id': 'a9' is no whole number",
         ),
         (
             lambda t: t.with_columns(pl.col("stay_id") + 0.5),
-            r"row \d, column 'stay_id': '\d\.5' is no whole number",
+            r"row \d, column 'stay_id': '9.9' is no whole number",
         ),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_time_zone_on_one_side_only_is_refused(table: Table) -> None:
     admissions = [moment.replace(tzinfo=UTC) for moment in ADMISSION.values()]
     stays = table.file("stays.parquet", {"stay_id": [1, 2], "admission_time": admissions})
     with pytest.raises(
-        ValueError, match=r"rows\.parquet, row 1, column 'time': '2024-03-31 00:00.* no time zone"
+        ValueError, match=r"rows\.parquet, row 1, column 'time': '9999-99-99 99:99.* no time zone"
     ):
         table.prepare(stays=stays)
     text = "stay_id,time,variable,value\n1,2024-03-01 10:00,hr,1\n1,2024-03-01T12:00Z,hr,1\n"
@@ -127,26 +127,26 @@ def test_a_time_zone_on_one_side_only_is_refused(table: Table) -> None:
     ("content", "message"),
     [
         ({"stay": [1, 2]}, r": unknown column 'stay_id'"),
-        ({"stay_id": ["1", "two"]}, r", row 2, column 'stay_id': 'two' is no whole number"),
+        ({"stay_id": ["1", "two"]}, r", row 2, column 'stay_id': 'aaa' is no whole number"),
         (
             {"stay_id": [1, 2], "patient_id": ["a", "7"]},
             r", row 1, column 'patient_id': 'a' is no whole number",
         ),
         (
             {"stay_id": [1, 2], "length_hours": [24.0, -1.0]},
-            r", row 2, column 'length_hours': '-1\.0' is no length",
+            r", row 2, column 'length_hours': '-9\.9' is no length",
         ),
         (
             {"stay_id": [1, 2], "length_hours": ["1 day", "2"]},
-            r", row 1, column 'length_hours': '1 day' is no length",
+            r", row 1, column 'length_hours': '9 aaa' is no length",
         ),
         (
             {"stay_id": [1, 2], "admission_time": [None, "yesterday"]},
-            r", row 2, column 'admission_time': 'yesterday' is no timestamp",
+            r", row 2, column 'admission_time': 'aaaaaaaaa' is no timestamp",
         ),
         (
             {"stay_id": [1, 2], "admission_time": [5, 6]},
-            r", row 1, column 'admission_time': '5' is no timestamp",
+            r", row 1, column 'admission_time': '9' is no timestamp",
         ),
     ],
 )
@@ -222,5 +222,5 @@ def test_the_rows_of_a_csv_keep_their_numbers_in_errors(
 ) -> None:
     monkeypatch.setattr(table_files, "ROWS", 1)
     table.rows(pl.DataFrame(ROWS).with_columns(stay_id=pl.Series(["1", "2", "2", "x1", "2"])), "rows.csv")
-    with pytest.raises(ValueError, match=r"rows\.csv, row 4, column 'stay_id': 'x1' is no whole number"):
+    with pytest.raises(ValueError, match=r"rows\.csv, row 4, column 'stay_id': 'a9' is no whole number"):
         table.prepare()

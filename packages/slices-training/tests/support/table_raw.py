@@ -46,7 +46,7 @@ class Table:
         table.write_csv(path) if path.suffix == ".csv" else table.write_parquet(path)
 
     def prepare(self, **options: Any) -> StayStore:
-        source = build_source({"name": "table", "raw": str(self.raw)} | options)
+        source = build_source({"name": "table", "raw": str(self.raw), "min_category": 1} | options)
         return prepare_dataset(source, self.folder / "dataset", overwrite=True)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 PoolingName = Literal["none", "mean", "max", "cls", "last", "attention"]
+MOST_LAYERS = 10_000  # more would take minutes to make, and memory, before anything else is noticed
 
 
 @dataclass(kw_only=True)
@@ -38,7 +39,8 @@ class EncoderConfig:
         self.static_columns = tuple(self.static_columns)
         require(self.d_input is None or self.d_input >= 1, f"d_input must be at least 1, got {self.d_input}")
         require(self.d_model >= 1, f"d_model must be at least 1, got {self.d_model}")
-        require(self.n_layers >= 1, f"n_layers must be at least 1, got {self.n_layers}")
+        deep = 1 <= self.n_layers <= MOST_LAYERS
+        require(deep, f"n_layers must be at least 1 and at most {MOST_LAYERS:,}, got {self.n_layers}")
         require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
         offered = [name for name in get_args(PoolingName) if name not in self.refused_poolings]
         reason = self.refused_poolings.get(self.pooling, "there is no such pooling")

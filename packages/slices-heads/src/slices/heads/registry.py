@@ -47,7 +47,12 @@ class Registry(dict[str, T]):
         super().__setitem__(name, component)
 
     def find(self, name: str) -> T:
-        """The component of this name. Raises ``ValueError`` with the nearest names where there is none."""
+        """The component of this name.
+
+        Raises ``ValueError`` with the nearest names where there is none, ``TypeError`` for what is no name.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"{self.kind}: expected one of {', '.join(self.names())}, got {name!r}")
         if name not in self:
             for point in entry_points(group=self.group, name=name):
                 point.load()
@@ -138,6 +143,10 @@ def checked(value: Any, hint: Any, where: str) -> Any:
         expected: Any = Mapping
     else:
         expected = origin or hint
+    if isinstance(value, Mapping) and origin in (dict, Mapping):
+        return {key: checked(item, arms[1], f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(f"{where}: {value:.3g} is not below 2^63")
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):

@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 from .registry import unknown
 
+MOST_LAYERS = 10_000  # more would take minutes to make, and memory, before anything else is noticed
+
 
 def require(config: object, field: str, holds: bool, allowed: str) -> None:
     """Raise ``ValueError`` unless ``holds``, saying that ``field`` must be ``allowed``."""
@@ -20,6 +22,12 @@ def require_at_least(config: object, low: int, *fields: str) -> None:
         value = getattr(config, field)
         require(config, field, value is None or value >= low, f"at least {low}")
         require(config, field, value != math.inf, "finite")
+
+
+def require_layers(config: object, field: str) -> None:
+    """Raise ``ValueError`` where there is no layer, or more than could ever be made."""
+    require_at_least(config, 1, field)
+    require(config, field, getattr(config, field) <= MOST_LAYERS, f"at most {MOST_LAYERS:,}")
 
 
 def require_temperature(config: object, *fields: str) -> None:

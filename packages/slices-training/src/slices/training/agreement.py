@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 VIEW = ("resolution", "aggregate")
 UNEVEN = 1e-3  # hours by which the gaps of a grid may differ
 N_INTERVALS = 10  # of a survival task, where their number is not given
-NAMED = 5  # patients that an error names
 
 
 def shaped(encoder: NamedEncoder, data: DataConfig | None) -> NamedEncoder:
@@ -185,7 +184,8 @@ def check_kind(data: TaskInfo, task: TaskConfig, n_outputs: int) -> None:
             f"task {data.name!r} has {data.n_risks} events in the data ({', '.join(data.classes)}), but "
             f"task.n_risks={task.n_risks}: leave it out to take it from the data"
         )
-    if (data.task_type != task.task_type and not ordered) or data.n_classes not in (None, n_outputs):
+    n_classes = 1 if data.task_type == "regression" else data.n_classes
+    if (data.task_type != task.task_type and not ordered) or n_classes not in (None, n_outputs):
         raise UserError(
             f"task {data.name!r} is {data.task_type} with {data.n_classes} classes in the data, but the "
             f"config says {task.task_type} with {task.n_classes}: choose task={data.name}"
@@ -193,7 +193,7 @@ def check_kind(data: TaskInfo, task: TaskConfig, n_outputs: int) -> None:
 
 
 def refuse_other_split(pretrained: Mapping[str, Any], now: Mapping[str, Any], stays: pl.DataFrame) -> None:
-    """Refuses to test on patients that the encoder was pretrained on, naming them.
+    """Refuses to test on patients that the encoder was pretrained on.
 
     An encoder file holds no list of patients. It needs none: splits are drawn by a hash of the patient's id,
     so that the section of then draws, from the stays of this dataset, those who were trained on. Another
@@ -214,10 +214,10 @@ def refuse_other_split(pretrained: Mapping[str, Any], now: Mapping[str, Any], st
     shared = _in_both(stays, then, now["splits"])
     if shared is not None and not len(shared):
         return
-    named = "patients to be tested on" if shared is None else _some(shared)
+    of_them = "" if shared is None else f"{len(shared):,} of the "
     found = (
         f"the encoder was pretrained on another split ({then} then, {now['splits']} now), whose training "
-        f"stays held {named}"
+        f"stays held {of_them}patients to be tested on"
     )
     if any(pretrained.get(key) == now[key] for key in ("dataset", "patients")):
         raise UserError(f"{found}: use the same data.splits, or training.allow_other_split=true")
@@ -263,12 +263,6 @@ def _in_both(stays: pl.DataFrame, then: Mapping[str, Any], now: Mapping[str, Any
     except (ValueError, TypeError):
         return None
     return np.intersect1d(patients[trained], patients[tested])
-
-
-def _some(patients: Index) -> str:
-    """How many, and the first of them by their ids."""
-    first = ", ".join(map(str, patients[:NAMED].tolist()))
-    return f"{len(patients):,} of the patients to be tested on ({first}{', ...' * (len(patients) > NAMED)})"
 
 
 def refuse_unseen_times(batch: Mapping[str, Any], accepted: frozenset[str]) -> None:

@@ -6,7 +6,7 @@ The dataclasses here refuse what they do not know. Nothing further in reads a lo
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,7 +16,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
 from slices.encoders import ENCODER_CONFIG_REGISTRY, ENCODER_REGISTRY, EncoderConfig
-from slices.encoders.registry import make_config, unknown
+from slices.encoders.registry import checked, make_config, unknown
 from slices.heads import TASK_HEAD_REGISTRY, LossName, TaskHeadConfig, TaskType
 from slices.ssl import SSLConfig
 from slices.ssl.factory import CONFIG_REGISTRY, SSL_REGISTRY
@@ -24,7 +24,7 @@ from slices.training.adaptation.config import FineTuningConfig
 from slices.training.compose import composed
 from slices.training.data.config import DataConfig
 from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
-from slices.training.ranges import CompileMode, OnNonfinite, require_at_least_one
+from slices.training.ranges import CompileMode, OnNonfinite, named, require_at_least_one, require_seed
 
 
 @dataclass(kw_only=True)
@@ -36,11 +36,8 @@ class NamedEncoder:
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> NamedEncoder:
-        options = dict(given)
-        name = options.pop("name", None)
-        if name is None:
-            raise ValueError(f"encoder: name is missing. There are: {', '.join(ENCODER_REGISTRY.names())}")
-        ENCODER_REGISTRY.find(name)  # an unknown name is answered as an encoder, not as a config
+        name = named(given, "encoder", ENCODER_REGISTRY)
+        options = {key: value for key, value in given.items() if key != "name"}
         return cls(
             name=name, config=make_config(ENCODER_CONFIG_REGISTRY.find(name), options, f"encoder {name!r}")
         )
@@ -51,10 +48,7 @@ class NamedEncoder:
 
 def ssl_config(given: Mapping[str, Any]) -> SSLConfig:
     """``{name: mae, ...}`` as the objective's dataclass."""
-    name = given.get("name")
-    if name is None:
-        raise ValueError(f"ssl: name is missing. There are: {', '.join(SSL_REGISTRY.names())}")
-    SSL_REGISTRY.find(name)
+    name = named(given, "ssl", SSL_REGISTRY)
     return make_config(CONFIG_REGISTRY.find(name), given, f"ssl {name!r}")
 
 
@@ -197,11 +191,15 @@ class PrepareConfig:
 
 @dataclass(kw_only=True)
 class DescribeConfig:
-    """Everything that ``configs/describe.yaml`` says."""
+    """Everything that ``configs/describe.yaml`` says. Of fewer than ``min_patients`` nothing is shown."""
 
     data: DataConfig
     folder: str = "outputs/describe"
     verify: bool = False
+    min_patients: int = 10
+
+    def __post_init__(self) -> None:
+        require_at_least_one(self, "min_patients")
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> DescribeConfig:
@@ -246,6 +244,7 @@ class PretrainConfig:
     resume: str | None = None
 
     def __post_init__(self) -> None:
+        require_seed(self, "seed")
         check_trainer(self.trainer)
 
     @classmethod
@@ -281,6 +280,7 @@ class FineTuneConfig:
     resume: str | None = None
 
     def __post_init__(self) -> None:
+        require_seed(self, "seed")
         check_trainer(self.trainer)
 
     @classmethod
@@ -303,11 +303,16 @@ def _shared_sections(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` for what is no option of Lightning's trainer, or ours to set, or out of range."""
-    allowed = set(inspect.signature(Trainer.__init__).parameters) - {"self", "callbacks", "logger", "plugins"}
-    for name in options:
+    """Raises ``ValueError`` for what is no option of Lightning's trainer, or ours to set, or out of range.
+
+    ``TypeError`` for a value of another type than Lightning says.
+    """
+    hints = typing.get_type_hints(Trainer.__init__)
+    allowed = hints.keys() - {"return", "callbacks", "logger", "plugins"}
+    for name, value in options.items():
         if name not in allowed:
             raise ValueError(f"trainer: {unknown('option', name, allowed)}")
+        checked(value, hints[name], f"trainer.{name}")
     for name in ("max_epochs", "accumulate_grad_batches"):  # Lightning lets 0 pass, and trains nothing
         if (value := options.get(name)) is not None and value < 1 and (name, value) != ("max_epochs", -1):
             raise ValueError(f"trainer.{name}={value}: allowed is 1 or more")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from slices.training.card import PACKAGES
-from slices.training.data.resident import physical_memory
+from slices.training.memory import physical_memory
 
 CPUINFO = Path("/proc/cpuinfo")
 

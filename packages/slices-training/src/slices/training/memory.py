@@ -1,13 +1,80 @@
-"""How much memory this process has taken."""
+"""How much memory there is, how much this process has taken, and what it cannot hold."""
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from slices.training.errors import UserError
 
 STATUS = Path("/proc/self/status")
+HELD = 4  # times its weights a model takes in training: gradients and Adam's two moments beside them
+NO_ROOM = (  # of torch
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Storage size calculation overflowed",
+)
+LESS = (
+    "a smaller encoder (encoder.d_model, encoder.n_layers), fewer stays a step (training.batch_size), wider "
+    "bins (data.resolution) or training.activation_checkpointing=true take less"
+)
+
+
+def physical_memory() -> float:
+    """Bytes of memory that this machine has; infinity where it does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+
+
+@contextmanager
+def models_that_fit() -> Iterator[None]:
+    """Within it, a model is refused as it is made when this machine could not hold it while it is trained.
+
+    Raises:
+        UserError: before the memory is taken: the system would end the process without a word.
+    """
+    import torch
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    taken, most = 0, physical_memory()
+    held = 1 if torch.cuda.is_available() else HELD  # the rest is then on the GPU
+
+    def add(module: Any, name: str, parameter: Any) -> None:
+        nonlocal taken
+        taken += 0 if parameter is None else held * parameter.nbytes
+        if taken > most:
+            raise UserError(
+                f"with what training keeps beside it the model takes more than the {most / 1e9:.0f} GB of "
+                f"this machine: {LESS}"
+            )
+
+    hook = register_module_parameter_registration_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def told_of_memory(kind: type[Exception]) -> Iterator[None]:
+    """Within it, an error of a library that says that memory ran out becomes one of this kind."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        said = str(error).partition("\n")[0] or "MemoryError"
+        if not (isinstance(error, MemoryError) or any(words in said for words in NO_ROOM)):
+            raise
+        raise kind(f"there is not enough memory ({said}): {LESS}") from error
 
 
 def peak_memory() -> int:

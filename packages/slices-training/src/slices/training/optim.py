@@ -27,6 +27,7 @@ from slices.encoders.registry import Registry, make_config
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import UserError
 from slices.training.parameter_groups import Groups, Setting, parameter_groups
+from slices.training.ranges import named, require_float32
 
 
 @dataclass(kw_only=True)
@@ -38,8 +39,9 @@ class OptimizerConfig:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        require(0 < self.lr < math.inf, f"lr must be above 0, got {self.lr}")
+        require(self.lr > 0, f"lr must be above 0, got {self.lr}")
         require(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
+        require_float32(self, "lr", "weight_decay")
 
     def build(self, parameters: Iterable[nn.Parameter] | Groups) -> Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not say how to build its optimizer")
@@ -312,19 +314,17 @@ def optimizer_config(given: Mapping[str, Any] | OptimizerConfig) -> OptimizerCon
     """``{name: adamw, lr: ...}`` as its dataclass; without a name, AdamW."""
     if isinstance(given, OptimizerConfig):
         return given
-    return make_config(OPTIMIZER_REGISTRY.find(given.get("name", "adamw")), given, "optimizer")
+    given = {"name": "adamw", **given} if isinstance(given, Mapping) else given
+    return make_config(OPTIMIZER_REGISTRY[named(given, "optimizer", OPTIMIZER_REGISTRY)], given, "optimizer")
 
 
 def scheduler_config(given: Mapping[str, Any] | SchedulerConfig | None) -> SchedulerConfig | None:
     """``{name: cosine, ...}`` as its dataclass; nothing is a constant rate."""
     if isinstance(given, SchedulerConfig):
         return given
-    if not given:
+    if given is None or given == {}:
         return None
-    name = given.get("name")
-    if name is None:
-        raise ValueError(f"scheduler: name is missing. There are: {', '.join(SCHEDULER_REGISTRY.names())}")
-    return make_config(SCHEDULER_REGISTRY.find(name), given, "scheduler")
+    return make_config(SCHEDULER_REGISTRY[named(given, "scheduler", SCHEDULER_REGISTRY)], given, "scheduler")
 
 
 def optimizer_and_schedule(

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from slices.encoders.registry import Registry
+from slices.ssl.registry import Registry as SSLRegistry
+
+SEEDS = 2**32  # numpy takes no greater ones
+FLOAT32 = 3.4e38  # about the greatest
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]  # of torch.compile
 OnNonfinite = Literal["stop", "skip"]  # of a step whose loss or gradient is not finite
@@ -14,3 +21,32 @@ def require_at_least_one(config: object, *names: str) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: allowed is 1 or more")
+
+
+def require_float32(config: object, *names: str) -> None:
+    """Raises ``ValueError`` naming an option that is set, but greater than what weights can hold."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value < FLOAT32:
+            raise ValueError(f"{name}={value}: allowed is below {FLOAT32:g}, which float32 can hold")
+
+
+def require_seed(config: object, *names: str) -> None:
+    """Raises ``ValueError`` naming an option that is no seed of a generator."""
+    for name in names:
+        if not 0 <= (value := getattr(config, name)) < SEEDS:
+            raise ValueError(f"{name}={value}: allowed is 0 to {SEEDS - 1}")
+
+
+def named(given: object, section: str, registry: Registry[Any] | SSLRegistry[Any]) -> str:
+    """The name that a section of a config gives, one of the registry's.
+
+    Raises ``TypeError`` for what is no section, ``ValueError`` for a name that is missing or unknown.
+    """
+    there = f"There are: {', '.join(registry.names())}"
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{section}: expected a section with a name and its options, got {given!r}. {there}")
+    if (name := given.get("name")) is None:
+        raise ValueError(f"{section}: name is missing. {there}")
+    registry.find(name)
+    return str(name)

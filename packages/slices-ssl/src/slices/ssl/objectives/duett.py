@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require_at_least, require_heads
+from ..checks import require_at_least, require_heads, require_layers
 from ..draws import uniform
 from ..encoding import StayInputs
 from ..masking import MaskDraw
@@ -38,7 +38,7 @@ class DuETTConfig(SSLConfig):
         super().__post_init__()
         require_at_least(self, 2, "n_bins")
         require_at_least(self, 0, "presence_weight")
-        require_at_least(self, 1, "decoder_layers")
+        require_layers(self, "decoder_layers")
         require_heads(self, "decoder_dim", "decoder_heads")
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least, require_choice, require_heads
+from ..checks import require, require_at_least, require_choice, require_heads, require_layers
 from ..decoder import CrossAttentionDecoder
 from ..encoding import STEP
 from ..losses import ValueLoss, value_loss
@@ -40,7 +40,7 @@ class ForecastConfig(SSLConfig):
         require_at_least(self, 0, "min_hours")
         require(self, "horizon", self.horizon > 0, "above 0")
         require_choice(self, "value_loss", ValueLoss)
-        require_at_least(self, 1, "decoder_layers")
+        require_layers(self, "decoder_layers")
         require_heads(self, "decoder_dim", "decoder_heads")
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least, require_fraction, require_heads
+from ..checks import require, require_at_least, require_fraction, require_heads, require_layers
 from ..latent import LatentPrediction
 from ..viewing import Masked, MaskedViewing
 
@@ -37,7 +37,8 @@ class JEPAConfig(SSLConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fraction(self, "mask_ratio")
-        require_at_least(self, 1, "block_length", "max_targets", "predictor_layers")
+        require_at_least(self, 1, "block_length", "max_targets")
+        require_layers(self, "predictor_layers")
         require(self, "momentum", 0 <= self.momentum <= 1, "from 0 to 1")
         require_heads(self, "predictor_dim", "predictor_heads")
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require_at_least, require_choice, require_fraction, require_heads
+from ..checks import require_at_least, require_choice, require_fraction, require_heads, require_layers
 from ..losses import ValueLoss
 from ..masking import MaskMode
 from ..reconstruction import Reconstruction, Weighting
@@ -48,7 +48,8 @@ class MAEConfig(SSLConfig):
         require_choice(self, "mask_mode", MaskMode)
         require_choice(self, "value_loss", ValueLoss)
         require_choice(self, "weighting", Weighting)
-        require_at_least(self, 1, "block_length", "decoder_layers")
+        require_at_least(self, 1, "block_length")
+        require_layers(self, "decoder_layers")
         require_at_least(self, 0, "presence_weight")
         require_heads(self, "decoder_dim", "decoder_heads")
 

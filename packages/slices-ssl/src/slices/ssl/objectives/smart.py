@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least, require_heads
+from ..checks import require, require_at_least, require_heads, require_layers
 from ..latent import LatentPrediction
 from ..viewing import Masked, MaskedViewing
 
@@ -35,7 +35,8 @@ class SMARTConfig(SSLConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self, "max_mask_ratio", 0 < self.max_mask_ratio <= 1, "above 0 and at most 1")
-        require_at_least(self, 1, "max_targets", "predictor_layers")
+        require_at_least(self, 1, "max_targets")
+        require_layers(self, "predictor_layers")
         require(self, "momentum", 0 <= self.momentum <= 1, "from 0 to 1")
         require_heads(self, "predictor_dim", "predictor_heads")
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..base import BaseSSLObjective, SSLConfig, register_objective
-from ..checks import require, require_at_least, require_heads
+from ..checks import require, require_at_least, require_heads, require_layers
 from ..decoder import CrossAttentionDecoder
 from ..encoding import STEP, StayInputs
 from ..losses import event_loss, mark_loss
@@ -50,7 +50,7 @@ class TimeToEventConfig(SSLConfig):
         require(self, "bins", bool(self.bins) and rising, "hours that rise from above 0, at least one")
         require(self, "abnormal", self.abnormal > 0, "above 0")
         require_at_least(self, 0, "min_hours", "mark_weight")
-        require_at_least(self, 1, "decoder_layers")
+        require_layers(self, "decoder_layers")
         require_heads(self, "decoder_dim", "decoder_heads")
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from slices.training.ranges import CompileMode, OnNonfinite, require_at_least_one
+from slices.training.ranges import CompileMode, OnNonfinite, require_at_least_one, require_float32
 
 
 @dataclass(kw_only=True)
@@ -83,6 +83,7 @@ class FineTuningConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}={value}: allowed is a number above 0, or null for the default")
+        require_float32(self, "head_lr", "l2_sp")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(
                 f"layer_decay={self.layer_decay}: allowed is above 0, up to 1 (one rate for all)"

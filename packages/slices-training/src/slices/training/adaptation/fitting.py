@@ -61,7 +61,9 @@ class Fitting:
         )
         self.callbacks: list[Callback] = [self.best, Newest(folder)]
         if training.patience is not None:
-            stopping = EarlyStopping(self.monitor, mode=mode, patience=training.patience, check_finite=False)
+            stopping = EarlyStopping(
+                self.monitor, mode=mode, patience=training.patience, check_finite=False, strict=False
+            )
             self.callbacks.append(stopping)
 
     def fit(self, trainer: Trainer, resume_from: Path | None = None) -> tuple[str, float]:
@@ -71,7 +73,7 @@ class Fitting:
         trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=resume_from, weights_only=True)
         if self.best.best_model_score is None:
             raise FailedRun(
-                f"{self.monitor} was not finite in any epoch, so that there is no best one: see above"
+                f"there is no best epoch: none was validated, or {self.monitor} was finite in none (see above)"
             )
         if self.training.average_best is None:
             return self.best.best_model_path, float(self.best.best_model_score)

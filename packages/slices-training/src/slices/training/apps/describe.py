@@ -29,7 +29,7 @@ def describe(config: DictConfig) -> None:
             verify_dataset(parsed.data.dataset_dir)  # before it is opened: what is damaged may not even open
             log.info("%s: every file is as it was written", parsed.data.dataset_dir)
         store = prepare_dataset(parsed.data.build_source(), parsed.data.dataset_dir)
-    report = describe_dataset(store)
+    report = describe_dataset(store, min_patients=parsed.min_patients)
     text = report_text(report)
     (folder / "report.txt").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(report_html(report), encoding="utf-8")

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
+from slices.training.memory import models_that_fit
 
 if TYPE_CHECKING:
     from slices.training import FineTuneModule, StayDataModule
@@ -29,7 +30,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training.apps.run import Run, announce, going_on, make_trainer
     from slices.training.config import FineTuneConfig
 
-    with checking_what_was_asked():
+    with checking_what_was_asked(), models_that_fit():
         run = Run.start(config)
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)
@@ -47,6 +48,10 @@ def finetune(config: DictConfig) -> float:
         batches = {}
         for split in ("val", "test"):
             batches[split] = of_all_ranks(trainer.predict(module, datamodule.loader(split), **how))
+            if not all(bool(batch["probs"].isfinite().all()) for batch in batches[split]):
+                raise FailedRun(
+                    "training diverged: the best model's predictions are no numbers. Try a smaller optimizer.lr"
+                )
         if trainer.is_global_zero:
             log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
             _write(run, module, datamodule, batches, best)

@@ -1,6 +1,7 @@
 """How every app starts: Hydra composes, our errors are said in one line, the exit status tells what happened.
 
-Status 0 is success, 2 a mistake in what was asked for (nothing has been trained), 1 a failed run.
+Status 0 is success, 2 a mistake in what was asked for (nothing has been trained), 1 a failed run, 130 one
+that Ctrl-C ended (SIGINT), 143 one that was asked to end (SIGTERM).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import difflib
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +25,10 @@ from omegaconf.errors import OmegaConfBaseException
 from slices.training.apps.guard import guard_hydra
 from slices.training.compose import compose_app, config_dir
 from slices.training.errors import FailedRun, UserError
+from slices.training.memory import told_of_memory
 
 PLUGINS = {"hydra/launcher/submitit": "slurm", "hydra/sweeper/optuna": "sweep"}  # and what brings them
+INTERRUPTED = 128 + signal.SIGINT
 NO_TRIAL = "Record does not exist."  # what Optuna says where it is to name the best one
 
 
@@ -34,7 +38,8 @@ def checking_what_was_asked() -> Iterator[None]:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        yield
+        with told_of_memory(UserError):
+            yield
     except (ValueError, TypeError, OSError, ImportError, MisconfigurationException) as error:
         raise UserError("\n".join((str(error), *getattr(error, "__notes__", ())))) from error
 
@@ -51,7 +56,7 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         from slices.training.apps.folder import alone_in_folder
         from slices.training.apps.ranks import as_if_alone
 
-        with as_if_alone(), alone_in_folder():
+        with as_if_alone(), alone_in_folder(), told_of_memory(FailedRun):
             return run(config)
 
     try:  # an error ends a sweep after the runs that were begun with it, if the sweeper does not go on
@@ -65,15 +70,29 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
         _stop(str(error), 1)
     except OSError as error:  # a full disk, a folder that is gone
         _stop(f"{error}. What was written before is kept", 1)
-    except ValueError as error:
-        if str(error) != NO_TRIAL:
+    except KeyboardInterrupt:
+        _stop("interrupted", INTERRUPTED)
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning takes for a failure
             raise
-        _stop("no trial of the sweep has ended well: see above why", 1)
+        _stop("interrupted", INTERRUPTED)
+    except Exception as error:
+        if (said := _known(error)) is None:
+            raise
+        _stop(said, 1)
+
+
+def _known(error: Exception) -> str | None:
+    """What to say of an error of a library that is no mistake of its own, nor of ours."""
+    if str(error) == NO_TRIAL:
+        return "no trial of the sweep has ended well: see above why"
+    # as a metric to be watched that there is not; loading Lightning to name the class would take its time
+    return str(error) if type(error).__name__ == "MisconfigurationException" else None
 
 
 def _run_dir(resume: str | None, fresh: str) -> str:
     """The folder of the run to resume; where there is none, the error is written to a fresh one."""
-    return resume if resume and Path(resume).is_dir() else fresh
+    return resume if resume and Path(str(resume)).is_dir() else fresh
 
 
 def _folder(path: str) -> str:

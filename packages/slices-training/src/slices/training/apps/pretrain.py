@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
 from slices.training.errors import FailedRun
+from slices.training.memory import models_that_fit
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -36,7 +37,7 @@ def pretrain(config: DictConfig) -> float:
     from slices.training.newest import Newest
     from slices.training.watching import Watch
 
-    with checking_what_was_asked():
+    with checking_what_was_asked(), models_that_fit():
         run = Run.start(config)
         parsed = PretrainConfig.parse(run.config)
         if parsed.data is None:

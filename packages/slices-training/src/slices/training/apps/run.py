@@ -19,6 +19,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
@@ -94,8 +95,8 @@ class Run:
                 _refuse_other_settings(folder, typed)
                 typed = []
         if resume is not None:
-            require_resolved(Path(resume) / "config.yaml")
-            return cls._resume(Path(resume), typed)
+            require_resolved(Path(str(resume)) / "config.yaml")
+            return cls._resume(Path(str(resume)), typed)
         if is_rank_zero():
             if not in_a_sweep():  # which may be repeated, or gone on with, in its own folders
                 refuse_other_run(folder, folder / CHECKPOINTS)
@@ -173,7 +174,10 @@ def going_on(run: Run, trainer: Trainer) -> Iterator[None]:
 
 
 def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: list[Callback]) -> Trainer:
-    """Lightning's trainer, with the run's folder, loggers and atomic checkpoints."""
+    """Lightning's trainer, with the run's folder, loggers and atomic checkpoints.
+
+    Raises ``UserError`` for options that it refuses.
+    """
     options = dict(config.trainer)
     interactive = sys.stderr.isatty()
     options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
@@ -193,13 +197,18 @@ def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: l
     plugins: list[Any] = [AtomicCheckpointIO()]
     if "SLURM_NTASKS" in os.environ and not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # Preemption does that
-    return Trainer(
-        **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
-        default_root_dir=run.folder,
-        logger=_loggers(run, config.wandb),
-        plugins=plugins,
-        callbacks=[*callbacks, *own],
-    )
+    loggers = _loggers(run, config.wandb)
+    try:
+        return Trainer(
+            **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
+            default_root_dir=run.folder,
+            logger=loggers,
+            plugins=plugins,
+            callbacks=[*callbacks, *own],
+        )
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        given = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise UserError(f"trainer: {error} (given: {given})") from error
 
 
 def _loggers(run: Run, wandb: bool) -> list[Logger]:
@@ -212,6 +221,8 @@ def _loggers(run: Run, wandb: bool) -> list[Logger]:
 
         loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
     if wandb:
+        if not find_spec("wandb"):
+            raise UserError("wandb=true needs an extra: pip install 'slices-training[wandb]'")
         from lightning.pytorch.loggers import WandbLogger
 
         loggers.append(WandbLogger(save_dir=run.folder))

@@ -13,6 +13,7 @@ from slices.heads import TaskType
 from slices.training.compose import composed
 from slices.training.config import TaskConfig, refuse_unknown
 from slices.training.data.config import DataConfig
+from slices.training.ranges import require_seed
 
 BaselineName = Literal["lightgbm", "logistic_regression"]
 WeightRule = Literal["validation", "equal"]
@@ -31,6 +32,9 @@ class BaselineConfig:
     model: BaselineName = "lightgbm"
     tune: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_seed(self, "seed")
 
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> BaselineConfig:

@@ -11,6 +11,9 @@ from slices.training.data.samples import WindowConfig
 from slices.training.data.sources import Source, build_source
 from slices.training.data.splits import SplitConfig
 from slices.training.data.views import Aggregate
+from slices.training.ranges import require_at_least_one, require_seed
+
+MOST_BINS = 2**24  # whole numbers that float32 can tell apart
 
 
 @dataclass(kw_only=True)
@@ -55,6 +58,11 @@ class DataConfig:
                 f"resolution={self.resolution}: allowed is a width in hours up to horizon, or 'timestamps' "
                 "or 'observations'"
             )
+        if not isinstance(self.resolution, str) and self.horizon / self.resolution > MOST_BINS:
+            raise ValueError(
+                f"resolution={self.resolution}: horizon={self.horizon} has more than {MOST_BINS:,} bins of "
+                "that width, and their times could not be told apart"
+            )
         if self.max_steps is not None and (not isinstance(self.resolution, str) or self.max_steps < 1):
             raise ValueError(
                 f"max_steps={self.max_steps}: allowed is 1 or more with resolution='timestamps' or "
@@ -62,8 +70,8 @@ class DataConfig:
             )
         if self.window is not None and not isinstance(self.resolution, str):
             self._check_bins(self.window, self.resolution)
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size}: allowed is 1 or more")
+        require_at_least_one(self, "batch_size")
+        require_seed(self, "label_seed")
         if not 0 <= self.resident_gb < math.inf:
             raise ValueError(f"resident_gb={self.resident_gb}: allowed is 0 (keep none) or more")
         if not 0 < self.label_fraction <= 1:

@@ -22,7 +22,7 @@ from slices.training.data.identity import refuse_other
 from slices.training.data.labels import label_subset
 from slices.training.data.loader import StayLoader, StaySampler, rank_and_world_size
 from slices.training.data.prepare import open_dataset, prepare_dataset
-from slices.training.data.resident import Resident, physical_memory
+from slices.training.data.resident import Resident
 from slices.training.data.samples import Samples, labelled, last_hours, unlabelled
 from slices.training.data.schema import TaskInfo
 from slices.training.data.splits import digest_of, refuse_empty, split_stays, uniform_hash
@@ -30,10 +30,12 @@ from slices.training.data.statistics import fit_normalizer, refuse_unseen
 from slices.training.data.store import Manifest
 from slices.training.data.together import Labels, together
 from slices.training.data.views import Array, Index, View
+from slices.training.memory import physical_memory
 from slices.training.seeding import seed_of
 
 log = logging.getLogger(__name__)
 AT_ONCE = 512  # samples cut together, where there is no training
+A_CELL = 20  # bytes of a cell of the grid while it is cut
 
 
 class DatasetInfo(NamedTuple):
@@ -122,6 +124,7 @@ class StayDataModule(L.LightningDataModule):
         refuse_unseen(self.store, self.view, self._fitted_on)
         self.normalizer = self._fitted_normalizer()
         self.samples = self._take_samples()
+        self._refuse_large_batches()
         self.splits = {split: self._of_stays(chosen) for split, chosen in stays.items()}
         if self.task is not None:
             refuse_empty(self.splits, config.splits, f"samples with a label for {self.task.name!r}")
@@ -148,6 +151,17 @@ class StayDataModule(L.LightningDataModule):
             return of_tasks[self.task_name]
         samples, self.other_labels = together(of_tasks)
         return samples
+
+    def _refuse_large_batches(self) -> None:
+        """Raise ``ValueError`` for a grid of which this machine could not hold one batch."""
+        config, steps, columns = self.config, self.view.n_steps or 0, len(self.variables)
+        stays = min(len(self.samples.stay), config.batch_size)
+        if (needed := stays * steps * columns * A_CELL) > physical_memory():
+            raise ValueError(
+                f"{stays} stays x {steps:,} bins x {columns} variables take {needed / 1e9:,.0f} GB, which "
+                f"is more than there is: make bins wider (data.resolution={config.resolution:g} hours), or "
+                f"data.horizon={config.horizon:g} (hours), or data.window, shorter"
+            )
 
     def _of_stays(self, stays: Index) -> Index:
         chosen = np.zeros(len(self.store), dtype=bool)

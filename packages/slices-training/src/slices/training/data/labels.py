@@ -51,8 +51,8 @@ def _refuse(rows: pl.DataFrame, bad: pl.Expr, task: TaskInfo, what: str) -> None
     if len(wrong):
         first = wrong.row(0, named=True)
         raise ValueError(
-            f"task {task.name!r}, stay {first['stay_id']}: the label {first['value']} at "
-            f"{first['prediction_time']} h {what} ({len(wrong)} such labels). Correct it or leave it out"
+            f"task {task.name!r}, stay {first['stay_id']}: its label {what} ({len(wrong)} such labels). "
+            "Correct it or leave it out"
         )
 
 

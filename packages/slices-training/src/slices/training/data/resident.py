@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -171,11 +170,3 @@ def _real(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Of each sample how many steps are real, and their times."""
     real = batch["padding_mask"]
     return real.sum(1), batch["times"][real]
-
-
-def physical_memory() -> float:
-    """Bytes of memory that this machine has; infinity where it does not say."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ from slices.training.data.labels import check_labels
 from slices.training.data.schema import TaskInfo
 from slices.training.data.store import StayStore
 from slices.training.data.views import Array, Index, View
+from slices.training.memory import physical_memory
 
 log = logging.getLogger(__name__)
+A_SAMPLE = 64  # bytes at most that say where a sample is
 EDGE = 1e-3  # hours: how far a label's time may lie from the end of its step
 
 
@@ -35,7 +38,7 @@ class WindowConfig:
     random: bool = False
 
     def __post_init__(self) -> None:
-        if not self.length > 0:
+        if not 0 < self.length < math.inf:
             raise ValueError(f"length={self.length}: allowed is a positive number of hours")
         if self.stride is not None and not 0 < self.stride <= self.length:
             raise ValueError(f"stride={self.stride}: allowed is above 0, up to length={self.length}")
@@ -74,6 +77,11 @@ def unlabelled(store: StayStore, view: View, window: WindowConfig | None) -> Sam
     if window is None:
         return Samples(stays, np.zeros(len(store), np.float32), np.full(len(store), np.inf, np.float32))
     count = _n_windows(store.length_hours, view.horizon, window)
+    if (needed := int(count.sum()) * A_SAMPLE) > physical_memory():
+        raise ValueError(
+            f"data.window makes {count.sum():,} samples, and their places alone take {needed / 1e9:,.0f} GB: "
+            f"give a greater stride than {window.step:g} hours"
+        )
     stay = np.repeat(stays, count)
     place = np.arange(len(stay)) - np.repeat(np.cumsum(count) - count, count)
     start = (place * window.step).astype(np.float32)

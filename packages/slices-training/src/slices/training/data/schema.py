@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
+from slices.encoders.registry import make_config
+
 TaskType = Literal["binary", "multiclass", "multilabel", "regression", "survival"]
 
 STAY_SCHEMA = pl.Schema(
@@ -96,9 +98,8 @@ class Variable:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Variable:
-        given = {key: value for key, value in plain.items() if value is not None}
-        given["repairs"] = tuple(Repair(**repair) for repair in given.get("repairs", ()))
-        return cls(**given)
+        """Raises ``ValueError`` or ``TypeError`` for what describes no variable."""
+        return make_config(cls, {key: value for key, value in plain.items() if value is not None}, "variable")
 
 
 _CHOICES = {"transform": ("identity", "log"), "aggregate": ("value", "sum"), "outside": ("drop", "clip")}

@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from slices.encoders.registry import unknown
+from slices.training.ranges import require_seed
 
 TEST, VAL, FOLD = 0, 1, 2  # independent streams of one seed; 3 draws label fractions
+
+NO_SET = "none"
 
 
 @dataclass(kw_only=True)
@@ -36,6 +39,7 @@ class SplitConfig:
     fold: int = 0
 
     def __post_init__(self) -> None:
+        require_seed(self, "seed")
         for name in ("val_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: allowed is 0 up to, but not including, 1")
@@ -84,14 +88,14 @@ def digest_of(patient_id: npt.NDArray[np.int64]) -> str:
 
 
 def split_stays(
-    patient_id: npt.NDArray[np.int64], sets: Sequence[str], config: SplitConfig
+    patient_id: npt.NDArray[np.int64], sets: Sequence[str | None], config: SplitConfig
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Positions of the stays of ``train``, ``val`` and ``test``, ascending.
 
     All stays of a patient are on one side. Raises ``ValueError`` for a set that is not there, for
     patients on both sides of named sets, and for a split that is wanted but empty.
     """
-    names = np.asarray(sets)
+    names = np.asarray([NO_SET if name is None else name for name in sets])
     train, val, test = (_named(names, getattr(config, f"{split}_sets")) for split in ("train", "val", "test"))
     pool = train if config.train_sets else ~(val | test)
     _refuse_shared(patient_id, {"train_sets": pool, "val_sets": val, "test_sets": test})
@@ -127,9 +131,8 @@ def _refuse_shared(patient_id: npt.NDArray[np.int64], of: dict[str, npt.NDArray[
         shared = np.intersect1d(patient_id[first], patient_id[second])
         if len(shared):
             raise ValueError(
-                f"data.splits: {len(shared)} patients are in {one} and in {other} "
-                f"(e.g. {shared[:3].tolist()}): a patient trained on cannot be tested on. "
-                "Name other sets, or split by fraction"
+                f"data.splits: {len(shared)} patients are in {one} and in {other}: "
+                "a patient trained on cannot be tested on. Name other sets, or split by fraction"
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from slices.encoders import Normalizer
 from slices.training.data.sampling import MOST, sample_stays
@@ -45,9 +46,10 @@ def refuse_unseen(store: StayStore, view: View, stays: npt.NDArray[np.int64]) ->
     """Raise ``ValueError`` where none of these stays has a measurement, statics apart, before the horizon."""
     for some in np.array_split(stays, max(1, len(stays) // 1000)):
         position = np.concatenate([np.arange(*store.offsets[[stay, stay + 1]]) for stay in some])
-        column = view.column[store.variable[position]]
+        time, variable, _ = store.events_at(torch.from_numpy(position))
+        column = view.column[variable.numpy()]
         dynamic = (column >= 0) & ~view.static[np.maximum(column, 0)]
-        if (dynamic & (store.time[position] <= view.horizon)).any():
+        if (dynamic & (time.numpy() <= view.horizon)).any():
             return
     raise ValueError(
         f"none of the {len(stays):,} training stays has a measurement in the first {view.horizon:g} hours "
@@ -64,8 +66,9 @@ def _events(
     sampled = sample_stays(store.stay_id[stays], int(size.sum()), most)
     stays, size = stays[sampled], size[sampled]
     position = np.arange(size.sum()) + np.repeat(store.offsets[stays] - np.cumsum(size) + size, size)
-    column, value = view.column[store.variable[position]], store.value[position]
-    keep = (column >= 0) & (store.time[position] <= view.horizon) & np.isfinite(value)
+    time, variable, value = (field.numpy() for field in store.events_at(torch.from_numpy(position)))
+    column = view.column[variable]
+    keep = (column >= 0) & (time <= view.horizon)
     return column[keep], value[keep].astype(np.float64)
 
 

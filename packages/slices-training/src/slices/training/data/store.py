@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from slices.encoders.plain import parse_json
+from slices.encoders.registry import checked, make_config
 from slices.training.data.schema import LABEL_SCHEMA, STAY_SCHEMA, TaskInfo, Variable
 
 FORMAT = "slices-dataset"
@@ -22,6 +24,7 @@ FORMAT_VERSION = 2  # 2: statics at 0, before all other events of their stay
 MANIFEST = "manifest.json"
 ARRAYS = {"offsets.npy": np.int64, "time.npy": np.float32, "variable.npy": np.int16, "value.npy": np.float32}
 TABLES = {"stays.parquet": STAY_SCHEMA, "labels.parquet": LABEL_SCHEMA}
+FLOAT32 = float(np.finfo(np.float32).max)
 REMEDY = "prepare it again with overwrite=true, or name another data.dataset_dir"
 
 
@@ -79,20 +82,37 @@ class Manifest:
             )
         try:
             plain["variables"] = tuple(Variable.from_dict(variable) for variable in plain["variables"])
-            plain["tasks"] = {
-                name: TaskInfo(**task | {"classes": tuple(task["classes"])})
-                for name, task in plain["tasks"].items()
-            }
-            return cls(**plain)
+            manifest = make_config(cls, plain, "manifest")
+            manifest._check()
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DatasetError(f"{path} lacks or misstates something ({error}): {REMEDY}") from error
+        return manifest
+
+    def _check(self) -> None:
+        """Raise ``KeyError``, ``TypeError`` or ``ValueError`` for what the types of the fields do not say."""
+        names = [variable.name for variable in self.variables]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a variable is there twice: {', '.join(names)}")
+        for name, task in self.tasks.items():
+            if name != task.name:
+                raise ValueError(f"the task {task.name!r} is there as {name!r}")
+        checked(self.source["options"], dict, "source.options")
+        for found, keys in (
+            *((self.files[name], ("bytes", "sha256")) for name in (*ARRAYS, *TABLES)),
+            (self.source, ("name", "version")),
+            (self.counts, ("stays", "patients", "events", "labels")),
+            *((raw, ("files", "bytes", "newest")) for raw in self.contents.values()),
+            *((drop, ("description", "count", "by_set")) for drop in self.drops.values()),
+        ):
+            if lacking := set(keys) - found.keys():
+                raise ValueError(f"{', '.join(sorted(lacking))} is missing")
 
 
 def check_sizes(directory: Path, manifest: Manifest) -> None:
     """Raise ``DatasetError`` naming a file that is missing, or is not as large as the manifest says."""
     for name in (*ARRAYS, *TABLES):
         path = directory / name
-        recorded = manifest.files.get(name, {}).get("bytes")
+        recorded = manifest.files[name]["bytes"]
         if not path.is_file():
             raise DatasetError(f"{directory} is half written or damaged ({name} is missing): {REMEDY}")
         if (size := path.stat().st_size) != recorded:
@@ -117,33 +137,55 @@ class StayStore:
         self.variable = self._array("variable.npy")
         self.value = self._array("value.npy")
         self.stays = self._table("stays.parquet")
+        self._check()
         self.stay_id = self.stays["stay_id"].to_numpy()
         self.patient_id = self.stays["patient_id"].to_numpy()
         self.length_hours = self.stays["length_hours"].to_numpy()
-        self._check_shapes()
 
     def __len__(self) -> int:
-        return len(self.stay_id)
+        return len(self.stays)
 
     @property
     def variables(self) -> tuple[Variable, ...]:
         return self.manifest.variables
 
-    @property
-    def events(self) -> tuple[Tensor, Tensor, Tensor]:
-        """``time``, ``variable`` and ``value`` as tensors, on the same memory."""
+    def events_at(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``time``, ``variable`` and ``value`` of these events.
+
+        Raises ``DatasetError`` where one of them cannot be an event: a file that was damaged since.
+        """
+        time, variable, value = (array.index_select(0, position) for array in self._events)
+        if len(position):
+            self._refuse_beyond("time.npy", time, 0.0, FLOAT32)
+            self._refuse_beyond("variable.npy", variable, 0, len(self.variables) - 1)
+            self._refuse_beyond("value.npy", value, -FLOAT32, FLOAT32)
+        return time, variable, value
+
+    @cached_property
+    def _events(self) -> tuple[Tensor, Tensor, Tensor]:
+        """On the same memory."""
         return torch.from_numpy(self.time), torch.from_numpy(self.variable), torch.from_numpy(self.value)
+
+    def _refuse_beyond(self, name: str, found: Tensor, low: float, high: float) -> None:
+        least, most = (end.item() for end in found.aminmax())
+        if not low <= least <= most <= high:  # nor where it is not a number
+            raise DatasetError(f"{self.directory / name} is damaged (it has {least} to {most}): {REMEDY}")
 
     def labels(self, task: str) -> pl.DataFrame:
         """The rows of the label table that belong to a task."""
-        return self._table("labels.parquet", pl.col("task") == task)
+        table = self._table("labels.parquet", pl.col("task") == task)
+        strays = table.filter(~pl.col("stay_id").is_in(self.stays["stay_id"].implode()).fill_null(False))
+        if len(strays):
+            path = self.directory / "labels.parquet"
+            raise DatasetError(f"{path} has labels of {len(strays)} stays that are not there: {REMEDY}")
+        return table
 
     def _array(self, name: str) -> npt.NDArray[Any]:
         path = self.directory / name
         try:
             # copy on write: shared by all who read it, and torch takes no other kind
             array = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-        except (ValueError, EOFError, OSError) as error:
+        except Exception as error:  # of a damaged header, the reader raises whatever it stumbles over
             raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
         if array.dtype != ARRAYS[name] or array.ndim != 1:
             raise DatasetError(f"{path} holds {array.dtype} {array.shape}, not 1-d {ARRAYS[name]}: {REMEDY}")
@@ -161,7 +203,16 @@ class StayStore:
             raise DatasetError(f"{path} has columns {dict(table.schema)}, not {dict(TABLES[name])}: {REMEDY}")
         return table
 
-    def _check_shapes(self) -> None:
+    def _check(self) -> None:
+        """Raise ``DatasetError`` for what cannot be a dataset, as far as its stays, not its events, tell."""
+        stays, length = self.directory / "stays.parquet", self.stays["length_hours"]
+        if any(self.stays.drop("set").null_count().row(0)) or self.stays["stay_id"].is_duplicated().any():
+            raise DatasetError(
+                f"{stays} is damaged (a stay is there twice, or nothing in its place): {REMEDY}"
+            )
+        if not (length.is_finite() & (length >= 0)).all():
+            raise DatasetError(f"{stays} is damaged (length_hours is no number of hours): {REMEDY}")
         n_events = {len(self.time), len(self.variable), len(self.value), int(self.offsets[-1])}
-        if len(self.offsets) != len(self) + 1 or len(n_events) != 1:
+        begins = len(self.offsets) == len(self) + 1 and self.offsets[0] == 0
+        if not begins or (np.diff(self.offsets) < 0).any() or len(n_events) != 1:
             raise DatasetError(f"the arrays of {self.directory} do not fit together: {REMEDY}")

@@ -135,7 +135,7 @@ class View:
         first = store.offsets[stays]
         count = store.offsets[stays + 1] - first
         row, position = spread(first, count)
-        time, variable, value = (array.index_select(0, position) for array in store.events)
+        time, variable, value = store.events_at(position)
         events = Events(row, time, self._column_of.index_select(0, variable.long()), value)
         if self._leaves_out:
             events = events.where(events.column >= 0)

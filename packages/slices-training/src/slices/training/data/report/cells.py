@@ -33,6 +33,15 @@ class Table(NamedTuple):
     words: int = 1
 
 
+def count(n: int, least: int) -> str:
+    """A number of stays, but that of a small group.
+
+    >>> count(1234, 10), count(9, 10), count(0, 10)
+    ('1,234', '<10', '0')
+    """
+    return f"<{least}" if 0 < n < least else number(n)
+
+
 def number(value: float | None) -> str:
     """
     >>> number(1234567), number(0.000123), number(98.44), number(None)

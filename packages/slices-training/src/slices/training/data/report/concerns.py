@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from slices.training.data.report.cells import count
 from slices.training.data.report.model import TaskReport, Values, VariableReport
 from slices.training.data.report.variables import unscaled
 from slices.training.data.schema import Variable
@@ -12,18 +13,23 @@ AT_ONE_END = 0.05
 FEW = 20  # stays
 
 
-def concerns(variables: Sequence[VariableReport], tasks: Sequence[TaskReport]) -> tuple[str, ...]:
+def concerns(
+    variables: Sequence[VariableReport], tasks: Sequence[TaskReport], min_patients: int
+) -> tuple[str, ...]:
     """One sentence each: about variables first, in their order, then about tasks."""
     return tuple(
-        [sentence for one in variables for sentence in _of_variable(one)]
-        + [sentence for one in tasks for sentence in _of_task(one)]
+        [sentence for one in variables for sentence in _of_variable(one, min_patients)]
+        + [sentence for one in tasks for sentence in _of_task(one, min_patients)]
     )
 
 
-def _of_variable(report: VariableReport) -> Iterator[str]:
+def _of_variable(report: VariableReport, min_patients: int) -> Iterator[str]:
     variable, values, name = report.variable, report.values, report.variable.name
     if values is None:
         yield f"{name} is never measured"
+        return
+    if report.sampling.stays < min_patients:
+        yield f"{name} is measured in fewer than {min_patients} stays"
         return
     if values.is_constant:
         yield f"{name} is always {values.quantiles[0]:g}: only that it is there can tell anything"
@@ -51,7 +57,7 @@ def _sets_apart(variable: Variable, values: Values) -> Iterator[str]:
         )
 
 
-def _of_task(report: TaskReport) -> Iterator[str]:
+def _of_task(report: TaskReport, min_patients: int) -> Iterator[str]:
     task = report.task
     if not report.overall.labels:
         yield f"task {task.name} has no label"
@@ -59,4 +65,5 @@ def _of_task(report: TaskReport) -> Iterator[str]:
     asked = task.classes[1:] if task.task_type == "binary" else task.classes
     for name in asked:
         if (stays := report.stays_with[name]) < FEW:
-            yield f"task {task.name}: only {stays} stays have {name!r}: scores of so few say little"
+            shown = count(stays, min_patients)
+            yield f"task {task.name}: only {shown} stays have {name!r}: scores of so few say little"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from slices.training.data.report.cells import UNKNOWN, Cell, Histogram, Share, Table, number
+from slices.training.data.report.cells import UNKNOWN, Cell, Histogram, Share, Table, count, number
 from slices.training.data.report.model import (
     QUANTILE_NAMES,
+    LabelSummary,
     Report,
     TaskReport,
     VariableReport,
@@ -21,10 +22,10 @@ def tables(report: Report) -> list[Table]:
     return [
         _dataset(report),
         _stays(report),
-        _sampling(report.variables),
+        _sampling(report),
         _values(report),
-        _tasks(report.tasks),
-        *(_labels(task) for task in report.tasks if task.overall.labels),
+        _tasks(report),
+        *(_labels(task, report.min_patients) for task in report.tasks if task.overall.labels),
         _drops(report.manifest.drops),
     ]
 
@@ -45,21 +46,27 @@ def _dataset(report: Report) -> Table:
 
 def _stays(report: Report) -> Table:
     counts = report.manifest.counts
+    least = report.min_patients
     rows: list[tuple[Cell, ...]] = [
-        (name, number(counts[name]), *([""] * len(QUANTILE_NAMES))) for name in ("stays", "patients")
+        (name, count(counts[name], least), *([""] * len(QUANTILE_NAMES))) for name in ("stays", "patients")
     ]
     rows += [
-        (f"stays of set {name}", number(n), *([""] * len(QUANTILE_NAMES))) for name, n in report.sets.items()
+        (f"stays of set {name}", count(n, least), *([""] * len(QUANTILE_NAMES)))
+        for name, n in report.sets.items()
     ]
     rows += [
-        ("stays without an event", number(report.without_events), *([""] * len(QUANTILE_NAMES))),
+        ("stays without an event", count(report.without_events, least), *([""] * len(QUANTILE_NAMES))),
         ("events in all, and a stay", number(counts["events"]), *map(number, report.events_per_stay)),
         ("length of a stay (h)", "", *map(number, report.lengths)),
     ]
     return Table("Stays", "Quantiles are over the stays.", ("", "number", *QUANTILE_NAMES), rows)
 
 
-def _sampling(variables: Sequence[VariableReport]) -> Table:
+def _is_rare(one: VariableReport, report: Report) -> bool:
+    return 0 < one.sampling.stays < report.min_patients
+
+
+def _sampling(report: Report) -> Table:
     note = (
         "How often each variable is measured. Measurements a stay: the median of the stays that have it; an "
         "hour: over the hours of these stays; gap: the median time between two. Hours observed: the share of "
@@ -80,15 +87,24 @@ def _sampling(variables: Sequence[VariableReport]) -> Table:
             one.variable.name,
             one.variable.unit or UNKNOWN,
             "static" if one.variable.static else "dynamic",
-            Share(one.sampling.share),
-            number(one.sampling.per_stay),
-            number(one.sampling.per_hour),
-            number(one.sampling.gap),
-            UNKNOWN if one.sampling.cells is None else Share(one.sampling.cells),
+            *_how_often(one, report),
         )
-        for one in variables
+        for one in report.variables
     ]
     return Table("Variables: sampling", note, columns, rows, words=3)
+
+
+def _how_often(one: VariableReport, report: Report) -> tuple[Cell, ...]:
+    sampling = one.sampling
+    if _is_rare(one, report):
+        return (count(sampling.stays, report.min_patients), *[UNKNOWN] * 4)
+    return (
+        Share(sampling.share),
+        number(sampling.per_stay),
+        number(sampling.per_hour),
+        number(sampling.gap),
+        UNKNOWN if sampling.cells is None else Share(sampling.cells),
+    )
 
 
 def _values(report: Report) -> Table:
@@ -96,54 +112,64 @@ def _values(report: Report) -> Table:
     if report.sampled:
         note += f" They and all medians above are those of {report.sampled:,} stays, drawn by their ids."
     columns = ("variable", "unit", "scale", "plausible", *QUANTILE_NAMES, "distribution")
-    rows = [_values_row(one) for one in report.variables]
+    rows = [_values_row(one, shown=not _is_rare(one, report)) for one in report.variables]
     return Table("Variables: values", note, columns, rows, words=4)
 
 
-def _values_row(one: VariableReport) -> tuple[Cell, ...]:
+def _values_row(one: VariableReport, *, shown: bool) -> tuple[Cell, ...]:
     variable, values = one.variable, one.values
     ends = (f"{end:g}" if math.isfinite(end) else "any" for end in (variable.low, variable.high))
     described: tuple[Cell, ...] = tuple([UNKNOWN] * (len(QUANTILE_NAMES) + 1))
-    if values:
+    if values and shown:
         what = f"{variable.name} from {number(values.quantiles[0])} to {number(values.quantiles[-1])}"
         described = (*map(number, values.quantiles), Histogram(values.histogram, what))
     scale = "log" if variable.transform == "log" else "linear"
     return (variable.name, variable.unit or UNKNOWN, scale, " to ".join(ends), *described)
 
 
-def _tasks(tasks: Sequence[TaskReport]) -> Table:
+def _tasks(report: Report) -> Table:
     columns = ("task", "type", "predicted at (h)", "stays labelled", "labels")
     rows: list[tuple[Cell, ...]] = [
         (
             one.task.name,
             one.task.task_type + (", one a step" if one.task.per_step else ""),
             " to ".join(dict.fromkeys(map(number, (one.first_time, one.last_time)))),
-            number(one.overall.stays),
+            count(one.overall.stays, report.min_patients),
             number(one.overall.labels),
         )
-        for one in tasks
+        for one in report.tasks
     ]
     return Table("Tasks", "", columns, rows, words=3)
 
 
-def _labels(one: TaskReport) -> Table:
+def _labels(one: TaskReport, least: int) -> Table:
     groups = {"all": one.overall}
     if len(one.by_set) > 1:
         groups |= {f"set {name}": of_set for name, of_set in one.by_set.items()}
-    stays: tuple[Cell, ...] = ("stays labelled", *(number(of.stays) for of in groups.values()))
+    stays: tuple[Cell, ...] = ("stays labelled", *(count(of.stays, least) for of in groups.values()))
     title = f"Labels of {one.task.name}"
     if one.task.task_type == "regression":
         note = f"Quantiles of more than {MOST:,} labels are those of a sample of stays."
         numbers: list[tuple[Cell, ...]] = [
-            (name, *(number(of.numbers.get(name)) for of in groups.values())) for name in one.overall.numbers
+            (name, *(number(of.numbers.get(name) if of.stays >= least else None) for of in groups.values()))
+            for name in one.overall.numbers
         ]
         return Table(title, note, ("", *groups), [stays, *numbers])
     shares: list[tuple[Cell, ...]] = [
-        (name, *(Share(of.numbers[name]) for of in groups.values()), number(one.stays_with[name]))
+        (
+            name,
+            *(UNKNOWN if _tells_of_few(of, least) else Share(of.numbers[name]) for of in groups.values()),
+            count(one.stays_with[name], least),
+        )
         for name in one.overall.numbers
     ]
     note = "Shares of the labels; stays: how many ever have one."
     return Table(title, note, ("", *groups, "stays"), [(*stays, ""), *shares])
+
+
+def _tells_of_few(of: LabelSummary, least: int) -> bool:
+    """Would the shares of the classes, of which one follows from the others, tell of a small group?"""
+    return of.stays < least or any(0 < share * of.labels < least - 0.5 for share in of.numbers.values())
 
 
 def _drops(drops: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -80,7 +80,10 @@ class TaskReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A dataset. ``sampled`` is the number of stays from which quantiles were taken, if not from all."""
+    """A dataset. ``sampled`` is the number of stays from which quantiles were taken, if not from all.
+
+    Of fewer stays than ``min_patients`` neither their number nor one of theirs is to be shown.
+    """
 
     directory: str
     described: str
@@ -90,6 +93,7 @@ class Report:
     events_per_stay: tuple[float, ...]
     without_events: int
     sampled: int | None
+    min_patients: int
     variables: tuple[VariableReport, ...]
     tasks: tuple[TaskReport, ...]
     warnings: tuple[str, ...]

@@ -14,6 +14,7 @@ from slices.encoders.registry import Registry, make_config
 from slices.training.data.definitions.base import Definition
 from slices.training.data.raw import files_under
 from slices.training.data.schema import Chunk, Tally, TaskInfo, Variable
+from slices.training.ranges import named
 
 SOURCE_REGISTRY: Registry[type[Source]] = Registry("data source", "slices.sources")
 SOURCE_CONFIG_REGISTRY: Registry[type[Any]] = Registry("data source", "slices.sources")
@@ -143,9 +144,7 @@ def build_source(options: Mapping[str, Any]) -> Source:
     Raises ``ValueError`` for an unknown name or key, with the nearest one, ``TypeError`` for a value
     of the wrong type.
     """
-    if "name" not in options:
-        raise ValueError(f"data.source: name is missing. There are: {', '.join(SOURCE_REGISTRY.names())}")
-    name = options["name"]
-    source = SOURCE_REGISTRY.find(name)
+    name = named(options, "data.source", SOURCE_REGISTRY)
     rest = {key: value for key, value in options.items() if key != "name"}
-    return source(make_config(SOURCE_CONFIG_REGISTRY.find(name), rest, f"data.source ({name})"))
+    config = make_config(SOURCE_CONFIG_REGISTRY.find(name), rest, f"data.source ({name})")
+    return SOURCE_REGISTRY[name](config)

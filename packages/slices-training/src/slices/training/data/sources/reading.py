@@ -145,8 +145,19 @@ def wrong_type(path: Path, schema: pl.Schema, column: str, wanted: str) -> Value
     return ValueError(f"{path}: column {column!r} holds {schema[column]}, not {wanted}: convert it")
 
 
+def masked(given: object) -> str:
+    """The form of a value without what it says.
+
+    >>> masked("John, 24/12/1951")
+    'aaaa, 99/99/9999'
+    """
+    return re.sub(r"[^\W\d_]", "a", re.sub(r"\d", "9", str(given)))
+
+
 def refuse(rows: pl.DataFrame, bad: pl.Expr, path: Path, column: str, what: str) -> None:
-    """Raise ``ValueError`` naming file, row (the first is 1) and value of the first row where ``bad``.
+    """Raise ``ValueError`` naming file, row (the first is 1) and column of the first row where ``bad``.
+
+    Of its value only the form is said, as errors are passed on.
 
     ``rows`` has ``row`` (from 0) and ``given``, what the column held.
     """
@@ -154,6 +165,6 @@ def refuse(rows: pl.DataFrame, bad: pl.Expr, path: Path, column: str, what: str)
     if len(wrong):
         first = wrong.row(0, named=True)
         raise ValueError(
-            f"{path}, row {first['row'] + 1}, column {column!r}: {first['given']!r} {what} "
-            f"({len(wrong)} such rows)"
+            f"{path}, row {first['row'] + 1}, column {column!r}: {masked(first['given'])!r} {what} "
+            f"({len(wrong)} such rows; 9 is any digit, a any letter)"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from slices.training.data.cleaning import sift
 from slices.training.data.schema import EVENT_SCHEMA, Tally, Variable
 from slices.training.data.sources.reading import collect, is_text, number, scan, text
 
+log = logging.getLogger(__name__)
 SEX = {"male": 1.0, "m": 1.0, "female": 0.0, "f": 0.0}
 MOST_CATEGORIES = 50
 PREFIX = "static "
@@ -34,9 +36,15 @@ class Static(NamedTuple):
 
 
 def find_statics(
-    path: Path, schema: pl.Schema, columns: Iterable[str], vocabulary: Mapping[str, Variable]
+    path: Path,
+    schema: pl.Schema,
+    columns: Iterable[str],
+    vocabulary: Mapping[str, Variable],
+    min_category: int = 1,
 ) -> tuple[Static, ...]:
     """What each column gives; the categories of a text are looked up in the file.
+
+    Those of fewer than ``min_category`` stays get no variable, whose name would tell of single patients.
 
     A text is taken as numbers where the vocabulary has a variable of the column's name, or where at least
     half of its different values read as numbers ("> 89" among ages is then left out, and counted). Raises
@@ -46,22 +54,31 @@ def find_statics(
     found = []
     for column in columns:
         number(path, schema, column)  # refuses what is neither
-        categorical = is_text(schema[column]) and column not in {"sex", *vocabulary}
-        found.append(Static(column, _categories(path, column) if categorical else ()))
+        categories = None
+        if is_text(schema[column]) and column not in {"sex", *vocabulary}:
+            categories = _categories(path, column, min_category)
+        if categories != ():
+            found.append(Static(column, categories or ()))
     return tuple(found)
 
 
-def _categories(path: Path, column: str) -> tuple[str, ...]:
-    values = collect(path, scan(path).select(text(column).unique())).to_series()
-    values = values.drop_nulls().sort()
-    if 2 * values.cast(pl.Float64, strict=False).null_count() <= len(values):
-        return ()
-    if len(values) > MOST_CATEGORIES:
+def _categories(path: Path, column: str, min_category: int) -> tuple[str, ...] | None:
+    """Those of a text, in their order; None where most of its values are numbers."""
+    counted = scan(path).group_by(text(column)).len(PREFIX).drop_nulls().sort(column)
+    values = collect(path, counted)
+    if 2 * values[column].cast(pl.Float64, strict=False).null_count() <= len(values):
+        return None
+    common = values.filter(pl.col(PREFIX) >= min_category)[column]
+    if len(common) > MOST_CATEGORIES:
         raise ValueError(
-            f"{path}: the text column {column!r} has {len(values)} different values, as {values[0]!r}; "
-            f"at most {MOST_CATEGORIES} become variables. Remove it, or group them"
+            f"{path}: the text column {column!r} has {len(common)} different values; at most "
+            f"{MOST_CATEGORIES} become variables. Remove it, or group them"
         )
-    return tuple(values)
+    if rare := len(values) - len(common):
+        log.info(
+            "%s: %d categories of %r, of fewer than %d stays, left out", path, rare, column, min_category
+        )
+    return tuple(common)
 
 
 def with_known(static: Static, vocabulary: Mapping[str, Variable]) -> Static:

@@ -18,6 +18,7 @@ import polars as pl
 from slices.training.data.schema import EVENT_SCHEMA, LABEL_SCHEMA, Chunk, Tally, TaskInfo, Variable
 from slices.training.data.sources.base import Part, Source, register_source
 from slices.training.data.sources.outcomes import KNOWN, known_outcomes
+from slices.training.ranges import require_seed
 
 HOURS = 48
 LOOK_AHEAD = 6  # hours: how far ahead deterioration is asked for
@@ -39,6 +40,7 @@ class SyntheticConfig:
     readmission_rate: float = 0.1
 
     def __post_init__(self) -> None:
+        require_seed(self, "seed")
         if self.n_stays < 1:
             raise ValueError(f"n_stays={self.n_stays}: allowed is 1 or more")
         if not 0 <= self.readmission_rate <= 0.5:

@@ -14,7 +14,7 @@ from slices.heads import TaskType
 from slices.training.compose import composed
 from slices.training.config import refuse_unknown
 from slices.training.evaluation.selection import ThresholdRule
-from slices.training.ranges import require_at_least_one
+from slices.training.ranges import require_at_least_one, require_seed
 
 
 @dataclass(kw_only=True)
@@ -34,7 +34,7 @@ class EvaluateConfig:
     task_name: str | None = None
     task_type: TaskType | None = None
     groups: str | None = None
-    bands: dict[str, Any] = field(default_factory=lambda: {"age": [45, 65, 80]})
+    bands: dict[str, tuple[float, ...]] = field(default_factory=lambda: {"age": (45.0, 65.0, 80.0)})
     hours: tuple[float, ...] = (12.0, 24.0, 48.0)
     min_patients: int = 10
     threshold: ThresholdRule = "youden"
@@ -48,7 +48,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require_at_least_one(self, "min_patients", "n_resamples")
-        self.bands = {name: tuple(float(edge) for edge in edges) for name, edges in self.bands.items()}
+        require_seed(self, "seed")
         for name, edges in {"hours": self.hours, **self.bands}.items():
             if not edges or any(low >= high for low, high in pairwise(edges)):
                 raise ValueError(f"{name}: {list(edges)} are no ascending edges")

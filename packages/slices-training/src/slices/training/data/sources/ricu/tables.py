@@ -85,10 +85,7 @@ def read_patients(of: Patients, within: StayRange) -> pl.DataFrame:
     patients = rows.select("stay_id", "patient_id").unique(maintain_order=True)
     two = patients.filter(pl.col("stay_id").is_duplicated())
     if len(two):
-        one, other = two.filter(pl.col("stay_id") == two["stay_id"][0])["patient_id"][:2]
-        raise ValueError(
-            f"{path}: stay {two['stay_id'][0]} is of the patients {one} and {other}: leave one of them out"
-        )
+        raise ValueError(f"{path}: stay {two['stay_id'][0]} is of several patients: leave all but one out")
     return patients
 
 
@@ -153,7 +150,7 @@ def _hourly(path: Path, schema: pl.Schema, within: StayRange, columns: Sequence[
     between = table.filter(((hour - hour.round()).abs() < EDGE).not_())
     if len(between):
         raise ValueError(
-            f"{path}: stay {between['stay_id'][0]} has a row at {between['hour'][0]} h: the tables must be "
+            f"{path}: stay {between['stay_id'][0]} has a row between two hours: the tables must be "
             "hourly, with whole hours as time (in ricu: interval = hours(1))"
         )
     return table.with_columns(hour.round())

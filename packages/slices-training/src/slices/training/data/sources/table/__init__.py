@@ -80,7 +80,7 @@ class TableSource(Source):
         path = Path(config.stays)
         schema = check_stays(path, config.columns, config.statics)
         known = self.vocabulary if config.vocabulary is not None else {}
-        found = find_statics(path, schema, config.statics, known)
+        found = find_statics(path, schema, config.statics, known, config.min_category)
         return tuple(with_known(static, known) for static in found)
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from slices.encoders.registry import make_config
 from slices.training.data.schema import TaskInfo
+from slices.training.ranges import require_at_least_one
 
 TimeUnit = Literal["hours", "minutes", "seconds", "days"]
 
@@ -34,9 +35,10 @@ class TableColumns:
 class TableConfig:
     """Where the table lies (a file, a folder or a glob of several), and what it means.
 
-    ``stays``: a file with one row a stay, ``statics`` the columns in it that are variables. ``labels``: a
-    file with the columns task, that of the stay, prediction_time, value and, for multilabel tasks, column,
-    for survival, event (0: censored, 1: the first of the task's classes);
+    ``stays``: a file with one row a stay, ``statics`` the columns in it that are variables; of a text, one
+    for each category that at least ``min_category`` stays have. ``labels``: a file with the columns task,
+    that of the stay, prediction_time, value and, for multilabel tasks, column, for survival, event (0:
+    censored, 1: the first of the task's classes);
     ``tasks`` says of each task what the fields of ``TaskInfo`` say. ``vocabulary`` chooses and describes
     the variables; without one every name in the table is a variable. ``sentinels`` are values that stand
     for unknown.
@@ -48,10 +50,12 @@ class TableConfig:
     vocabulary: str | None = None
     columns: TableColumns = field(default_factory=TableColumns)
     statics: tuple[str, ...] = ()
+    min_category: int = 10
     sentinels: tuple[float, ...] = ()
     tasks: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_at_least_one(self, "min_category")
         if self.statics and self.stays is None:
             raise ValueError(f"statics={list(self.statics)} are columns of the stays file: give `stays` too")
         if bool(self.tasks) != (self.labels is not None):

@@ -14,6 +14,7 @@ from slices.training.data.raw import files_under
 from slices.training.data.sources.reading import (
     collect,
     is_text,
+    masked,
     number,
     reading,
     refuse,
@@ -122,8 +123,9 @@ def _check_times(path: Path, schema: pl.Schema, column: str) -> None:
     first = collect(path, given.filter(pl.col("given").is_not_null()).head(TRIED))
     if len(first) and first["bad"].all():
         raise ValueError(
-            f"{path}: the times in the column {column!r} cannot be read, as {first['given'][0]!r}: give "
-            "numbers (of data.source.columns.time_unit), Durations, or timestamps as 2024-03-01 14:30 is"
+            f"{path}: the times in the column {column!r} cannot be read, as {masked(first['given'][0])!r} (9 "
+            "is any digit, a any letter): give numbers (of data.source.columns.time_unit), Durations, or "
+            "timestamps as 2024-03-01 14:30 is"
         )
 
 

@@ -79,10 +79,7 @@ def _refuse_two_patients(path: Path, stays: pl.DataFrame) -> None:
     patients = stays.select("stay_id", "patient_id").drop_nulls().unique(maintain_order=True)
     two = patients.filter(pl.col("stay_id").is_duplicated())
     if len(two):
-        one, other = two.filter(pl.col("stay_id") == two["stay_id"][0])["patient_id"][:2]
-        raise ValueError(
-            f"{path}: stay {two['stay_id'][0]} is of the patients {one} and {other}: leave one of them out"
-        )
+        raise ValueError(f"{path}: stay {two['stay_id'][0]} is of several patients: leave all but one out")
 
 
 def _one_a_stay(table: pl.DataFrame, schema: pl.Schema, columns: TableColumns, tally: Tally) -> pl.DataFrame:
