@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
+from slices.training.errors import FailedRun
 from slices.training.memory import models_that_fit
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def finetune(config: DictConfig) -> float:
             batches[split] = of_all_ranks(trainer.predict(module, datamodule.loader(split), **how))
             if not all(bool(batch["probs"].isfinite().all()) for batch in batches[split]):
                 raise FailedRun(
-                    "training diverged: the best model's predictions are no numbers. Try a smaller optimizer.lr"
+                    "training diverged: what is predicted are no numbers. Try a smaller optimizer.lr"
                 )
         if trainer.is_global_zero:
             log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
