@@ -176,7 +176,7 @@ def test_a_run_that_ends_early_diverges_or_watches_nothing_says_so(
     done = cli("finetune", *on_tiny, *scratch("+trainer.max_steps=1"))
     assert done.status == 1 and "no best epoch: none was validated" in done.err, done.err
     done = cli("finetune", *on_tiny, *scratch("optimizer.lr=1e30"))
-    assert done.status == 1 and "smaller optimizer.lr" in done.err, done.err
+    assert done.status == 1 and "lower optimizer.lr" in done.err, done.err
     done = cli("finetune", *on_tiny, *scratch("scheduler=plateau", "scheduler.monitor=val/los"))
     assert done.status == 1 and "val/los which is not available" in done.err, done.err
 

@@ -73,7 +73,7 @@ class Fitting:
         trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=resume_from, weights_only=True)
         if self.best.best_model_score is None:
             raise FailedRun(
-                f"there is no best epoch: none was validated (allow more, trainer.max_steps ...), or in none was "
+                "there is no best epoch: none was validated (allow more, trainer.max_steps ...), or in none was "
                 f"{self.monitor} finite (see above)"
             )
         if self.training.average_best is None:
