@@ -48,8 +48,6 @@ def finetune(config: DictConfig) -> float:
         batches = {}
         for split in ("val", "test"):
             batches[split] = of_all_ranks(trainer.predict(module, datamodule.loader(split), **how))
-                    "training diverged: what is predicted are no numbers. Try a smaller optimizer.lr"
-                )
         if trainer.is_global_zero:
             log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
             _write(run, module, datamodule, batches, best)
