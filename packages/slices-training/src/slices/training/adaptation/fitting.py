@@ -73,8 +73,8 @@ class Fitting:
         trainer.fit(self.module, datamodule=self.datamodule, ckpt_path=resume_from, weights_only=True)
         if self.best.best_model_score is None:
             raise FailedRun(
-                "there is no best epoch: none was validated (allow more, as by trainer.max_steps), or in none "
-                f"was {self.monitor} finite (see above)"
+                "there is no best epoch: none was validated (allow more, as by trainer.max_steps), or in "
+                f"none was {self.monitor} finite (see above)"
             )
         if self.training.average_best is None:
             return self.best.best_model_path, float(self.best.best_model_score)
