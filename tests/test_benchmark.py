@@ -88,6 +88,7 @@ def test_killed_it_leaves_no_process(arguments: list[str], tmp_path: Path) -> No
     wait_until(lambda: not any(map(is_running, started)), seconds=20)
 
 
+@pytest.mark.slow
 def test_a_unit_that_fails_ends_the_others(
     cli: CommandLine, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +214,7 @@ def test_one_share_has_all_folds_of_a_shared_encoder(arguments: list[str]) -> No
     assert not encoders[0] & encoders[1] and len(encoders[0] | encoders[1]) == len(config.seeds)
 
 
+@pytest.mark.slow
 def test_a_share_makes_no_table_and_the_rest_is_done_without(
     arguments: list[str], cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +232,9 @@ def test_a_share_makes_no_table_and_the_rest_is_done_without(
     assert first < set((tmp_path / "league" / "cells").iterdir())
 
 
-@pytest.mark.parametrize("splits", [{"n_folds": 2}, {"test_fraction": 0.3}])
+@pytest.mark.parametrize(
+    "splits", [{"n_folds": 2}, pytest.param({"test_fraction": 0.3}, marks=pytest.mark.slow)]
+)
 def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
     splits: dict[str, Any], arguments: list[str], cli: CommandLine
 ) -> None:
@@ -300,7 +304,9 @@ def test_a_baseline_may_learn_further_tasks(arguments: list[str], cli: CommandLi
     assert recipe_of(config)["rows"]["line_and_more"]["also"] == ["length_of_stay_class"]
 
 
-@pytest.mark.parametrize("option", [{"probe_prior": "covariance"}, {"probe_strength": 3e3}])
+@pytest.mark.parametrize(
+    "option", [{"probe_prior": "covariance"}, pytest.param({"probe_strength": 3e3}, marks=pytest.mark.slow)]
+)
 def test_a_probe_may_have_a_prior_and_a_penalty_at_one_fraction(
     option: dict[str, Any], arguments: list[str], cli: CommandLine
 ) -> None:

@@ -53,6 +53,7 @@ def test_pretraining(
         torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning(
     asked: list[str], finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

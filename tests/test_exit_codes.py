@@ -23,6 +23,7 @@ def as_a_shell_says(process: subprocess.Popen[str]) -> int:
     return 128 - status if status < 0 else status
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_130(on_tiny: list[str], tmp_path: Path) -> None:
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     process = start(tmp_path, "hydra.run.dir=run", *on_tiny, *LONG)

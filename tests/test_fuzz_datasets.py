@@ -235,7 +235,7 @@ def read_or_refused(damage: Damage, how: Any, datasets: tuple[Path, Path]) -> No
         assert is_ours(error), error
 
 
-@examples(60)
+@examples(40)
 @given(DAMAGES, st.sampled_from(HOW))
 def test_a_damaged_dataset_is_read_or_refused(datasets: tuple[Path, Path], damage: Damage, how: Any) -> None:
     read_or_refused(damage, how, datasets)

@@ -107,7 +107,7 @@ def pretraining(name: str, tiny: dict[str, Any]) -> tuple[Train, int | None]:
 @pytest.mark.parametrize("name", QUICK)
 def test_pretraining(name: str, tiny: dict[str, Any], tmp_path: Path, kills: Kills) -> None:
     train, every = pretraining(name, tiny)
-    survive(train, tmp_path, kills, 4, every)
+    survive(train, tmp_path, kills, 2, every)
 
 
 @pytest.mark.slow

@@ -325,7 +325,7 @@ def test_a_checkpoint_that_is_none(ending: str, cli: CommandLine, on_tiny: list[
     ("then", "now"),
     [
         ({"n_folds": 3, "fold": 0}, {"n_folds": 3, "fold": 1}),
-        ({"seed": 0}, {"seed": 1}),
+        pytest.param({"seed": 0}, {"seed": 1}, marks=pytest.mark.slow),
     ],
     ids=["fold", "seed"],
 )

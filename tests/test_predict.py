@@ -46,7 +46,12 @@ def write_csv(store: StayStore, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "task", ["in_hospital_mortality", pytest.param("organ_failure", marks=pytest.mark.slow), "deterioration"]
+    "task",
+    [
+        "in_hospital_mortality",
+        pytest.param("organ_failure", marks=pytest.mark.slow),
+        pytest.param("deterioration", marks=pytest.mark.slow),
+    ],
 )
 def test_a_table_in_raw_units_gives_the_test_predictions_of_fine_tuning(
     task: str, cli: CommandLine, on_tiny: list[str], dataset_dir: Path, tmp_path: Path

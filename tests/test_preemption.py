@@ -31,7 +31,7 @@ def scheduler(folder: Path, state: str = "RUNNING", fails: bool = False) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_the_same_command_goes_on(number: signal.Signals, on_tiny: list[str], tmp_path: Path) -> None:
-    settings = [*on_tiny, *SETTINGS]
+    settings = [*on_tiny, *SETTINGS, "ssl=jepa"]  # which has a teacher; others are killed in test_resume
     assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, 21, number) == 143
@@ -42,8 +42,6 @@ def test_the_same_command_goes_on(number: signal.Signals, on_tiny: list[str], tm
 
     assert start(tmp_path, *RUN, *settings).wait() == 0
     assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
-    assert start(tmp_path, *RUN, *settings).wait() == 0
-    assert "the run is complete" in (tmp_path / "shown.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def logged(run: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("ssl", "interval"), [("mae", "step"), pytest.param("jepa", "epoch", marks=pytest.mark.slow)]
+    ("ssl", "interval"),
+    [("mae", "step"), ("contrastive", "step"), pytest.param("jepa", "epoch", marks=pytest.mark.slow)],
 )
 def test_killed_in_mid_epoch_and_resumed(
     ssl: str, interval: str, on_tiny: list[str], tmp_path: Path, cli: CommandLine

@@ -138,7 +138,7 @@ def test_hours_and_event_of_ones_own_table(cli: CommandLine, table: list[str]) -
         ({"event": pl.lit(2)}, "is not an event from 0 (censored) to 1"),
         ({"value": pl.lit(-3.0)}, "is a time before the prediction time"),
         ({"event": pl.lit(None, pl.Int64)}, "is not of two numbers"),
-        ({"event": pl.lit("dead")}, "'dead' is no number"),
+        ({"event": pl.lit("dead")}, "'aaaa' is no number"),
     ],
 )
 def test_labels_that_are_no_hours_and_event(

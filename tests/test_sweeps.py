@@ -69,6 +69,7 @@ def test_a_sweep_for_the_worst_run_is_refused(on_tiny: list[str], cli: CommandLi
     assert done.status == 1 and "hydra.sweeper.direction=minimize" in done.out + done.err
 
 
+@pytest.mark.slow
 def test_a_sweep_of_pretraining_needs_a_task_to_go_by(on_tiny: list[str], cli: CommandLine) -> None:
     done = cli("pretrain", "--multirun", *on_tiny, *SMALL, "+sweep=pretraining", "hydra.sweep.dir=sweep")
     assert done.status != 0 and "watch.task" in done.out + done.err

@@ -32,4 +32,5 @@ def is_ours(error: BaseException) -> bool:
     cause = error.__cause__
     if cause is None:
         return raised_here
-    return (raised_here and str(cause) not in str(error)) or is_ours(cause)
+    says_more = str(cause) not in str(error) or f"({cause})" in str(error)  # it may quote, not just pass on
+    return (raised_here and says_more) or is_ours(cause)

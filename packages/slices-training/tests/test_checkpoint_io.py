@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from slices.training.errors import FailedRun
 
 
 def checkpoint(step: int) -> dict[str, Any]:
-    return {"state_dict": {"weight": torch.full((3,), step)}, "optimizer_states": [], "loops": {"step": step}}
+    state = OrderedDict(weight=torch.full((3,), step))
+    return {"state_dict": state, "optimizer_states": [], "loops": {"step": step}}
 
 
 @pytest.fixture
@@ -90,6 +92,7 @@ AtomicCheckpointIO().save_checkpoint({"state_dict": torch.zeros(10_000)}, "last.
 """
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_leaves_those_that_are_there(two: Path) -> None:
     """A file may not grow any more, as on a full disk."""
     done = subprocess.run([sys.executable, "-c", LARGER], cwd=two, capture_output=True, text=True)

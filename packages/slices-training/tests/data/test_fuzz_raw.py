@@ -84,7 +84,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("raw")
 
 
-@examples(50)
+@examples(30)
 @given(st.sampled_from(SOURCES), edits(), WHERE)
 def test_damaged_raw_data_is_read_or_refused(workplace: Path, source: Any, edited: Any, which: float) -> None:
     prepared_or_refused(workplace, source, edited, which)
