@@ -34,6 +34,16 @@ def test_a_run_is_alone_in_its_folder_and_not_written_over(
     assert kept.items() <= before.items()
 
 
+def test_runs_of_the_same_second_have_folders_of_their_own(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    for _ in range(2):
+        done = cli("pretrain", *on_tiny, *NARROW, "hydra.run.dir=${slices.run_dir:${resume},now}")
+        assert done.status == 0, done.err
+    assert {path.name for path in tmp_path.glob("now*")} == {"now", "now-2"}
+    assert all((tmp_path / name / "encoder.pt").is_file() for name in ("now", "now-2"))
+
+
 @pytest.mark.slow
 def test_ranks_that_see_different_checkpoints_do_not_go_on(on_tiny: list[str], tmp_path: Path) -> None:
     """Two ranks with a folder of their own each, as on nodes that share no disk."""

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,6 +49,7 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
     """Runs ``run`` on the config ``<app>.yaml`` and the command line's overrides."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us whole
     os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # of the version that Optuna asks for
+    _unused.cache_clear()
     OmegaConf.register_new_resolver("slices.run_dir", _run_dir, replace=True)
     OmegaConf.register_new_resolver("slices.folder", _folder, replace=True)
 
@@ -92,7 +94,14 @@ def _known(error: Exception) -> str | None:
 
 def _run_dir(resume: str | None, fresh: str) -> str:
     """The folder of the run to resume; where there is none, the error is written to a fresh one."""
-    return resume if resume and Path(str(resume)).is_dir() else fresh
+    return resume if resume and Path(str(resume)).is_dir() else _unused(fresh)
+
+
+@functools.cache  # the folder is there when it is asked for again
+def _unused(path: str) -> str:
+    """Another name where it is taken, as by a run that was started in the same second."""
+    names = (f"{path}-{i}" if i > 1 else path for i in count(1))
+    return next(name for name in names if not Path(name).exists())
 
 
 def _folder(path: str) -> str:
