@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,13 @@ def test_a_run_is_alone_in_its_folder_and_not_written_over(
 def test_runs_of_the_same_second_have_folders_of_their_own(
     on_tiny: list[str], tmp_path: Path, cli: CommandLine
 ) -> None:
-    for _ in range(2):
-        done = cli("pretrain", *on_tiny, *NARROW, "hydra.run.dir=${slices.run_dir:${resume},now}")
-        assert done.status == 0, done.err
-    assert {path.name for path in tmp_path.glob("now*")} == {"now", "now-2"}
-    assert all((tmp_path / name / "encoder.pt").is_file() for name in ("now", "now-2"))
+    for seconds in range(60):  # each of the next ones is taken
+        taken = datetime.now() + timedelta(seconds=seconds)
+        (tmp_path / "outputs" / "pretrain" / f"{taken:%Y-%m-%d_%H-%M-%S}").mkdir(parents=True)
+    done = cli("pretrain", *on_tiny, *NARROW)
+    assert done.status == 0, done.err
+    (folder,) = (path.parent for path in tmp_path.glob("outputs/pretrain/*/encoder.pt"))
+    assert folder.name.endswith("-2")
 
 
 @pytest.mark.slow
