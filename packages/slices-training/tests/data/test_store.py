@@ -209,6 +209,26 @@ def test_processes_that_prepare_at_once_do_no_harm(tmp_path: Path, left_behind: 
     assert left_behind(tmp_path) == ["d"]
 
 
+def test_a_dataset_that_is_made_again_is_not_read_by_halves(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, check = StayStore(dataset), StayStore._check
+    prepare_dataset(build_source(SMALL | {"seed": 1}), dataset.parent / "other")
+
+    def meanwhile(opened: StayStore) -> None:
+        shutil.rmtree(dataset)
+        os.rename(dataset.parent / "other", dataset)
+        check(opened)
+
+    monkeypatch.setattr(StayStore, "_check", meanwhile)
+    with pytest.raises(DatasetError, match="made again while it was read"):
+        StayStore(dataset)
+    monkeypatch.undo()
+    with pytest.raises(DatasetError, match="made again while it was read"):
+        store.labels("in_hospital_mortality")
+    assert len(StayStore(dataset)) == 20
+
+
 class InParts(Source):
     """Three parts of one stay each, that tell who reads them; from the second on they can fail."""
 

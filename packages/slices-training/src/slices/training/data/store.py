@@ -141,6 +141,7 @@ class StayStore:
         self.stay_id = self.stays["stay_id"].to_numpy()
         self.patient_id = self.stays["patient_id"].to_numpy()
         self.length_hours = self.stays["length_hours"].to_numpy()
+        self._refuse_replaced()
 
     def __len__(self) -> int:
         return len(self.stays)
@@ -178,7 +179,13 @@ class StayStore:
         if len(strays):
             path = self.directory / "labels.parquet"
             raise DatasetError(f"{path} has labels of {len(strays)} stays that are not there: {REMEDY}")
+        self._refuse_replaced()
         return table
+
+    def _refuse_replaced(self) -> None:
+        """A dataset that is made again takes the place of the old one: nobody reads half of each."""
+        if not (self.directory / MANIFEST).exists() or Manifest.read(self.directory) != self.manifest:
+            raise DatasetError(f"{self.directory} was made again while it was read: start again")
 
     def _array(self, name: str) -> npt.NDArray[Any]:
         path = self.directory / name
