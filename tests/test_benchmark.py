@@ -268,6 +268,7 @@ def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
     assert [path.stem for path in (Path(few.folder) / "encoders").glob("*.pt")] == [of_whole[0].key]
 
 
+@pytest.mark.slow
 def test_a_row_may_be_the_mean_of_fine_tunings(arguments: list[str], cli: CommandLine) -> None:
     assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
     own = ["objectives=[mae]", "adaptations=[finetune]", "seeds=[0]", "label_fractions=[1.0]", "draws=[1]"]
@@ -288,6 +289,7 @@ def test_a_row_may_be_the_mean_of_fine_tunings(arguments: list[str], cli: Comman
     assert recipe_of(averaged)["rows"]["linear+mae+finetune+1"]["members"] == 2
 
 
+@pytest.mark.slow
 def test_a_baseline_may_learn_further_tasks(arguments: list[str], cli: CommandLine) -> None:
     assert cli("prepare", *[w for w in arguments if w.startswith("data.") and "splits" not in w]).status == 0
     own = ["baselines=[logistic_regression,line_and_more]", "+variants.line_and_more=logistic_regression"]

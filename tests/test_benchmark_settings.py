@@ -167,6 +167,7 @@ def test_a_sum_gets_its_parts(arguments: list[str]) -> None:
     assert given == {"mae": {"mask_ratio": 0.7}, "forecast": {}, "jepa": {"weight": 0.5}}
 
 
+@pytest.mark.slow
 def test_variants_are_rows_of_their_own(arguments: list[str]) -> None:
     variants = "+variants={wide: linear, mild: mae, both: sum, less: sum}"
     settings = (

@@ -35,6 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_pretraining(
     asked: list[str], pretrain_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

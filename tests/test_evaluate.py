@@ -246,6 +246,7 @@ def test_from_fine_tuning_to_tables(cli: CommandLine, on_tiny: list[str], tmp_pa
     assert missing.status == 2 and "no predictions at nowhere" in missing.err
 
 
+@pytest.mark.slow
 def test_a_task_with_a_label_a_step_is_judged_by_the_hour(
     cli: CommandLine, on_tiny: list[str], tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_every_head_trains_and_loads_again(
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_one_file_of_all_predictions_and_one_task_judged(cli: CommandLine, on_tiny: list[str]) -> None:
     also = "+task.also={length_of_stay: {weight: 0.01}, organ_failure: {}, time_to_death: {n_classes: 4}}"
     own = [*on_tiny[1:], "data.dataset_dir=made", "data/definitions=time_to_death", "data.source.n_stays=300"]

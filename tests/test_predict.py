@@ -194,6 +194,7 @@ def test_a_name_that_the_model_does_not_know_is_refused(cli: CommandLine, saved:
     assert adapted.equals(predicted(cli, f"model={saved}", "data=table", alone))
 
 
+@pytest.mark.slow
 def test_another_source_must_have_the_variables_in_their_units(
     cli: CommandLine, saved: str, tmp_path: Path
 ) -> None:
@@ -279,6 +280,7 @@ def meds(tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_meds_predictions_are_in_the_schema_of_meds(cli: CommandLine, meds: list[str]) -> None:
     scratch = ["checkpoint_path=null", "training.freeze_encoder=false", "encoder=gru", "encoder.d_model=8"]
     task = ["task=from_data", "task.task_name=died", "training.max_epochs=1", "data.splits.val_fraction=0.3"]

@@ -27,6 +27,7 @@ def trials(database: Path) -> list[tuple[str, float | None]]:
         return list(rows)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_with_a_sweep(on_tiny: list[str], tmp_path: Path, cli: CommandLine) -> None:
     words = ["--multirun", *on_tiny, *SMALL, *WATCHED, "hydra.sweeper.n_trials=1"]
     for _ in range(2):

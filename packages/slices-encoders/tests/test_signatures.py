@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 from jaxtyping import install_import_hook
 with install_import_hook("slices.encoders", "beartype.beartype"):
@@ -34,6 +36,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_signatures_tell_the_truth() -> None:
     # In a process of its own: the checks must be there before the first import, and only there.
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
