@@ -46,7 +46,7 @@ def models_that_fit() -> Iterator[None]:
     import torch
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
-    taken, most = 0, physical_memory()
+    taken, most = 0, physical_memory() / 2  # the other half for activations, and a checkpoint beside it
     held = 1 if torch.cuda.is_available() else HELD  # the rest is then on the GPU
 
     def add(module: Any, name: str, parameter: Any) -> None:
@@ -54,8 +54,8 @@ def models_that_fit() -> Iterator[None]:
         taken += 0 if parameter is None else held * parameter.nbytes
         if taken > most:
             raise UserError(
-                f"with what training keeps beside it the model takes more than the {most / 1e9:.0f} GB of "
-                f"this machine: {LESS}"
+                f"with what training keeps beside it the model takes more than {most / 1e9:.0f} GB, half "
+                f"of this machine's memory: {LESS}"
             )
 
     hook = register_module_parameter_registration_hook(add)
