@@ -175,6 +175,7 @@ def test_cells_are_trained_on_the_stays_of_their_draw_and_no_others(
     assert len(trained[0]) < len(trained[2]) and trained[0] != trained[1]
 
 
+@pytest.mark.slow
 def test_ways_to_adapt_differ_by_their_head_and_by_what_is_learnt_beside(
     arguments: list[str], cli: CommandLine
 ) -> None:
@@ -232,9 +233,8 @@ def test_a_share_makes_no_table_and_the_rest_is_done_without(
     assert first < set((tmp_path / "league" / "cells").iterdir())
 
 
-@pytest.mark.parametrize(
-    "splits", [{"n_folds": 2}, pytest.param({"test_fraction": 0.3}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("splits", [{"n_folds": 2}, {"test_fraction": 0.3}])
 def test_transductive_pretraining_reads_the_test_stays_and_no_other_does(
     splits: dict[str, Any], arguments: list[str], cli: CommandLine
 ) -> None:
@@ -306,9 +306,8 @@ def test_a_baseline_may_learn_further_tasks(arguments: list[str], cli: CommandLi
     assert recipe_of(config)["rows"]["line_and_more"]["also"] == ["length_of_stay_class"]
 
 
-@pytest.mark.parametrize(
-    "option", [{"probe_prior": "covariance"}, pytest.param({"probe_strength": 3e3}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [{"probe_prior": "covariance"}, {"probe_strength": 3e3}])
 def test_a_probe_may_have_a_prior_and_a_penalty_at_one_fraction(
     option: dict[str, Any], arguments: list[str], cli: CommandLine
 ) -> None:

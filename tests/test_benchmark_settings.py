@@ -129,7 +129,11 @@ def test_a_fraction_without_rows_is_refused(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "experiment", sorted((Path(__file__).parents[1] / "configs/experiment").glob("*.yaml"))
+    "experiment",
+    [
+        path if path.stem == "physionet2012" else pytest.param(path, marks=pytest.mark.slow)
+        for path in sorted((Path(__file__).parents[1] / "configs/experiment").glob("*.yaml"))
+    ],
 )
 def test_every_experiment_may_be_run_at_any_one_of_its_fractions(experiment: Path) -> None:
     whole = config_of([f"+experiment={experiment.stem}"])
@@ -240,6 +244,7 @@ def test_protocols(arguments: list[str]) -> None:
     assert [s.seed for s in five] == [7, 8, 9, 10, 11] and {s.test_fraction for s in five} == {0.1}
 
 
+@pytest.mark.slow
 def test_a_folder_remembers_who_was_pretrained_on(arguments: list[str], tmp_path: Path) -> None:
     own = [*arguments, f"folder={tmp_path}/league", "objectives=[mae]"]
     same_recipe(config_of([*own, "adaptations=[probe]"]))

@@ -230,6 +230,7 @@ def use_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_every_option_has_an_effect(
     options_read: dict[type, set[str]], cli: CommandLine, on_tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

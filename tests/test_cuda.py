@@ -22,8 +22,10 @@ from slices.training import FineTuneModule, SSLPretrainModule
 from slices.training.adaptation.fitting import Fitting
 from slices.training.finite import FiniteGuard
 
+if not torch.cuda.is_available():
+    pytest.skip("no GPU here", allow_module_level=True)
+
 pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning"),
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),  # off on purpose
     pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning"),  # from torch's compiler

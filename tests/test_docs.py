@@ -65,8 +65,8 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     runpy.run_path("example.py", run_name="example")
 
 
-def commands() -> list[tuple[str, str, list[str]]]:
-    found = []
+def commands() -> list[Any]:
+    found: list[Any] = []
     for page in PAGES:
         for app, arguments in re.findall(r"hatch run train:(\w+)([^\n`]*)", page.read_text()):
             arguments = arguments.replace("<time>", "then")
@@ -74,7 +74,9 @@ def commands() -> list[tuple[str, str, list[str]]]:
             if "--multirun" in words:  # the first of what is swept over
                 words = [re.sub(r"=(\w+),.*", r"=\1", word) for word in words]
             words = [word for word in words if not word.startswith("--")]
-            found.append((page.name, app, named(words) if app == "replay" else words))
+            command = (page.name, app, named(words) if app == "replay" else words)
+            quick = page == ROOT / "README.md"
+            found.append(command if quick else pytest.param(*command, marks=pytest.mark.slow))
     return found
 
 

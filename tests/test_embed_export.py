@@ -139,6 +139,7 @@ def test_every_kind_of_model_can_be_exported(
     export_model(model, 12)
 
 
+@pytest.mark.slow
 def test_a_graph_that_gives_other_numbers_is_not_written(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

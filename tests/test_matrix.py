@@ -82,13 +82,19 @@ def stays(seed: int = 0) -> dict[str, Tensor]:
     return {"x": x * mask, "mask": mask, "padding_mask": padding_mask, "times": times, "counts": mask.float()}
 
 
-# of those that only differ in how they make tokens, a few in a quick run
-QUICK = ("flowsheet", "gru", "observation_transformer")
-ENCODERS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_encoders()]
-
-
-# every encoder once and every objective once in a quick run
+# in a quick run: every encoder once and every objective once, and these encoders with every objective
 DIAGONAL = set(zip(cycle(list_encoders()), list_objectives(), strict=False))
+QUICK = ("flowsheet", "foreign")
+
+
+def pairs(*foreign: str) -> Any:
+    """Marks a test to be run with every encoder and every objective."""
+    every = product([*list_encoders(), *foreign], list_objectives())
+    marked = [
+        pair if pair in DIAGONAL or pair[0] in QUICK else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in every
+    ]
+    return pytest.mark.parametrize(("encoder_name", "objective_name"), marked)
 
 
 class NoSync(TorchDispatchMode):
@@ -107,8 +113,7 @@ class NoSync(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("encoder_name", ENCODERS)
-@pytest.mark.parametrize("objective_name", list_objectives())
+@pairs()
 def test_no_step_waits_for_the_device(
     objective_name: str, encoder_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,8 +130,7 @@ def test_no_step_waits_for_the_device(
         objective.on_optimizer_step(1, 10)
 
 
-@pytest.mark.parametrize("encoder_name", ENCODERS)
-@pytest.mark.parametrize("objective_name", list_objectives())
+@pairs()
 def test_every_pair_trains_in_half_precision_weights(objective_name: str, encoder_name: str) -> None:
     """As Lightning's ``bf16-true`` has it: weights and floating inputs alike."""
     config = config_of(objective_name)
@@ -142,8 +146,7 @@ def test_the_guard_against_waiting_sees_it() -> None:
         torch.ones(2).sum().item()
 
 
-@pytest.mark.parametrize("encoder_name", [*ENCODERS, "foreign", "foreign_pooled"])
-@pytest.mark.parametrize("objective_name", list_objectives())
+@pairs("foreign", "foreign_pooled")
 def test_every_pair_trains(objective_name: str, encoder_name: str) -> None:
     torch.manual_seed(0)
     objective = build_ssl_objective(encoder_of(encoder_name), config_of(objective_name)).train()
@@ -196,13 +199,7 @@ def trained(encoder_name: str, objective_name: str, folder: Path) -> dict[str, T
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a .validation_step.")
-@pytest.mark.parametrize(
-    ("encoder_name", "objective_name"),
-    [
-        pair if pair in DIAGONAL else pytest.param(*pair, marks=pytest.mark.slow)
-        for pair in product(list_encoders(), list_objectives())
-    ],
-)
+@pairs()
 def test_every_pair_trained_twice_is_the_same(encoder_name: str, objective_name: str, tmp_path: Path) -> None:
     one, other = (trained(encoder_name, objective_name, tmp_path) for _ in range(2))
     assert one.keys() == other.keys()

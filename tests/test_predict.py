@@ -77,7 +77,10 @@ def test_a_table_in_raw_units_gives_the_test_predictions_of_fine_tuning(
     assert calibrated["predicted"].equals(ours["predicted"])
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "stays" else pytest.param(kind, marks=pytest.mark.slow) for kind in sorted(KINDS)],
+)
 def test_labels_are_put_beside_where_the_data_has_them(
     kind: str, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_step_of_overlapping_windows_is_told_once(tiny: dict[str, Any], tmp_pa
     np.testing.assert_allclose(both["prediction_new"], both["prediction"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_models_give_their_mean_and_range(
     cli: CommandLine, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

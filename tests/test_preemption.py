@@ -30,9 +30,11 @@ def scheduler(folder: Path, state: str = "RUNNING", fails: bool = False) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
-def test_the_same_command_goes_on(number: signal.Signals, on_tiny: list[str], tmp_path: Path) -> None:
+def test_the_same_command_goes_on(
+    number: signal.Signals, on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
     settings = [*on_tiny, *SETTINGS, "ssl=jepa"]  # which has a teacher; others are killed in test_resume
-    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
+    assert cli("pretrain", "hydra.run.dir=undisturbed", *settings).status == 0
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert send_in_mid_epoch(start(tmp_path, *RUN, *settings), last, 21, number) == 143
     shown = (tmp_path / "shown.txt").read_text()
@@ -40,19 +42,16 @@ def test_the_same_command_goes_on(number: signal.Signals, on_tiny: list[str], tm
     assert "Traceback" not in shown and record_of(tmp_path / "run")["outcome"] == "interrupted"
     assert 21 <= int(weights(tmp_path / "run")["step"]) < int(weights(tmp_path / "undisturbed")["step"])
 
-    assert start(tmp_path, *RUN, *settings).wait() == 0
+    assert cli("pretrain", *RUN, *settings).status == 0
     assert_same_weights(tmp_path / "undisturbed", tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "name"),
     [
         ({"SLURM_JOB_ID": "7"}, "7"),
-        pytest.param(
-            {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1"},
-            "8_1",
-            marks=pytest.mark.slow,
-        ),
+        ({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "1"}, "8_1"),
     ],
 )
 def test_a_job_is_queued_again(job: dict[str, str], name: str, on_tiny: list[str], tmp_path: Path) -> None:

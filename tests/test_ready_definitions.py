@@ -37,7 +37,13 @@ def test_a_file_defines_the_task_of_its_name_with_every_option(name: str) -> Non
     assert written == {name: {"kind": definition.kind} | {k: v for k, v in stated.items() if k != "name"}}
 
 
-@pytest.mark.parametrize("app", ["prepare", "describe", "pretrain", "finetune", "benchmark"])
+@pytest.mark.parametrize(
+    "app",
+    [
+        "prepare",
+        *(pytest.param(a, marks=pytest.mark.slow) for a in ("describe", "pretrain", "finetune", "benchmark")),
+    ],
+)
 @pytest.mark.parametrize("data", ["meds", "ricu", "table"])
 def test_several_at_once_and_changed(app: str, data: str) -> None:
     changed = ["data.definitions.kdigo_aki.within=12", "+data.definitions.mine.kind=mortality"]

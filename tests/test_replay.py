@@ -97,6 +97,7 @@ def test_a_run_on_other_data_is_replayed_where_that_is_meant(run: str, cli: Comm
     assert done.status == 0 and "fingerprint another then" in done.out, done.err
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_replayed_from_the_same_encoder(
     run: str, cli: CommandLine, on_tiny: list[str]
 ) -> None:

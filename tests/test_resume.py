@@ -44,7 +44,7 @@ def test_killed_in_mid_epoch_and_resumed(
         "training.batch_size=4",
         "training.max_epochs=3",
     ]
-    assert start(tmp_path, "hydra.run.dir=undisturbed", *settings).wait() == 0
+    assert cli("pretrain", "hydra.run.dir=undisturbed", *settings).status == 0
 
     killed = tmp_path / "killed"
     process = start(tmp_path, "hydra.run.dir=killed", *settings)
@@ -120,6 +120,7 @@ def test_a_damaged_checkpoint_is_named(damage: str, app: str, tmp_path: Path, cl
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_fine_tuning_resumes_with_a_fresh_pooling_that_is_still_trained(
     on_tiny: list[str], tmp_path: Path, cli: CommandLine
 ) -> None:

@@ -19,9 +19,11 @@ from slices.training.adaptation.solved_probe import Embedded, embedded, embeddin
 from slices.training.errors import UserError
 from slices.training.evaluation.probe import fit_probe
 
+SLOW = ("length_of_stay_class", "organ_failure", "deterioration")
+
 
 @pytest.mark.parametrize(
-    "task", [MORTALITY, "length_of_stay_class", "organ_failure", "length_of_stay", "deterioration"]
+    "task", [MORTALITY, "length_of_stay", *(pytest.param(task, marks=pytest.mark.slow) for task in SLOW)]
 )
 def test_a_solved_head_says_what_the_probe_says(
     task: str, pretrained: Path, finetune_config: DictConfig, tiny: dict[str, Any]

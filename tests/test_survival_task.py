@@ -70,6 +70,7 @@ def test_death_in_hospital_goes_from_the_records_to_a_judged_model(discharge: st
         assert found[metric]["low"] <= found[metric]["estimate"] <= found[metric]["high"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discharge", [pytest.param("competes", marks=pytest.mark.slow), "censors"])
 def test_new_stays_get_the_incidences_of_fine_tuning(discharge: str, cli: CommandLine) -> None:
     """Labels are put beside where the data has them; of two models there is the range."""
@@ -117,6 +118,7 @@ def table(tmp_path: Path) -> list[str]:
     return ["data=table", "data.source.raw=rows.csv", *files, task, "data.dataset_dir=made"]
 
 
+@pytest.mark.slow
 def test_hours_and_event_of_ones_own_table(cli: CommandLine, table: list[str]) -> None:
     of_task = ["task=from_data", "task.task_name=death", "task.interval_ends=[6,12,18,24,30]"]
     longer = ["training.max_epochs=15", "optimizer.lr=0.02", "hydra.run.dir=tuned"]

@@ -54,7 +54,10 @@ def test_it_trains_tests_and_loads_again(
     assert torch.equal(probs, expected)
 
 
-@pytest.mark.parametrize("head_type", TASK_HEAD_REGISTRY)
+@pytest.mark.parametrize(
+    "head_type",
+    [name if name == "mlp" else pytest.param(name, marks=pytest.mark.slow) for name in TASK_HEAD_REGISTRY],
+)
 def test_trained_twice_it_is_the_same(
     head_type: str, finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -81,7 +81,13 @@ def fit(
     return trainer
 
 
-@pytest.mark.parametrize(("name", "words"), [("pulled", "one point"), ("flattened", "few dimensions")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pulled", "one point"),
+        pytest.param("flattened", "few dimensions", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.usefixtures("broken")
 def test_a_collapse_raises_the_alarm_once_and_at_the_end(
     name: str,

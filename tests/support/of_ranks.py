@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,7 @@ def train(config: dict[str, Any], strategy: str, rank: int, ranks: int) -> dict[
         ),
     )
     shares = [{name: value[share] for name, value in batch.items()} for batch in whole]
-    with compiled_without_a_compiler():
+    with compiled_without_a_compiler(), warnings.catch_warnings(action="ignore"):  # there is no validation
         trainer.fit(module, DataLoader(shares, batch_size=None))  # type: ignore[arg-type]
     return {
         "losses": torch.stack(losses),
@@ -117,14 +118,15 @@ def compiled_without_a_compiler() -> Iterator[None]:
 def of_ranks(
     strategy: str, ranks: int, folder: Path, configs: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Tensor]]:
-    """Starts so many ranks, and gives what rank 0 wrote, by the name of the config."""
+    """Starts so many ranks, and gives what rank 0 wrote, by the name of the config; one is this process."""
+    if ranks == 1:
+        return {name: train(config, strategy, 0, 1) for name, config in configs.items()}
     out = folder / f"{strategy}{ranks}.pt"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    if ranks > 1:
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     running = []
     for rank in range(ranks):
-        own = environment | ({"LOCAL_RANK": str(rank)} if ranks > 1 else {})
+        own = environment | {"LOCAL_RANK": str(rank)}
         words = [strategy, str(rank), str(ranks), str(out), json.dumps(configs)]
         running.append(subprocess.Popen([sys.executable, __file__, *words], env=own, cwd=folder))
     assert [process.wait(timeout=600) for process in running] == [0] * ranks

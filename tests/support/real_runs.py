@@ -33,11 +33,15 @@ def send_in_mid_epoch(
 ) -> int:
     """A signal, once a checkpoint of at least this step is written; the status it ends with."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if checkpoint.exists() and torch.load(checkpoint, weights_only=True)["global_step"] >= step:
-            process.send_signal(number)
-            return process.wait(timeout=120)
-        time.sleep(0.005)
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            if checkpoint.exists() and torch.load(checkpoint, weights_only=True)["global_step"] >= step:
+                process.send_signal(number)
+                return process.wait(timeout=120)
+            time.sleep(0.005)
+    finally:
+        process.kill()  # where it is still there
+        process.wait()
     raise AssertionError("the run ended, or hung, before it could be sent a signal")
 
 

@@ -117,6 +117,7 @@ assert "bag" in bag.describe()
 """
 
 
+@pytest.mark.slow
 def test_an_architecture_of_a_third_party_takes_one_class_and_one_entry_point(
     tmp_path: Path, wheels: dict[str, Path]
 ) -> None:

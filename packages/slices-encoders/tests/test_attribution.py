@@ -23,9 +23,13 @@ ATTENTIVE = {
     "duett": {f"over_{what}.{i}" for i in (0, 1) for what in ("events", "times")},
     "mtand": {"interpolate"},
 }
+QUICK = ("linear", "gru", "flowsheet")
 
 
-@pytest.mark.parametrize("name", list_encoders())
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in list_encoders()],
+)
 def test_attributions_add_up_to_the_score(name: str, stays: Stays) -> None:
     """Completeness: Sundararajan et al. 2017, proposition 1. Kinks of a ReLU make the sum coarser."""
     torch.manual_seed(0)

@@ -16,8 +16,8 @@ from slices.encoders.config import PoolingName
 Stays = dict[str, Tensor]
 
 
-def cases() -> list[Any]:
-    """Every encoder with every pooling; in a quick run each pooling once, and three encoders."""
+def cases(*few: str) -> list[Any]:
+    """Every encoder with every pooling; in a quick run these encoders without, and with each pooling one."""
     every = [
         (name, {"pooling": pooling})
         for name in list_encoders()
@@ -26,15 +26,11 @@ def cases() -> list[Any]:
     ]
     every += [("transformer", {"pooling": pooling, "causal": True}) for pooling in ("none", "mean", "last")]
     every += [("gru", {"pooling": "last", "n_layers": 2})]
-    few = ("transformer", "gru_d", "observation_transformer")
     quick = [
-        case for case in every if case[0] == "linear" or (case[0] in few and case[1] == {"pooling": "none"})
+        case for case in every if case[0] == "linear" or (case[0] in few and case[1]["pooling"] == "none")
     ]
     slow = [pytest.param(*case, marks=pytest.mark.slow) for case in every if case not in quick]
     return quick + slow
-
-
-CASES = cases()
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +44,7 @@ def build(name: str, options: dict[str, Any]) -> BaseEncoder:
     return build_encoder(name, {"d_input": 5, "d_model": 8, "static_columns": (0,), **options}).eval()
 
 
-@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize(("name", "options"), cases("gru_d", "observation_transformer"))
 def test_compiles_whole(name: str, options: dict[str, Any], make_stays: Callable[..., Stays]) -> None:
     encoder, stays = build(name, options), make_stays()
     compiled = torch.compile(encoder, fullgraph=True, backend="eager")
@@ -56,7 +52,7 @@ def test_compiles_whole(name: str, options: dict[str, Any], make_stays: Callable
 
 
 TRAINED = [
-    pytest.param(name, marks=[] if name in ("flowsheet", "gru_d") else pytest.mark.slow)
+    pytest.param(name, marks=[] if name == "gru_d" else pytest.mark.slow)
     for name in list_encoders()
     if name != "lstm"  # torch saves something for its gradient that its own compiler does not take
 ]
@@ -78,7 +74,7 @@ def test_trains_compiled(name: str, make_stays: Callable[..., Stays]) -> None:
 
 # nn.GRU and nn.LSTM keep a list of their weights, which torch.export remarks upon and handles.
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn._flat_weights")
-@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize(("name", "options"), cases("gru_d"))
 def test_exports_with_free_sizes(
     name: str, options: dict[str, Any], make_stays: Callable[..., Stays]
 ) -> None:

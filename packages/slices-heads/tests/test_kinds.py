@@ -29,12 +29,15 @@ LOGITS = {
 LABELS = {"multilabel": (C,), "regression": (C,), "survival": (2,)}
 
 
+FORMS = [("linear", False), ("mlp", False), ("mlp", True), ("attention", False)]
+
+
 @pytest.fixture(params=KINDS, ids="-".join)
 def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param
 
 
-@pytest.fixture(params=[*((name, False) for name in ("linear", "mlp")), ("mlp", True), ("attention", False)])
+@pytest.fixture(params=FORMS)
 def form(request: pytest.FixtureRequest) -> tuple[str, bool]:
     """A head, and whether it is asked step by step."""
     return request.param
@@ -154,6 +157,12 @@ def test_bfloat16_agrees_with_float32(kind, form):
     torch.testing.assert_close(half, expected, rtol=3e-2, atol=3e-2)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [FORMS[0], *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])],
+    indirect=True,
+    ids=str,
+)
 def test_compiles_whole(kind, form):
     head, loss = make(kind, form[0])
     embedding, label = embed(form), labels(kind[0], steps_of(form))

@@ -26,7 +26,6 @@ CONFIGS = {
     "forecast": {"name": "forecast", "min_hours": 3.0},
     "sum": {"name": "sum", "parts": {"mae": {}, "vicreg": {"weight": 0.1}, "contrastive": {}, "dino": {}}},
 }
-IN_A_QUICK_RUN = ("mae", "contrastive", "jepa")  # one plain, one that gathers, one with a teacher
 
 
 def run(config, share=slice(None)):
@@ -76,9 +75,8 @@ def of_two_ranks(tmp_path_factory):
     return torch.load(folder / "out.pt", weights_only=True)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in IN_A_QUICK_RUN else pytest.mark.slow) for name in CONFIGS]
-)
+@pytest.mark.slow  # some of them are compared through the Trainer in a quick run
+@pytest.mark.parametrize("name", CONFIGS)
 def test_two_ranks_are_one_process(name, of_two_ranks):
     for got, wanted in zip(of_two_ranks[name], run(CONFIGS[name]), strict=True):
         assert torch.allclose(got, wanted, rtol=1e-5, atol=1e-7)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections import OrderedDict
@@ -41,6 +42,27 @@ def test_the_one_before_is_kept(two: Path) -> None:
     assert (step_of(two / LAST), step_of(two / BEFORE)) == (2, 1)
     assert newest_whole(two) == two / LAST
     assert {path.name for path in two.iterdir()} == {LAST, BEFORE}
+
+
+def test_there_is_no_moment_without_one(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def replace(path: Path, target: Path) -> None:
+        found.append(step_of(two / LAST))
+        os.replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    AtomicCheckpointIO().save_checkpoint(checkpoint(3), two / LAST)
+    assert found == [2] and (step_of(two / LAST), step_of(two / BEFORE)) == (3, 2)
+
+
+def test_a_file_system_without_links_will_do(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError("Operation not supported")
+
+    monkeypatch.setattr(os, "link", refused)
+    AtomicCheckpointIO().save_checkpoint(checkpoint(3), two / LAST)
+    assert (step_of(two / LAST), step_of(two / BEFORE)) == (3, 2)
 
 
 @pytest.mark.parametrize("left", [{LAST}, {BEFORE}])

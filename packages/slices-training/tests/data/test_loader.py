@@ -165,7 +165,14 @@ def fit(data: StayDataModule, *callbacks: Callback, resume: Path | None = None, 
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"val_check_interval": 2}, {"accumulate_grad_batches": 2}, {"limit_train_batches": 5}]
+    "options",
+    [
+        {"accumulate_grad_batches": 2},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in ({}, {"val_check_interval": 2}, {"limit_train_batches": 5})
+        ),
+    ],
 )
 def test_lightning_resumes_with_exactly_the_remaining_batches(
     options: dict[str, Any], synthetic_config: Any, tmp_path: Path

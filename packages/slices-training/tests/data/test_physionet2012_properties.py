@@ -12,7 +12,7 @@ from reference import assert_cut, assert_stored
 from slices.training.data import build_source, prepare_dataset
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     raw_sets,
 )

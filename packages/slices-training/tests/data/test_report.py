@@ -284,6 +284,7 @@ def test_a_dataset_without_events_or_tasks(tmp_path: Path, table_source: Any) ->
     assert "hr is never measured" in report_text(report)
 
 
+@pytest.mark.slow
 def test_real_stays(shared_data: Path, tmp_path: Path) -> None:
     raw = shared_data / "physionet2012"
     source = build_source({"name": "physionet2012", "raw": str(raw), "sets": ("a",)})

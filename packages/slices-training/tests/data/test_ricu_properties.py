@@ -17,7 +17,7 @@ from slices.training.data.sources.ricu import tables
 
 
 @mock.patch.object(vocabulary, "read_yaml", functools.cache(vocabulary.read_yaml))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(raw_ricu())
 def test_what_is_stored_and_cut_is_what_the_reference_keeps(raw: RawRicu) -> None:
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(tables, "ROWS", raw.rows_a_part):

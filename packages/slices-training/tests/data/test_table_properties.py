@@ -238,7 +238,7 @@ class Reference:
         return None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(raws())
 def test_what_is_stored_and_cut_is_what_the_reference_keeps(raw: Raw) -> None:
     wanted = Reference(raw)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import functools
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,7 +102,7 @@ def make_config(cls: type[T], given: T | Mapping[str, Any], where: str) -> T:
         return given
     if not isinstance(given, Mapping):
         raise TypeError(f"{where}: expected a mapping or {cls.__name__}, got {type(given).__name__}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a type can be hashed
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in given:
         if key not in fields:
@@ -115,6 +116,11 @@ def make_config(cls: type[T], given: T | Mapping[str, Any], where: str) -> T:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+@functools.cache  # what is written in quotes is compiled each time otherwise
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def checked(value: Any, hint: Any, where: str) -> Any:

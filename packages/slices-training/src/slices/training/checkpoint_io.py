@@ -50,7 +50,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             if target.name == LAST and target.exists():
-                target.replace(target.with_name(BEFORE))
+                _keep(target, target.with_name(BEFORE))
             partial.replace(target)
         except (OSError, RuntimeError) as error:  # the latter of torch, where the disk is full
             with suppress(OSError):
@@ -67,6 +67,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """A file, that is: a checkpoint says itself which ones it replaces, and Lightning removes folders."""
         if Path(path).suffix == ".ckpt" and Path(path).is_file():
             super().remove_checkpoint(path)
+
+
+def _keep(path: Path, other: Path) -> None:
+    """Under another name too, so that there is no moment without the first, but where files have but one."""
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:
+        path.replace(other)
 
 
 def candidates(folder: Path) -> list[Path]:

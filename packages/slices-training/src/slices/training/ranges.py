@@ -43,10 +43,10 @@ def named(given: object, section: str, registry: Registry[Any] | SSLRegistry[Any
 
     Raises ``TypeError`` for what is no section, ``ValueError`` for a name that is missing or unknown.
     """
-    there = f"There are: {', '.join(registry.names())}"
     if not isinstance(given, Mapping):
-        raise TypeError(f"{section}: expected a section with a name and its options, got {given!r}. {there}")
+        what = "expected a section with a name and its options"
+        raise TypeError(f"{section}: {what}, got {given!r}. There are: {', '.join(registry.names())}")
     if (name := given.get("name")) is None:
-        raise ValueError(f"{section}: name is missing. {there}")
+        raise ValueError(f"{section}: name is missing. There are: {', '.join(registry.names())}")
     registry.find(name)
     return str(name)
