@@ -72,13 +72,14 @@ def test_a_baseline_never_sees_the_labels_of_val_and_test(
     assert one["prediction"].equals(other["prediction"]) and not one["label"].equals(other["label"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "second"),
     [
         ("length_of_stay", "model=logistic_regression"),
-        pytest.param("length_of_stay_class", "model=logistic_regression", marks=pytest.mark.slow),
+        ("length_of_stay_class", "model=logistic_regression"),
         ("organ_failure", "seed=1"),
-        pytest.param("deterioration", "seed=1", marks=pytest.mark.slow),
+        ("deterioration", "seed=1"),
     ],
 )
 def test_every_type_of_task_has_a_baseline_and_a_blend(

@@ -56,6 +56,7 @@ def test_embeddings_come_in_batches_as_of_all_at_once(
     assert set(early["time"]) == {12.0}
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder_is_taken_with_its_own_view(
     cli: CommandLine, on_tiny: list[str], tiny_words: list[str]
 ) -> None:

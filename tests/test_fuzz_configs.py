@@ -191,7 +191,7 @@ def done_or_refused(app: str, typed: tuple[str, ...], config: dict[str, Any]) ->
 
 @pytest.mark.parametrize("app", ["pretrain", "finetune"])
 def test_a_run_is_done_or_refused(app: str, workplace: Path) -> None:
-    @examples(20)
+    @examples(10)
     @given(asked(app, varied=False))
     def some(what: Any) -> None:
         done_or_refused(app, *what)
@@ -201,7 +201,7 @@ def test_a_run_is_done_or_refused(app: str, workplace: Path) -> None:
 
 @pytest.mark.parametrize("app", PARSED)
 def test_the_config_of_an_app_is_taken_or_refused(app: str, workplace: Path) -> None:
-    @examples(30)
+    @examples(15)
     @given(st.data())
     def some(data: Any) -> None:
         config = copy.deepcopy(composed(app, ()))

@@ -35,6 +35,7 @@ def trained(config: DictConfig, folder: Path, **how: Any) -> dict[str, Tensor]:
     return module.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:This DataLoader will create")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12
 def test_weights_are_the_same_for_any_number_of_workers(

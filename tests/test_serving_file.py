@@ -20,6 +20,8 @@ from slices.training.serving import TrainedModel, load_model, save_model
 from slices.training.serving.build import trained_models
 from slices.training.serving.model import decide
 
+QUICK = ("binary", "multilabel", "quantiles")
+
 
 @pytest.fixture
 def model(tiny: dict[str, Any], tmp_path: Path) -> TrainedModel:
@@ -27,7 +29,10 @@ def model(tiny: dict[str, Any], tmp_path: Path) -> TrainedModel:
 
 
 @pytest.mark.parametrize("ending", ["pt", "safetensors"])
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in sorted(KINDS)],
+)
 def test_what_is_saved_predicts_the_same_bit_by_bit(
     kind: str, ending: str, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -34,7 +34,10 @@ def module_for(config: DictConfig, task: str, options: dict[str, Any]) -> FineTu
     return FineTuneModule(config)
 
 
-@pytest.mark.parametrize(("task", "options"), WAYS)
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [*WAYS[::3], *(pytest.param(*way, marks=pytest.mark.slow) for way in WAYS[1::3] + WAYS[2::3])],
+)
 def test_it_trains_tests_and_loads_again(
     task: str, options: dict[str, Any], finetune_config: DictConfig, tiny: dict[str, Any], tmp_path: Path
 ) -> None:

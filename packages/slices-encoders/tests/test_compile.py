@@ -52,7 +52,7 @@ def test_compiles_whole(name: str, options: dict[str, Any], make_stays: Callable
 
 
 TRAINED = [
-    pytest.param(name, marks=[] if name == "gru_d" else pytest.mark.slow)
+    pytest.param(name, marks=[] if name == "linear" else pytest.mark.slow)
     for name in list_encoders()
     if name != "lstm"  # torch saves something for its gradient that its own compiler does not take
 ]
@@ -74,7 +74,7 @@ def test_trains_compiled(name: str, make_stays: Callable[..., Stays]) -> None:
 
 # nn.GRU and nn.LSTM keep a list of their weights, which torch.export remarks upon and handles.
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.rnn._flat_weights")
-@pytest.mark.parametrize(("name", "options"), cases("gru_d"))
+@pytest.mark.parametrize(("name", "options"), cases())
 def test_exports_with_free_sizes(
     name: str, options: dict[str, Any], make_stays: Callable[..., Stays]
 ) -> None:

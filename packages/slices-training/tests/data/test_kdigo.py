@@ -235,7 +235,7 @@ def as_rows(stay_id: int, stay: dict[str, Any]) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     stays=st.lists(measured_stays(), min_size=1, max_size=3),
     grade=st.integers(1, 3),
@@ -258,7 +258,7 @@ def test_it_is_what_a_literal_reading_gives(
     assert labels(lengths, rows, **options) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(stay=measured_stays(), hour=st.integers(1, 100), until_onset=st.booleans())
 def test_nothing_after_the_window_matters_and_nothing_up_to_now_decides(
     stay: dict[str, Any], hour: int, until_onset: bool

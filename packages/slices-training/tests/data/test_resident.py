@@ -114,6 +114,7 @@ def test_memory_is_that_of_what_is_observed(synthetic_config: Any) -> None:
     assert module._resident.nbytes == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc"
 )

@@ -77,6 +77,7 @@ def test_the_bootstrap_agrees_with_delong() -> None:
     assert min(one for one, _ in pairs) < 0.05
 
 
+@pytest.mark.slow
 def test_models_that_are_equally_good_seldom_differ() -> None:
     rejected = np.mean([compared(seed)[0] < 0.05 for seed in range(150)])
     assert 0.005 < rejected < 0.11

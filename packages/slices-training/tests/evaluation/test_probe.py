@@ -130,6 +130,7 @@ def test_a_background_gives_the_weights_a_normal_prior():
     torch.testing.assert_close(probe.predict(features)[:, 0], expected, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_type", ["binary", "regression"])
 def test_with_few_labels_a_background_helps_where_labels_follow_what_varies_most(task_type):
     """Thirty noisy readings of one severity, twenty of four hundred labelled; the mean of ten draws."""

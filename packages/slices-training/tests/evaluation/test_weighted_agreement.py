@@ -90,7 +90,7 @@ def arrays(rows: list[tuple[int, int, int]]) -> tuple[Array, Array, Array]:
 
 @pytest.mark.parametrize("name", REFERENCES)
 @given(rows=ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_agrees_with_the_reference(name: str, rows: list[tuple[int, int, int]]) -> None:
     metric, reference = REFERENCES[name]
     score, label, weight = arrays(rows)
