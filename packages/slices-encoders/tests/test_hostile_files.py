@@ -149,6 +149,13 @@ def link() -> ZipInfo:
     return record
 
 
+def cut(name: str) -> ZipInfo:
+    """A record of any name: given one, ``ZipInfo`` cuts it at NUL."""
+    record = ZipInfo("e/cut")
+    record.filename = name
+    return record
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "e.pt"
@@ -159,6 +166,8 @@ def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     refused(archive(path, "e\\..\\outside"), "is no file within it")
     refused(archive(path, link()), "'e/link' is no file within it")
     refused(archive(path, "e/data.pkl"), "a record twice")
+    refused(archive(path, "e/DATA.PKL"), "a record twice")  # which torch would read in its place
+    refused(archive(path, cut("e/data.pkl\0")), "'e/data.pkl.x00' has two names")
     torch.save(content(), path)
     path.write_bytes(path.read_bytes()[:-98] + path.read_bytes()[-22:])
     refused(path, "not end as torch.save")

@@ -38,9 +38,10 @@ def read_archive(path: Path) -> Any:
         records = archive.infolist()
         for record in records:
             _check_record(record)
-        require(len({record.filename for record in records}) == len(records), "it holds a record twice")
+        names = {record.filename.lower() for record in records}  # torch does not tell their case apart
+        require(len(names) == len(records), "it holds a record twice")
         require(sum(record.file_size for record in records) <= size, "its records claim more than it holds")
-        (pickle,) = (record for record in records if PurePosixPath(record.filename).name == "data.pkl")
+        pickle = archive.getinfo(records[0].filename.partition("/")[0] + "/data.pkl")  # as torch finds it
         require(pickle.file_size <= MOST_BYTES, f"beside its weights it has {pickle.file_size:,} bytes")
         _check_pickle(archive.read(pickle))
         damaged = archive.testzip()
@@ -74,7 +75,8 @@ def _check_end(path: Path, archive: ZipFile) -> None:
 
 
 def _check_record(record: ZipInfo) -> None:
-    name = record.filename
+    name = record.orig_filename
+    require(name == record.filename, f"its record {name!r} has two names")
     linked = stat.S_ISLNK(record.external_attr >> 16)
     outside = ".." in PurePosixPath(name).parts or "\\" in name or PurePosixPath(name).is_absolute()
     require(not linked and not outside, f"its record {name!r} is no file within it")
