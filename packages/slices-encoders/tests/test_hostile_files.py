@@ -304,6 +304,14 @@ def test_a_config_that_asks_for_a_giant_is_refused_before_it_is_built(name: str,
         refused(path, "cannot load .*(size above|far more than|do not fit|must be 1)")
 
 
+def test_one_tensor_of_many_names_allows_no_larger_config(tmp_path: Path) -> None:
+    held = content(config={"d_input": 3, "d_model": 4_000})
+    held["weights"] |= dict.fromkeys(map(str, range(1_000)), torch.ones(100_000))
+    torch.save(held, tmp_path / "e.pt")
+    assert (tmp_path / "e.pt").stat().st_size < 1_000_000
+    refused(tmp_path / "e.pt", "far more than its weights are")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_an_encoder_with_weights_that_are_no_numbers_is_not_saved(value: float, tmp_path: Path) -> None:
     encoder = build_encoder("gru", {"d_input": 3})
