@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from slices.training.data import (
     Chunk,
@@ -135,6 +136,25 @@ def test_arrays_that_do_not_fit_together(dataset: Path) -> None:
     np.save(dataset / "offsets.npy", offsets)
     with pytest.raises(DatasetError, match="do not fit together"):
         StayStore(dataset)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "wanted"),
+    [
+        ("time.npy", -7.75, r"0 to 3\.40282e\+38"),
+        ("variable.npy", 7775, r"0 to 45"),
+        ("value.npy", float("nan"), r"-3\.40282e\+38 to 3\.40282e\+38"),
+    ],
+)
+def test_an_error_of_events_says_nothing_of_a_patient(
+    name: str, bad: float, wanted: str, dataset: Path
+) -> None:
+    array = np.load(dataset / name)
+    array[3] = bad
+    np.save(dataset / name, array)
+    message = rf"{name} is damaged \(it holds something that is no number from {wanted}\): prepare"
+    with pytest.raises(DatasetError, match=message):
+        StayStore(dataset).events_at(torch.arange(9))
 
 
 def test_other_options_are_named_and_never_silently_used(dataset: Path, left_behind: Any) -> None:

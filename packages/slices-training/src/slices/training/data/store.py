@@ -169,8 +169,9 @@ class StayStore:
 
     def _refuse_beyond(self, name: str, found: Tensor, low: float, high: float) -> None:
         least, most = (end.item() for end in found.aminmax())
-        if not low <= least <= most <= high:  # nor where it is not a number
-            raise DatasetError(f"{self.directory / name} is damaged (it has {least} to {most}): {REMEDY}")
+        if not low <= least <= most <= high:  # nor where it is not a number; it is not said, as a patient's
+            what = f"it holds something that is no number from {low:g} to {high:g}"
+            raise DatasetError(f"{self.directory / name} is damaged ({what}): {REMEDY}")
 
     def labels(self, task: str) -> pl.DataFrame:
         """The rows of the label table that belong to a task."""
