@@ -143,7 +143,7 @@ TYPED = [
     ("pretrain", ["optimizer.lr=1e300"], ["lr=1e+300: allowed is below"]),
     ("pretrain", ["trainer.gradient_clip_val=x"], ["trainer.gradient_clip_val: expected", "got 'x'"]),
     ("pretrain", ["trainer.devices=0"], ["trainer: ", "devices=0"]),
-    ("pretrain", ["encoder.n_layers=1000000000"], ["n_layers must be at least 1 and at most 10,000"]),
+    ("pretrain", ["encoder.n_layers=1000000000"], ["n_layers must be at least 1 and at most 1,000"]),
     ("pretrain", ["encoder=transformer", "encoder.d_model=100000"], ["a smaller encoder (encoder.d_model"]),
     ("pretrain", ["data.horizon=1000000000000"], ["bins of that width"]),
     ("pretrain", ["data.horizon=40000000"], ["make bins wider"]),
