@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from slices.encoders import archives
 from slices.training.checkpoint_io import (
     BEFORE,
     LAST,
@@ -36,6 +38,22 @@ def two(tmp_path: Path) -> Path:
 
 def step_of(path: Path) -> int:
     return int(read_checkpoint(path)["loops"]["step"])
+
+
+def test_one_of_many_tensors_can_be_read_however_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_BYTES", 20_000)
+    names = [f"objective.encoder.layers.{i}.attention.projections.weight" for i in range(300)]
+    weights = {name: nn.Parameter(torch.ones(1)) for name in names}
+    optimizer = torch.optim.AdamW(weights.values())
+    for weight in weights.values():
+        weight.grad = torch.ones(1)
+    optimizer.step()
+    state = OrderedDict((name, weight.data) for name, weight in weights.items())
+    held = {"state_dict": state, "optimizer_states": [optimizer.state_dict()], "loops": {}}
+    AtomicCheckpointIO().save_checkpoint(held, tmp_path / LAST)
+    assert len(read_checkpoint(tmp_path / LAST)["state_dict"]) == 300
 
 
 def test_the_one_before_is_kept(two: Path) -> None:
