@@ -26,6 +26,10 @@ SEAL = b"\nslices-sha256\n"
 PARTS = ("state_dict", "optimizer_states", "loops")  # of what a run goes on from
 
 
+class NotWritten(FailedRun):
+    """A checkpoint that cannot be written; its rank knows it alone."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to disk, then renames: a kill leaves the old file or the new one.
 
@@ -33,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ``last.ckpt`` the one before is kept, as ``previous.ckpt``.
 
     Raises:
-        FailedRun: a checkpoint cannot be written; those that are there are left as they were.
+        NotWritten: a checkpoint cannot be written; those that are there are left as they were.
     """
 
     def save_checkpoint(
@@ -56,7 +60,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with suppress(OSError):
                 partial.unlink()
             kept = " and ".join(str(file) for file in candidates(target.parent) if file.exists()) or "nothing"
-            raise FailedRun(f"cannot write {target} ({error}); kept of before: {kept}") from error
+            raise NotWritten(f"cannot write {target} ({error}); kept of before: {kept}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Raises ``ValueError`` for a damaged or foreign file, naming it."""
