@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import mmap
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 LAST, BEFORE = "last.ckpt", "previous.ckpt"
 KINDS = {"epoch": int, "global_step": int, "state_dict": OrderedDict, "loops": dict, "optimizer_states": list}
 SEAL = b"\nslices-sha256\n"
+IN_A_FILE = (None, errno.EINVAL)  # errors that come of what is in it, as a place before its start
 PARTS = ("state_dict", "optimizer_states", "loops")  # of what a run goes on from
 
 
@@ -92,6 +94,7 @@ def newest_whole(folder: Path) -> Path:
 
     Raises:
         ValueError: there is none.
+        OSError, MemoryError: one cannot be read now; all are left as they are.
     """
     wrong = []
     for path in candidates(folder):
@@ -131,6 +134,7 @@ def read_checkpoint(path: str | Path, needed: Sequence[str] = ("state_dict",)) -
 
     Raises:
         ValueError: it is missing, damaged, or something else; names the file.
+        OSError, MemoryError: it cannot be read now, which says nothing of what it holds; name the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -143,7 +147,12 @@ def read_checkpoint(path: str | Path, needed: Sequence[str] = ("state_dict",)) -
         for key in held.keys() & KINDS:
             if not isinstance(held[key], KINDS[key]):
                 raise ValueError(f"its {key} is not what Lightning writes")
+    except MemoryError as error:
+        raise MemoryError(f"to read {path}: {brief(error)}") from error
     except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
+        if isinstance(error, OSError) and error.errno not in IN_A_FILE:
+            error.filename = str(path)
+            raise
         message = f"{path} is damaged or no checkpoint of a run ({type(error).__name__}: {brief(error)})"
         raise ValueError(message) from error
     return held
