@@ -116,6 +116,7 @@ class FiniteGuard(Callback):
             self._end(
                 trainer, f"after step {trainer.global_step}: {'; '.join(found)}: no checkpoint is written"
             )
+        checkpoint["callbacks"][self.state_key] = self.state_dict()  # with what was just read
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._of_validation = []
@@ -137,10 +138,17 @@ class FiniteGuard(Callback):
                 log.warning("epoch %d: %s is not finite", trainer.current_epoch, name)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self.spikes.recent)}
+        return {
+            "losses": list(self.spikes.recent),
+            "silent": self.spikes.silent,
+            "in_a_row": self._in_a_row,
+            "written": self._written,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.spikes.recent.extend(state_dict["losses"])
+        self.spikes.recent.extend(map(float, state_dict["losses"]))
+        self.spikes.silent = int(state_dict["silent"])
+        self._in_a_row, self._written = int(state_dict["in_a_row"]), int(state_dict["written"])
 
     def _read_late(self, trainer: Trainer, module: LightningModule) -> None:
         if self._late is not None:
@@ -178,7 +186,7 @@ class FiniteGuard(Callback):
             message += f"; written to {save(trainer, step, self.folder)}"
         if self.on_nonfinite == "stop":
             self._end(trainer, message)
-        if self._in_a_row == IN_A_ROW:
+        if self._in_a_row >= IN_A_ROW:
             self._end(trainer, f"{message}. {IN_A_ROW} steps in a row were left out")
         if trainer.is_global_zero:
             log.warning("%s. The step is left out", message)
