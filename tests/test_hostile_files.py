@@ -35,8 +35,8 @@ class Touch:
         return os.mkdir, (str(self.path),)
 
 
-def put(held: dict[str, Any], where: str, value: Any) -> None:
-    *parents, last = where.split("/")
+def put(held: Any, where: str, value: Any) -> None:
+    *parents, last = [int(part) if part.isdigit() else part for part in where.split("/")]
     for parent in parents:
         held = held[parent]
     held[last] = value
@@ -300,6 +300,7 @@ def test_states_that_no_run_wrote_are_not_resumed(
         ("loops/fit_loop/epoch_progress", {"total": {"ready": "ten"}}),
         ("loops/fit_loop/epoch_loop.batch_progress", "os.system"),
         ("slices/means", {"names": [["train/loss"]], "sums": [["ten"]]}),
+        ("optimizer_states/0/state/0/exp_avg", torch.zeros(2)),
     ):
         hostile = copy.deepcopy(held)
         put(hostile, where, value)
