@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import os
@@ -34,8 +35,8 @@ class Touch:
         return os.mkdir, (str(self.path),)
 
 
-def put(held: dict[str, Any], where: str, value: Any) -> None:
-    *parents, last = where.split("/")
+def put(held: Any, where: str, value: Any) -> None:
+    *parents, last = [int(part) if part.isdigit() else part for part in where.split("/")]
     for parent in parents:
         held = held[parent]
     held[last] = value
@@ -339,12 +340,16 @@ def test_states_that_no_run_wrote_are_not_resumed(
     config, last = tmp_path / "run" / "config.yaml", tmp_path / "run" / "checkpoints" / "last.ckpt"
     config.write_text(config.read_text().replace("max_epochs: 1", "max_epochs: 2"))
     held = torch.load(last, weights_only=True)
-    for part, value in (
-        ("epoch_progress", "ten"),
-        ("epoch_progress", {"total": {"ready": "ten"}}),
-        ("epoch_loop.batch_progress", "os.system"),
+    for where, value in (
+        ("loops/fit_loop/epoch_progress", "ten"),
+        ("loops/fit_loop/epoch_progress", {"total": {"ready": "ten"}}),
+        ("loops/fit_loop/epoch_loop.batch_progress", "os.system"),
+        ("slices/means", {"names": [["train/loss"]], "sums": [["ten"]]}),
+        ("optimizer_states/0/state/0/exp_avg", torch.zeros(2)),
     ):
-        torch.save(held | {"loops": {"fit_loop": held["loops"]["fit_loop"] | {part: value}}}, last)
+        hostile = copy.deepcopy(held)
+        put(hostile, where, value)
+        torch.save(hostile, last)
         refused(cli("pretrain", "resume=run"), "run/checkpoints/last.ckpt", "cannot resume from")
 
 

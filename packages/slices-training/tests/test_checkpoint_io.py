@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from slices.encoders import archives
+from slices.training import checkpoint_io
 from slices.training.checkpoint_io import (
     BEFORE,
     LAST,
@@ -115,6 +117,26 @@ def test_a_damaged_one_is_named_and_set_aside(two: Path, caplog: pytest.LogCaptu
     assert str(two / LAST) in caplog.text and str(two / BEFORE) in caplog.text
     AtomicCheckpointIO().save_checkpoint(checkpoint(3), two / LAST)
     assert (step_of(two / LAST), step_of(two / BEFORE)) == (3, 1)  # and not the damaged one
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_one_that_cannot_be_read_now_is_named_and_left(
+    error: Exception, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint_io, "read_archive", read)
+    with pytest.raises(type(error), match=str(two / LAST)):
+        newest_whole(two)
+    assert {path.name for path in two.iterdir()} == {LAST, BEFORE}
+
+
+def test_one_that_is_larger_than_the_memory_is_named_and_left(two: Path) -> None:
+    os.truncate(two / LAST, 1 << 42)
+    with pytest.raises(MemoryError, match=f"{LAST}: it is larger than the memory"):
+        newest_whole(two)
+    assert {path.name for path in two.iterdir()} == {LAST, BEFORE}
 
 
 def test_where_none_is_whole_both_are_named(two: Path) -> None:

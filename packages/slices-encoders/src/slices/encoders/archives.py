@@ -31,7 +31,7 @@ def read_archive(path: Path) -> Any:
 
     Raises whatever is stumbled over, ``ValueError`` for records that are compressed, linked, doubled, damaged
     or larger than the file, for a pickle that is too long or names anything but tensors, and for a tensor
-    that is larger than its data.
+    that is larger than its data, ``MemoryError`` for a file that is larger than this machine's memory.
     """
     size = require_loadable(path)
     with ZipFile(path) as archive:
@@ -56,11 +56,12 @@ def read_archive(path: Path) -> Any:
 
 
 def require_loadable(path: Path) -> int:
-    """Its bytes; ``ValueError`` for more than this machine's memory, as a sparse file may claim."""
+    """Its bytes; ``MemoryError`` for more than this machine's memory, as a sparse file may claim."""
     size = path.stat().st_size
     if hasattr(os, "sysconf"):  # which Windows has not
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        require(size <= memory, "it is larger than the memory of this machine")
+        if size > memory:
+            raise MemoryError("it is larger than the memory of this machine")
     return size
 
 
