@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -367,3 +368,14 @@ def test_a_checkpoint_of_other_units(own_dataset: tuple[Path, list[str]], cli: C
 def test_resume_takes_no_other_settings(cli: CommandLine, on_tiny: list[str]) -> None:
     done = cli("pretrain", "resume=somewhere", *on_tiny)
     assert done.status == 2 and "drop" in done.err and "training.max_epochs=1" in done.err
+
+
+@pytest.mark.parametrize("app", ["pretrain", "finetune"])
+def test_a_model_without_room_for_its_training(
+    app: str, on_tiny: list[str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slices.training.memory.physical_memory", lambda: 10_000.0)
+    monkeypatch.setattr(f"slices.training.apps.{app}.models_that_fit", nullcontext)
+    scratch = SCRATCH if app == "finetune" else []
+    done = cli(app, *on_tiny, *scratch, "encoder=gru", "encoder.d_model=8")
+    assert done.status == 2 and "half of this machine's memory" in done.err, done.err
