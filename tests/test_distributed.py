@@ -31,6 +31,13 @@ def test_the_command_line_pretrains_on_two_ranks(ssl: str, on_tiny: list[str], t
 
 
 @pytest.mark.slow
+def test_an_encoder_without_blocks_is_sharded_with_what_it_is_in(on_tiny: list[str], tmp_path: Path) -> None:
+    ranks = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=fsdp2"]
+    assert start(tmp_path, *on_tiny, *ranks, "encoder=gru", "encoder.d_model=8").wait() == 0
+    assert load_encoder(tmp_path / "outputs" / "encoder.pt").encoder.output_dim == 8
+
+
+@pytest.mark.slow
 def test_a_run_of_two_ranks_is_replayed_by_two(on_tiny: list[str], tmp_path: Path) -> None:
     ranks = ["trainer.accelerator=cpu", "trainer.devices=2", "+trainer.strategy=ddp"]
     narrow = ["encoder=gru", "encoder.d_model=8", "hydra.run.dir=run"]

@@ -132,6 +132,13 @@ def test_one_that_cannot_be_read_now_is_named_and_left(
     assert {path.name for path in two.iterdir()} == {LAST, BEFORE}
 
 
+def test_states_of_a_sharded_model_are_a_plain_dict(two: Path) -> None:
+    AtomicCheckpointIO().save_checkpoint(
+        checkpoint(3) | {"state_dict": {"weight": torch.zeros(3)}}, two / LAST
+    )
+    assert newest_whole(two) == two / LAST
+
+
 def test_one_that_is_larger_than_the_memory_is_named_and_left(two: Path) -> None:
     os.truncate(two / LAST, 1 << 42)
     with pytest.raises(MemoryError, match=f"{LAST}: it is larger than the memory"):

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import mmap
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from slices.training.errors import FailedRun
 
 log = logging.getLogger(__name__)
 LAST, BEFORE = "last.ckpt", "previous.ckpt"
-KINDS = {"epoch": int, "global_step": int, "state_dict": OrderedDict, "loops": dict, "optimizer_states": list}
+KINDS = {"epoch": int, "global_step": int, "state_dict": dict, "loops": dict, "optimizer_states": list}
 SEAL = b"\nslices-sha256\n"
 IN_A_FILE = (None, errno.EINVAL)  # errors that come of what is in it, as a place before its start
 PARTS = ("state_dict", "optimizer_states", "loops")  # of what a run goes on from

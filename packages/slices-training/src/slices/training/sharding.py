@@ -75,5 +75,6 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Has ``shard`` been at it, or at a module within it?"""
-    return any(isinstance(part, FSDPModule) for part in module.modules())
+    """Has ``shard`` been at it, at a module within it, or at one that it is in?"""
+    parts = [*module.modules(), *module.parameters()]
+    return any(isinstance(part, FSDPModule | DTensor) for part in parts)
