@@ -1,4 +1,4 @@
-"""Catalogues of what is registered: from docstrings, from counting, and from ``when.yaml`` when to use what."""
+"""Catalogues of what is registered: from docstrings, by counting, and from ``when.yaml`` when to use what."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def objectives() -> str:
         passes = f"{learnt:g}" + (f" + {watched:g}" if watched else "")
         rows.append((linked(SSL_REGISTRY[name], name), f"{added:,}", passes, when))
     return table(
-        f"Parameters that learn besides the encoder's ({H} wide, {D} variables), and how often a step encodes "
-        "each stay or a piece of it: with a gradient, and after the plus sign without one, by a teacher.",
+        f"Parameters that learn besides the encoder's ({H} wide, {D} variables), and how often a step "
+        "encodes each stay or a piece of it: with a gradient, and after the plus sign by a teacher, without.",
         ("objective", "parameters", "passes", "when to use it"),
         rows,
     )

@@ -1,4 +1,4 @@
-"""What the site has besides the files of docs/: READMEs with catalogues, the examples, and links between them."""
+"""What the site has besides the files of docs/: READMEs with catalogues, the examples, links to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("encoders", "ssl", "heads", "training")
 COMING = {"REPORT_GUIDE.md", "COMMAND_LINE.md"}  # pages that the navigation has a place for
 LANGUAGES = {".py": "python", ".sh": "bash", ".sbatch": "bash", ".toml": "toml"}
-ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):<code>~?([\w.]+)</code>")
 
 
 def on_config(config: Any) -> Any:
@@ -80,8 +79,3 @@ def destination(path: str, fragment: str) -> str:
     if path.startswith("examples/") and Path(path).suffix in LANGUAGES:
         return f"examples.md#{anchor(path.removeprefix('examples/'))}"
     return "examples.md" if path == "examples" else ""
-
-
-def on_page_content(html: str, **_: Any) -> str:
-    """Docstrings name things as Sphinx does; the page shows the last part of the name."""
-    return ROLE.sub(lambda role: f"<code>{role[1].rpartition('.')[2]}</code>", html)
