@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Pretrain and probe
 #
-# An encoder learns from stays without labels; a linear probe on its frozen embeddings then says what it knows,
-# beside the same encoder with random weights. Open this file as a notebook, or run it as it is.
+# An encoder learns from stays without labels; a linear probe on its frozen embeddings then says what it
+# knows, beside the same encoder with random weights. Open this file as a notebook, or run it as it is.
 
 # %%
 import copy
