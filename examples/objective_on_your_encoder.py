@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slices.ssl import build_ssl_objective
 
-STAYS, STEPS, VARIABLES = 256, 24, 8
+STAYS, STEPS, VARIABLES = 64, 24, 8
 
 
 class Yours(nn.Module):
