@@ -24,6 +24,7 @@ from slices.training.optim import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("packages/*/README.md")),
 ]

@@ -111,19 +111,41 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:
     )
 
 
-def test_the_job_of_the_example_is_a_command_that_there_is(on_tiny: list[str], tmp_path: Path) -> None:
-    """With a stand-in for ``srun``: the script's words are those that the app takes."""
-    script = Path(__file__).resolve().parents[1] / "examples" / "slurm" / "pretrain.sbatch"
-    (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > asked.txt\n', encoding="utf-8")
-    (tmp_path / "srun").chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7"}
-    subprocess.run(["bash", str(script), "seed=3"], cwd=tmp_path, env=environment, check=True)
-    app, *words = (tmp_path / "asked.txt").read_text().splitlines()
-    assert app == "slices-pretrain" and "hydra.run.dir=outputs/pretrain/job-7" in words
+def asked(script: str, folder: Path, *words: str) -> list[str]:
+    """What a job of examples/slurm gives to ``srun``, for which there is a stand-in."""
+    (folder / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > asked.txt\n', encoding="utf-8")
+    (folder / "srun").chmod(0o755)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mine"}
+    path = Path(__file__).resolve().parents[1] / "examples" / "slurm" / script
+    subprocess.run(["bash", str(path), *words], cwd=folder, env=environment, check=True)
+    app, *asked_for = (folder / "asked.txt").read_text().splitlines()
+    assert app == "slices-pretrain"
+    return asked_for
+
+
+@pytest.mark.parametrize(
+    ("script", "folder", "expected"),
+    [
+        ("pretrain.sbatch", "hydra.run.dir=outputs/pretrain/job-7", ["resume: auto"]),
+        ("sweep.sbatch", "hydra.sweep.dir=outputs/sweeps/mine", ["task: in_hospital_mortality"]),
+    ],
+)
+def test_the_jobs_of_the_examples_are_commands_that_there_are(
+    script: str, folder: str, expected: list[str], tmp_path: Path
+) -> None:
+    words = asked(script, tmp_path, "seed=3")
+    assert folder in words
     composed = subprocess.run(
-        [sys.executable, "-m", "slices.training.apps.pretrain", *words, "--cfg", "job"],
+        [
+            sys.executable,
+            "-m",
+            "slices.training.apps.pretrain",
+            *(word for word in words if word != "--multirun"),
+            "--cfg",
+            "job",
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "precision: bf16-mixed" in composed.stdout and "resume: auto" in composed.stdout
+    assert all(line in composed.stdout for line in ["precision: bf16-mixed", "seed: 3", *expected])
