@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from slices.training.data.report.cells import count
+from slices.training.report.cells import count
 from slices.training.data.report.model import TaskReport, Values, VariableReport
 from slices.training.data.report.variables import unscaled
 from slices.training.data.schema import Variable

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from slices.training.data.report.cells import UNKNOWN, Cell, Histogram, Share, Table, count, number
+from slices.training.report.cells import UNKNOWN, Cell, Histogram, Share, Table, count, number
 from slices.training.data.report.model import (
     QUANTILE_NAMES,
     LabelSummary,

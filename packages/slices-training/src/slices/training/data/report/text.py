@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from slices.training.data.report.cells import Cell, Histogram, Share, Table
+from slices.training.report.cells import Cell, Histogram, Share, Table
 from slices.training.data.report.contents import tables
 from slices.training.data.report.model import Report
 
