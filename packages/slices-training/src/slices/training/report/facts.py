@@ -1,0 +1,53 @@
+"""What a run depends on, from its record, in words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from slices.training.apps.record import read_record
+from slices.training.budget import duration
+from slices.training.compose import command
+from slices.training.report.cells import Table, number
+
+
+def facts_of(folder: Path, size: Mapping[str, str]) -> dict[str, str]:
+    """Of the run in a folder: what was typed, data, device, time, versions; and what more is known."""
+    record = read_record(folder)
+    commit = (record["git"]["slices"] or {}).get("commit")
+    dirty = " with changes" if commit and record["git"]["slices"]["dirty"] else ""
+    versions = record["versions"]
+    return {
+        "command": typed(record["app"], record["overrides"]),
+        "data": f"{record['data']['source']}, fingerprint {record['data']['dataset']}",
+        **size,
+        "device": f"{record['device']}, {record['precision']}",
+        "time": duration(sum(map(_seconds, [*record["earlier"], record]))),
+        "seed": str(record["seed"]),
+        "version": f"slices-training {versions['slices-training']}, torch {versions['torch']}",
+        "commit": f"{commit[:12]}{dirty}" if commit else "none",
+        "ended": str(record["ended"])[:16].replace("T", " "),
+    }
+
+
+def typed(app: str, overrides: list[str]) -> str:
+    """The command line of an app."""
+    return " ".join([command(app), *map(shlex.quote, overrides)])
+
+
+def last_metrics(folder: Path) -> Table:
+    """The metrics in the record of a run."""
+    metrics = read_record(folder)["metrics"].items()
+    rows = [(name, number(value)) for name, value in metrics if name != "train/loss_step"]
+    return Table("Metrics", "As the run ended.", ("metric", "value"), rows)
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    """Of a part of a run; one that was killed does not know."""
+    if record["ended"] is None:
+        return 0.0
+    began, ended = (datetime.fromisoformat(record[name]) for name in ("started", "ended"))
+    return (ended - began).total_seconds()
