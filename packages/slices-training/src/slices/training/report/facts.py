@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,13 @@ from typing import Any
 from slices.training.apps.record import read_record
 from slices.training.budget import duration
 from slices.training.compose import command
+from slices.training.environment import environment
 from slices.training.report.cells import Table, number
 
 
 def facts_of(folder: Path, size: Mapping[str, str]) -> dict[str, str]:
     """Of the run in a folder: what was typed, data, device, time, versions; and what more is known."""
     record = read_record(folder)
-    commit = (record["git"]["slices"] or {}).get("commit")
-    dirty = " with changes" if commit and record["git"]["slices"]["dirty"] else ""
-    versions = record["versions"]
     return {
         "command": typed(record["app"], record["overrides"]),
         "data": f"{record['data']['source']}, fingerprint {record['data']['dataset']}",
@@ -27,13 +25,23 @@ def facts_of(folder: Path, size: Mapping[str, str]) -> dict[str, str]:
         "device": f"{record['device']}, {record['precision']}",
         "time": duration(sum(map(_seconds, [*record["earlier"], record]))),
         "seed": str(record["seed"]),
-        "version": f"slices-training {versions['slices-training']}, torch {versions['torch']}",
-        "commit": f"{commit[:12]}{dirty}" if commit else "none",
+        **software(record),
         "ended": str(record["ended"])[:16].replace("T", " "),
     }
 
 
-def typed(app: str, overrides: list[str]) -> str:
+def software(of: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Versions and commit, from what ``environment`` said then, or says now."""
+    versions, state = ((of or environment())[name] for name in ("versions", "git"))
+    state = state["slices"]
+    changed = " with changes" if state and state["dirty"] else ""
+    return {
+        "version": f"slices-training {versions['slices-training']}, torch {versions['torch']}",
+        "commit": f"{state['commit'][:12]}{changed}" if state else "none",
+    }
+
+
+def typed(app: str, overrides: Sequence[str]) -> str:
     """The command line of an app."""
     return " ".join([command(app), *map(shlex.quote, overrides)])
 

@@ -22,6 +22,7 @@ INK = "#1d2430"  # of words and axes: on a page it is the colour of the text aro
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a7500", "#7f7f7f")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v")
+QUIET: dict[str, Any] = {"color": INK, "linewidth": 0.8, "alpha": 0.6}  # what others are compared with
 WIDTH = 4.6  # inches: words are still read where a phone shows it
 DPI = 200
 STYLE: dict[str, Any] = {
@@ -61,12 +62,12 @@ def styled() -> Iterator[None]:
             yield
 
 
-def new_figure(n_panels: int = 1, *, height: float = 3.2, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """An empty figure with panels below each other; ``height`` is that of each, in inches."""
+def new_figure(n_panels: int = 1, *, height: float = 3.2, **layout: Any) -> tuple[Figure, list[Axes]]:
+    """An empty figure with panels below each other; ``height`` is that of each on average, in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height * n_panels), layout="constrained")
-    panels = figure.subplots(n_panels, 1, squeeze=False, **shared)[:, 0]
+    panels = figure.subplots(n_panels, 1, squeeze=False, **layout)[:, 0]
     return figure, list(panels)
 
 
