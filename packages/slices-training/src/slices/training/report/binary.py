@@ -52,7 +52,9 @@ def _precision_recall(evaluation: Evaluation, points: pl.DataFrame, prevalence: 
         x, y = [*of_model["sensitivity"], 1.0], [*of_model["ppv"], prevalence]
         panel.plot(x, y, label=_with_score(evaluation, name, "auprc"), **series(number))
     panel.axhline(prevalence, **QUIET, linestyle=":")
-    panel.set(xlabel="sensitivity (recall)", ylabel="PPV (precision)", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    panel.set(
+        xlabel="sensitivity (recall)", ylabel="PPV (precision)", xlim=(0, 1), ylim=(0, 1), aspect="equal"
+    )
     legend(figure, panel, columns=1)
     caption = (
         f"{_whom(evaluation)} {_steps(points)} Dotted: the prevalence, {prevalence:.1%}, which chance reaches. "

@@ -43,7 +43,9 @@ def evaluation_sections(evaluation: Evaluation, least: int, prefix: str = "") ->
     if shown.task_type == "binary":
         tables["At the threshold"] = confusion_table(shown, least)
     parts = (
-        Section(title_of(shown), "", tuple(_of_task(shown, least)), _some(tables, "Models", "At the threshold")),
+        Section(
+            title_of(shown), "", tuple(_of_task(shown, least)), _some(tables, "Models", "At the threshold")
+        ),
         Section("Models compared", "", tuple(comparison_figures(shown)), _some(tables, "Comparisons")),
         Section("Groups", "", tuple(group_figures(shown)), _some(tables, "Gaps between groups", "Groups")),
         Section("All numbers", tables=_some(tables, "All metrics", "Chosen on validation rows")),

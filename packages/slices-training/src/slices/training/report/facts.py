@@ -15,13 +15,13 @@ from slices.training.environment import environment
 from slices.training.report.cells import Table, number
 
 
-def facts_of(folder: Path, size: Mapping[str, str]) -> dict[str, str]:
+def facts_of(folder: Path, about: Mapping[str, str]) -> dict[str, str]:
     """Of the run in a folder: what was typed, data, device, time, versions; and what more is known."""
     record = read_record(folder)
     return {
         "command": typed(record["app"], record["overrides"]),
         "data": f"{record['data']['source']}, fingerprint {record['data']['dataset']}",
-        **size,
+        **about,
         "device": f"{record['device']}, {record['precision']}",
         "time": duration(sum(map(_seconds, [*record["earlier"], record]))),
         "seed": str(record["seed"]),

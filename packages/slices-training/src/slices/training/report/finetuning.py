@@ -17,7 +17,7 @@ from slices.training.report.pretraining import training_figures
 RESAMPLES = 200  # for a first look: the evaluate app takes more
 
 
-def finetuning_page(folder: Path, size: Mapping[str, str]) -> Page:
+def finetuning_page(folder: Path, about: Mapping[str, str]) -> Page:
     """The page of the run in a folder, from its record, its logs and its predictions.
 
     Raises:
@@ -35,4 +35,4 @@ def finetuning_page(folder: Path, size: Mapping[str, str]) -> Page:
         notes += [f"{task}: {note}" for note in evaluation.notes]
     sections.append(Section("In the end", tables=(last_metrics(folder),)))
     title = f"Fine-tuning: {', '.join(tasks)}"
-    return Page(title, facts_of(folder, size), tuple(sections), tuple(notes))
+    return Page(title, facts_of(folder, about), tuple(sections), tuple(notes))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINE = 0.24  # inches that a line takes
+SHORT = {"auroc": "AUROC", "auprc": "AUPRC", "min_se_ppv": "min(Se, +P)", "mae": "MAE", "rmse": "RMSE"}
 ALSO = {"binary": ("calibration_in_the_large",)}
 
 
@@ -44,13 +45,21 @@ def group_figures(evaluation: Evaluation) -> list[Drawn]:
 def _groups_in(metric: str, groups: Sequence[Estimate], evaluation: Evaluation) -> Drawn:
     overall = [e for e in evaluation.estimates if (e.grouping, e.group, e.metric) == (*OVERALL, metric)]
     marks = [Mark(_label(e), e.model, e.estimate, e.low, e.high) for e in [*overall, *groups]]
-    name = metric.replace("_", " ")
+    name = named(metric)
     direction = " (lower is better)" if metric in LOWER_IS_BETTER else ""
     caption = (
         f"Points: {name}{direction} of each group of test rows; bars: intervals. In brackets: patients. "
         "Groups differ by chance too: an interval that leaves out the value of all rows is a reason to look."
     )
     return _drawn(f"groups_{metric}", f"Groups: {name}", caption, name, marks)
+
+
+def named(metric: str) -> str:
+    """
+    >>> named("auroc"), named("calibration_in_the_large")
+    ('AUROC', 'calibration in the large')
+    """
+    return SHORT.get(metric, metric.replace("_", " "))
 
 
 def _label(estimate: Estimate) -> str:
@@ -64,7 +73,7 @@ def comparison_figures(evaluation: Evaluation) -> list[Drawn]:
     figures = []
     for metric in dict.fromkeys(one.metric for one in evaluation.comparisons):
         marks = [
-            Mark(f"{one.model} less {one.other}", "", one.difference, one.low, one.high)
+            Mark(f"{one.model}\nless {one.other}", "", one.difference, one.low, one.high)
             for one in evaluation.comparisons
             if one.metric == metric
         ]
@@ -73,8 +82,8 @@ def comparison_figures(evaluation: Evaluation) -> list[Drawn]:
             f"Differences on the same rows and resamples, with intervals; to the {better} of 0 the first is better. "
             "Many comparisons: see the corrected p in the table."
         )
-        title = f"Difference in {metric}"
-        figures.append(_drawn(f"difference_{metric}", title, caption, title.lower(), marks, at=0.0))
+        title = f"Difference in {named(metric)}"
+        figures.append(_drawn(f"difference_{metric}", title, caption, "difference", marks, at=0.0))
     return figures
 
 
@@ -84,7 +93,8 @@ def _drawn(
     """``at``: where a line is drawn for comparison; else at what the first mark says."""
     labels = list(dict.fromkeys(mark.label for mark in marks))
     models = list(dict.fromkeys(mark.model for mark in marks))
-    height = 1.0 + LINE * len(labels) * max(1, 0.6 * len(models))
+    crowded = max(1 + max(label.count("\n") for label in labels), 0.6 * len(models))
+    height = 1.0 + LINE * len(labels) * crowded
     figure, (panel,) = new_figure(height=height)
     for number, model in enumerate(models):
         shift = 0.5 * ((number + 0.5) / len(models) - 0.5)
@@ -96,13 +106,16 @@ def _drawn(
     panel.set_ylim(len(labels) - 0.5, -0.5)
     panel.grid(visible=False, axis="y")
     panel.set_xlabel(axis)
+    panel.locator_params(axis="x", nbins=5)
     if len(models) > 1:
         legend(figure, panel)
     return Drawn(name, title, caption, f"{title}. {_in_words(marks)}", figure)
 
 
 def _plot(panel: Axes, marks: Sequence[Mark], places: Sequence[float], number: int) -> None:
-    low, middle, high = (np.array([getattr(mark, of) for mark in marks]) for of in ("low", "estimate", "high"))
+    low, middle, high = (
+        np.array([getattr(mark, of) for mark in marks]) for of in ("low", "estimate", "high")
+    )
     reach = np.clip([middle - low, high - middle], 0, None)
     panel.errorbar(
         middle,
@@ -117,7 +130,7 @@ def _plot(panel: Axes, marks: Sequence[Mark], places: Sequence[float], number: i
 
 def _in_words(marks: Sequence[Mark]) -> str:
     lines = (
-        f"{mark.label}{f', {mark.model}' if mark.model else ''}: {mark.estimate:.3f} "
+        f"{' '.join(mark.label.split())}{f', {mark.model}' if mark.model else ''}: {mark.estimate:.3f} "
         f"[{mark.low:.3f}, {mark.high:.3f}]"
         for mark in marks
         if np.isfinite(mark.estimate)

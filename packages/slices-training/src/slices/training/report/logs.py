@@ -11,7 +11,6 @@ import polars as pl
 MEAN = re.compile(r"(train|val)/(?!loss_step)")
 
 
-
 class Curve(NamedTuple):
     """Values ``y`` after so many epochs ``x``, ascending."""
 

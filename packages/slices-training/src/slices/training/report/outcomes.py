@@ -8,7 +8,7 @@ from slices.training.evaluation.bootstrap import Array, Predictions
 from slices.training.evaluation.report.results import Evaluation
 from slices.training.report.figure import Drawn
 from slices.training.report.small import bins_of_enough, enough_of, rows_shown
-from slices.training.report.style import QUIET, legend, new_figure, series
+from slices.training.report.style import QUIET, legend, new_figure, series, shades
 
 
 def class_figures(evaluation: Evaluation, least: int) -> list[Drawn]:
@@ -30,14 +30,14 @@ def _confusion(model: str, number: int, run: Predictions, least: int) -> Drawn:
             shares[true, guessed] = cell.sum() / of_class.sum()
         panel.text(guessed, true, text, ha="center", va="center")
         said.append(f"class {true} taken for {guessed}: {text}")
-    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, alpha=0.45)
-    panel.set(xlabel="likeliest class", ylabel="true class")
+    edges = np.arange(n_classes + 1) - 0.5
+    panel.pcolormesh(edges, edges, shares, cmap=shades(), vmin=0, vmax=1)
+    panel.set(xlabel="likeliest class", ylabel="true class", aspect="equal")
+    panel.invert_yaxis()
     panel.set_xticks(range(n_classes))
     panel.set_yticks(range(n_classes))
     panel.grid(visible=False)
-    caption = (
-        f"Test rows of {model}; the darker, the more of the true class. <{least}: of fewer patients than that."
-    )
+    caption = f"Test rows of {model}; the darker, the more of the true class. <{least}: of fewer patients than that."
     title = f"Classes: {model}"
     return Drawn(f"classes_{number}", title, caption, f"{title}. {'; '.join(said)}.", figure)
 

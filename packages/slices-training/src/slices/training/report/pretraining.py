@@ -27,8 +27,8 @@ ABOUT_HEALTH = (
 )
 
 
-def pretraining_page(folder: Path, size: Mapping[str, str]) -> Page:
-    """The page of the run in a folder, from its record and its logs; ``size`` are facts more.
+def pretraining_page(folder: Path, about: Mapping[str, str]) -> Page:
+    """The page of the run in a folder, from its record and its logs; ``about`` are facts more.
 
     Raises:
         FileNotFoundError, ValueError: there is no record or no log, or it is damaged.
@@ -40,7 +40,7 @@ def pretraining_page(folder: Path, size: Mapping[str, str]) -> Page:
         Section("In the end", tables=(last_metrics(folder),)),
     )
     shown = tuple(section for section in sections if section.figures or section.tables)
-    return Page("Pretraining", facts_of(folder, size), shown)
+    return Page("Pretraining", facts_of(folder, about), shown)
 
 
 def training_figures(curves: Curves) -> list[Drawn]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
     from slices.training.report.figure import Drawn
@@ -27,13 +28,13 @@ WIDTH = 4.6  # inches: words are still read where a phone shows it
 DPI = 200
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.size": 9.5,
-    "axes.titlesize": 10,
-    "axes.labelsize": 9.5,
-    "legend.fontsize": 8.5,
+    "font.size": 10.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10.5,
+    "legend.fontsize": 9.5,
     "legend.frameon": False,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
     **dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
     ),
@@ -54,12 +55,12 @@ STYLE: dict[str, Any] = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Within it figures are made as all others are, whatever the user's own settings are."""
-    from matplotlib import rc_context, rcdefaults
+    from matplotlib import rc_context, rcdefaults, rcParams
 
     with rc_context():
         rcdefaults()
-        with rc_context(STYLE):
-            yield
+        rcParams.update(STYLE)
+        yield
 
 
 def new_figure(n_panels: int = 1, *, height: float = 3.2, **layout: Any) -> tuple[Figure, list[Axes]]:
@@ -76,6 +77,13 @@ def series(number: int) -> dict[str, Any]:
     return {"color": COLORS[number % len(COLORS)], "linestyle": DASHES[number % len(DASHES)]}
 
 
+def shades() -> Colormap:
+    """From nothing to much, on light and dark alike."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgba
+
+    return LinearSegmentedColormap.from_list("shades", [to_rgba(COLORS[0], alpha) for alpha in (0.0, 0.7)])
+
+
 def legend(figure: Figure, panel: Axes, *, columns: int = 2) -> None:
     """What the lines of a panel are, below all of them; none where nothing has a name."""
     handles, names = panel.get_legend_handles_labels()
@@ -84,11 +92,11 @@ def legend(figure: Figure, panel: Axes, *, columns: int = 2) -> None:
 
 
 def svg_of(drawn: Drawn) -> str:
-    """An ``<svg>`` element: words are words, ink is ``currentColor``, nothing behind; ids are the figure's own."""
+    """An ``<svg>`` element, transparent, whose ink is ``currentColor``; its ids are no other figure's."""
     from matplotlib import rc_context
 
     text = StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": drawn.name}):
+    with rc_context({"svg.hashsalt": drawn.name}):
         drawn.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)

@@ -50,7 +50,9 @@ def operating_curves(evaluation: Evaluation, *, least: int) -> pl.DataFrame:
     """
     points = min(MOST_POINTS, evaluation.patients // least)
     shares = np.linspace(1, 0, points + 1)[1:-1]
-    return pl.concat([_points(run, shares).with_columns(model=pl.lit(name)) for name, run in evaluation.tested.items()])
+    return pl.concat(
+        [_points(run, shares).with_columns(model=pl.lit(name)) for name, run in evaluation.tested.items()]
+    )
 
 
 def _points(run: Predictions, shares: Array) -> pl.DataFrame:

@@ -39,7 +39,9 @@ def tables_of(evaluation: Evaluation) -> list[Table]:
         _table("Models", 1, _overview(evaluation)),
         _table("All metrics", 1, _pivot(everything, lambda e: (e.metric,), ("metric",))),
         _table("Comparisons", 3, [_COMPARED, *map(_comparison, evaluation.comparisons)]),
-        _table("Groups", 4, _pivot(groups, lambda e: (e.grouping, e.group, str(e.patients), e.metric), _GROUPED)),
+        _table(
+            "Groups", 4, _pivot(groups, lambda e: (e.grouping, e.group, str(e.patients), e.metric), _GROUPED)
+        ),
         _table("Gaps between groups", 2, _pivot(evaluation.gaps, lambda e: (e.grouping, e.metric), _GAPS)),
         _table("Chosen on validation rows", 1, [_CHOSEN, *_chosen(evaluation)]),
     ]
