@@ -57,7 +57,7 @@ def _precision_recall(evaluation: Evaluation, points: pl.DataFrame, prevalence: 
     )
     legend(figure, panel, columns=1)
     caption = (
-        f"{_whom(evaluation)} {_steps(points)} Dotted: the prevalence, {prevalence:.1%}, which chance reaches. "
+        f"{_whom(evaluation)} {_steps(points)} Dotted: the prevalence, {prevalence:.1%}, as by chance. "
         "Legend: AUPRC with its interval."
     )
     alt = f"{_alt(evaluation, 'Precision-recall curve', 'auprc')} The prevalence is {prevalence:.1%}."
@@ -82,9 +82,9 @@ def _calibration(evaluation: Evaluation, least: int) -> Drawn:
     below.set(xlabel="predicted probability", ylabel="rows, %", xlim=(0, top))
     legend(figure, panel)
     caption = (
-        f"{_whom(evaluation)} Above: mean prediction and observed rate in bins of equal mass; on the dotted line "
-        f"probabilities are what they say. Below: how predictions spread. Bins of fewer than {least} patients are "
-        "left out."
+        f"{_whom(evaluation)} Above: mean prediction and observed rate in bins of equal mass; on the dotted "
+        "line probabilities are what they say. Below: how predictions spread. Bins of fewer than "
+        f"{least} patients are left out."
     )
     return Drawn("calibration", "Calibration", caption, f"Calibration. {' '.join(said)}", figure)
 
@@ -117,8 +117,9 @@ def _decision(evaluation: Evaluation, least: int) -> Drawn:
     panel.set_ylim(-0.3 * top, 1.15 * top)
     legend(figure, panel)
     caption = (
-        f"{_whom(evaluation)} True alarms less false ones at the price that the threshold puts on them: a model is "
-        f"worth using where it is above both other lines. Not drawn where fewer than {least} patients have an alarm."
+        f"{_whom(evaluation)} True alarms less false ones at the price that the threshold puts on them: a "
+        "model is worth using where it is above both other lines. Not drawn where fewer than "
+        f"{least} patients have an alarm."
     )
     return Drawn("decision_curve", "Decision curve", caption, f"Decision curve. {' '.join(said)}", figure)
 
@@ -159,4 +160,4 @@ def _whom(evaluation: Evaluation) -> str:
 
 
 def _steps(points: pl.DataFrame) -> str:
-    return f"At {points.group_by('model').len()['len'].max()} thresholds."
+    return f"At {max(points['model'].value_counts()['count'])} thresholds."

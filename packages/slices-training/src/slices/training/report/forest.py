@@ -79,7 +79,8 @@ def comparison_figures(evaluation: Evaluation) -> list[Drawn]:
         ]
         better = "left" if metric in LOWER_IS_BETTER else "right"
         caption = (
-            f"Differences on the same rows and resamples, with intervals; to the {better} of 0 the first is better. "
+            f"Differences on the same rows and resamples, with intervals; to the {better} of 0 the first is "
+            "better. "
             "Many comparisons: see the corrected p in the table."
         )
         title = f"Difference in {named(metric)}"

@@ -39,7 +39,7 @@ def read_logs(folder: Path) -> dict[str, Curve]:
 
 
 def _after_epochs(table: pl.DataFrame) -> pl.Expr:
-    """How many epochs were done at each row: means of an epoch are logged at its last step, counted from 0."""
+    """How many epochs were done at each row; an epoch's means are logged at its last step, counted from 0."""
     means = [name for name in table.columns if MEAN.match(name)]
     is_mean = pl.any_horizontal(pl.col(means).is_not_null())
     ends = table.filter(is_mean)

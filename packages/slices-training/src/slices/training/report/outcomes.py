@@ -37,7 +37,7 @@ def _confusion(model: str, number: int, run: Predictions, least: int) -> Drawn:
     panel.set_xticks(range(n_classes))
     panel.set_yticks(range(n_classes))
     panel.grid(visible=False)
-    caption = f"Test rows of {model}; the darker, the more of the true class. <{least}: of fewer patients than that."
+    caption = f"Test rows of {model}; the stronger, the more of the true class. <{least}: of so few patients."
     title = f"Classes: {model}"
     return Drawn(f"classes_{number}", title, caption, f"{title}. {'; '.join(said)}.", figure)
 
@@ -63,8 +63,8 @@ def _observed(evaluation: Evaluation, target: int, n_targets: int, least: int) -
     legend(figure, panel)
     title = "Predicted and observed" + (f": target {target}" if n_targets > 1 else "")
     caption = (
-        f"{evaluation.rows:,} test rows of {evaluation.patients:,} patients, in bins of equal mass of at least "
-        f"{least} patients each. On the dotted line predictions are right on average."
+        f"{evaluation.rows:,} test rows of {evaluation.patients:,} patients, in bins of equal mass, of at "
+        f"least {least} patients each. On the dotted line predictions are right on average."
     )
     return Drawn(f"observed_{target}", title, caption, f"{title}. {' '.join(said)}", figure)
 

@@ -26,7 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v")
 QUIET: dict[str, Any] = {"color": INK, "linewidth": 0.8, "alpha": 0.6}  # what others are compared with
 WIDTH = 4.6  # inches: words are still read where a phone shows it
 DPI = 200
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10.5,
     "axes.titlesize": 10.5,
