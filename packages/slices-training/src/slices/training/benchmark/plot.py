@@ -61,9 +61,7 @@ def draw_cost(table: pl.DataFrame) -> Drawn:
         panel.set(ylabel=metric.upper(), title=f"{100 * share:g} % of the labels")
     panels[-1].set_xlabel("minutes")
     legend(figure, panels[0], columns=1)
-    caption = (
-        "Minutes of pretraining and adapting together, of the processor, or elapsed where there is a GPU."
-    )
+    caption = "Minutes of pretraining and adapting together: of the processor, or with a GPU elapsed."
     return Drawn("quality_by_cost", "Quality over cost", caption, _in_words(table, metrics), figure)
 
 

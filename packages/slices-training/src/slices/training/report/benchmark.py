@@ -12,6 +12,8 @@ from slices.training.benchmark.table import ABOUT, shown_table
 from slices.training.report.facts import software, typed
 from slices.training.report.page import Page, Section
 
+MARK = "*"  # where Markdown has bold
+
 
 def benchmark_page(table: pl.DataFrame, config: BenchmarkConfig, overrides: Sequence[str]) -> Page:
     """The page of a table as ``league`` gives it; ``overrides`` are what was typed."""
@@ -23,6 +25,6 @@ def benchmark_page(table: pl.DataFrame, config: BenchmarkConfig, overrides: Sequ
         "seeds": ", ".join(map(str, config.seeds)),
         **software(),
     }
-    note = " ".join(ABOUT.removesuffix("Made by").replace("`", "").split())
-    league = Section("League", note, tuple(league_figures(table)), (shown_table(table),))
+    note = " ".join(ABOUT.removesuffix("Made by").replace("`", "").replace("Bold", MARK).split())
+    league = Section("League", note, tuple(league_figures(table)), (shown_table(table, f"{{}} {MARK}"),))
     return Page(f"Benchmark: {task}", facts, (league,))

@@ -11,7 +11,7 @@ from pathlib import Path
 from slices.training.report.cells import Table
 from slices.training.report.figure import Drawn
 from slices.training.report.html import definitions, document, table_html
-from slices.training.report.style import png_of, svg_of
+from slices.training.report.style import lay_out, png_of, svg_of
 
 FILE, FIGURES = "report.html", "figures"
 
@@ -45,6 +45,8 @@ def write_page(page: Page, folder: Path) -> Path:
     figures = [drawn for section in page.sections for drawn in section.figures]
     if twice := [name for name, n in Counter(drawn.name for drawn in figures).items() if n > 1]:
         raise ValueError(f"two figures are named {twice[0]}")
+    for drawn in figures:
+        lay_out(drawn.figure)
     drawings = {drawn.name: svg_of(drawn) for drawn in figures}
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     for drawn in figures:

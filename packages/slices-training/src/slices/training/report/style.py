@@ -91,6 +91,12 @@ def legend(figure: Figure, panel: Axes, *, columns: int = 2) -> None:
         figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
 
 
+def lay_out(figure: Figure) -> None:
+    """Finds room for everything, once and not for each file anew."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def svg_of(drawn: Drawn) -> str:
     """An ``<svg>`` element, transparent, whose ink is ``currentColor``; its ids are no other figure's."""
     from matplotlib import rc_context
