@@ -18,8 +18,9 @@ ROW = ("encoder", "objective", "adaptation", "transductive")
 
 def league_figures(table: pl.DataFrame) -> list[Drawn]:
     """Of a table as ``league`` gives it: over cost and, with several shares of the labels, over these."""
-    cost = draw_cost(table)
-    return [cost] if table["labels"].n_unique() < 2 else [draw_label_efficiency(table), cost]
+    shares = table["labels"].unique().sort(descending=True)
+    over_labels = [draw_label_efficiency(table)] if len(shares) > 1 else []
+    return over_labels + [draw_cost(table.filter(labels=share), share) for share in shares]
 
 
 def draw_label_efficiency(table: pl.DataFrame) -> Drawn:
@@ -42,27 +43,30 @@ def draw_label_efficiency(table: pl.DataFrame) -> Drawn:
     return Drawn("label_efficiency", "Quality over labels", caption, _in_words(table, metrics), figure)
 
 
-def draw_cost(table: pl.DataFrame) -> Drawn:
-    """``quality_by_cost``: a panel a metric and a share of the labels, a point a model.
+def draw_cost(table: pl.DataFrame, share: float) -> Drawn:
+    """``quality_by_cost_<percent>``, of the rows of a share of the labels: a panel a metric, a point a model.
 
     Across is the time of pretraining and adapting together, by logarithm; see ``Spent``.
     """
-    metrics, shares = _metrics(table), table["labels"].unique().sort().to_list()
-    figure, panels = new_figure(len(metrics) * len(shares), height=2.7, sharex=True)
-    places = [(share, metric) for share in shares for metric in metrics]
-    for panel, (share, metric) in zip(panels, places, strict=True):
-        rows = table.filter(labels=share)
-        minutes = (rows["minutes"] + rows["shared_minutes"]).clip(LEAST_MINUTES).to_list()
-        names = [_name(*row) for row in rows.select(ROW).rows()]
-        for number, (x, y, name) in enumerate(zip(minutes, rows[metric], names, strict=True)):
-            marker = MARKERS[number // len(COLORS) % len(MARKERS)]
+    from matplotlib.ticker import LogFormatter
+
+    metrics, percent = _metrics(table), f"{100 * share:g}"
+    figure, panels = new_figure(len(metrics), height=2.7, sharex=True)
+    minutes = (table["minutes"] + table["shared_minutes"]).clip(LEAST_MINUTES).to_list()
+    names = [_name(*row) for row in table.select(ROW).rows()]
+    for panel, metric in zip(panels, metrics, strict=True):
+        for number, (x, y, name) in enumerate(zip(minutes, table[metric], names, strict=True)):
+            marker = MARKERS[number % len(MARKERS)]
             panel.plot(x, y, marker, color=COLORS[number % len(COLORS)], label=name)
         panel.set_xscale("log")
-        panel.set(ylabel=metric.upper(), title=f"{100 * share:g} % of the labels")
+        panel.xaxis.set_major_formatter(LogFormatter())
+        panel.xaxis.set_minor_formatter(LogFormatter())
+        panel.set_ylabel(metric.upper())
     panels[-1].set_xlabel("minutes")
     legend(figure, panels[0], columns=1)
+    title = f"Quality over cost: {percent} % of the labels"
     caption = "Minutes of pretraining and adapting together: of the processor, or with a GPU elapsed."
-    return Drawn("quality_by_cost", "Quality over cost", caption, _in_words(table, metrics), figure)
+    return Drawn(f"quality_by_cost_{percent}", title, caption, _in_words(table, metrics), figure)
 
 
 def _in_words(table: pl.DataFrame, metrics: list[str]) -> str:

@@ -67,7 +67,7 @@ def new_figure(n_panels: int = 1, *, height: float = 3.2, **layout: Any) -> tupl
     """An empty figure with panels below each other; ``height`` is that of each on average, in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height * n_panels), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height * n_panels), dpi=DPI, layout="constrained")
     panels = figure.subplots(n_panels, 1, squeeze=False, **layout)[:, 0]
     return figure, list(panels)
 
@@ -93,17 +93,21 @@ def legend(figure: Figure, panel: Axes, *, columns: int = 2) -> None:
 
 def lay_out(figure: Figure) -> None:
     """Finds room for everything, once and not for each file anew."""
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
 
 
 def svg_of(drawn: Drawn) -> str:
     """An ``<svg>`` element, transparent, whose ink is ``currentColor``; its ids are no other figure's."""
     from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     text = StringIO()
-    with rc_context({"svg.hashsalt": drawn.name}):
-        drawn.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawn.figure.set_facecolor("none")
+    with rc_context({"svg.hashsalt": drawn.name}):  # savefig would draw twice
+        FigureCanvasSVG(drawn.figure).print_svg(text, metadata={"Date": None})
     svg = text.getvalue()
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{drawn.name}-", svg)
@@ -112,6 +116,9 @@ def svg_of(drawn: Drawn) -> str:
 
 def png_of(drawn: Drawn) -> bytes:
     """On white, for slides and papers."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     data = BytesIO()
-    drawn.figure.savefig(data, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    drawn.figure.set_facecolor("white")
+    FigureCanvasAgg(drawn.figure).print_png(data, metadata={"Software": None})
     return data.getvalue()
