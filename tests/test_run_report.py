@@ -228,7 +228,7 @@ def test_a_league_has_a_page(arguments: list[str], tmp_path: Path) -> None:
         page = benchmark_page(league_table(), config_of(arguments), arguments)
         assert_labelled(page)
         read = read_page(write_page(page, tmp_path))
-    assert figures_of(page) == ["label_efficiency", "quality_by_cost"]
+    assert figures_of(page) == ["label_efficiency", "quality_by_cost_100", "quality_by_cost_10"]
     assert ["10 %", "gru", "mae", "finetune"] in [row[:4] for row in read.rows]
     assert "0.6100 [0.560, 0.660]" in {cell for row in read.rows for cell in row}
 
@@ -237,9 +237,7 @@ def test_a_report_is_the_same_twice_and_has_no_date(tmp_path: Path) -> None:
     contents = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         with styled():
-            curves = {
-                "loss": {"training": Curve([1, 2], [0.9, 0.8]), "validation": Curve([1, 2], [1.0, 0.9])}
-            }
+            curves = {"loss": {"one": Curve([1, 2], [0.9, 0.8]), "other": Curve([1, 2], [1.0, 0.9])}}
             section = Section("Training", figures=(draw_curves("loss", "Loss", "Means.", curves),))
             write_page(Page("A page", {"command": "none"}, (section,)), folder)
         contents.append({path.name: path.read_bytes() for path in folder.rglob("*.*")})

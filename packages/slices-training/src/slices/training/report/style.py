@@ -107,7 +107,7 @@ def svg_of(drawn: Drawn) -> str:
     text = StringIO()
     drawn.figure.set_facecolor("none")
     with rc_context({"svg.hashsalt": drawn.name}):  # savefig would draw twice
-        FigureCanvasSVG(drawn.figure).print_svg(text, metadata={"Date": None})
+        FigureCanvasSVG(drawn.figure).print_svg(text, metadata={"Date": None})  # type: ignore[no-untyped-call]
     svg = text.getvalue()
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{drawn.name}-", svg)
@@ -120,5 +120,5 @@ def png_of(drawn: Drawn) -> bytes:
 
     data = BytesIO()
     drawn.figure.set_facecolor("white")
-    FigureCanvasAgg(drawn.figure).print_png(data, metadata={"Software": None})
+    FigureCanvasAgg(drawn.figure).print_png(data, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return data.getvalue()
