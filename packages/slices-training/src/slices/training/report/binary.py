@@ -73,7 +73,7 @@ def _calibration(evaluation: Evaluation, least: int) -> Drawn:
         panel.plot(predicted, observed, marker="o", label=name, **series(number))
         pairs = ", ".join(f"{p:.1%} {o:.1%}" for p, o in zip(predicted, observed, strict=True))
         said.append(f"{name}: predicted and observed {pairs}.")
-    top = min(1.0, 1.1 * top)
+    top = min(1.0, 1.1 * top) or 1.0
     for number, run in enumerate(evaluation.tested.values()):
         edges = np.linspace(0, top, BARS + 1)
         below.stairs(_shares(run, edges, least), edges, **series(number))
@@ -91,7 +91,8 @@ def _calibration(evaluation: Evaluation, least: int) -> Drawn:
 
 def _shares(run: Predictions, edges: Array, least: int) -> Array:
     """Rows in percent between the edges, 0 where they are of too few patients."""
-    place = np.digitize(run.prediction, edges) - 1
+    inside = np.where(run.prediction == edges[-1], edges[-2], run.prediction)  # the last bar holds its end
+    place = np.digitize(inside, edges) - 1
     rows = np.bincount(place, minlength=len(edges))[: len(edges) - 1]
     enough = [enough_of(run.patient_id[place == bar], least) for bar in range(len(rows))]
     return np.where(enough, 100 * rows / len(place), 0)
@@ -112,7 +113,7 @@ def _decision(evaluation: Evaluation, least: int) -> Drawn:
     everybody = curves.filter(model=name)
     panel.plot(everybody["threshold"], everybody["everybody"], label="treat everybody", **QUIET)
     panel.axhline(0, **QUIET, linestyle=":", label="treat nobody")
-    top = float(everybody["everybody"][0])
+    top = float(run.label.mean())
     panel.set(xlabel="threshold probability", ylabel="net benefit", xlim=(0, min(1, last + 0.05)))
     panel.set_ylim(-0.3 * top, 1.15 * top)
     legend(figure, panel)

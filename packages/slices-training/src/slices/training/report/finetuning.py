@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def finetuning_page(folder: Path, about: Mapping[str, str]) -> Page:
     for task in tasks:
         config = EvaluateConfig(predictions=(str(file),), task_name=task, n_resamples=RESAMPLES)
         evaluation = evaluate(config)
-        prefix = f"{task}_" if len(tasks) > 1 else ""
+        prefix = re.sub(r"\W", "_", task) + "_" if len(tasks) > 1 else ""
         sections += evaluation_sections(evaluation, config.min_patients, prefix)
         notes += [f"{task}: {note}" for note in evaluation.notes]
     sections.append(Section("In the end", tables=(last_metrics(folder),)))

@@ -49,6 +49,7 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 4,
     "axes.facecolor": "none",
     "svg.fonttype": "none",  # words stay words
+    "text.parse_math": False,  # also those with a $
 }
 
 
