@@ -84,6 +84,15 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
 
 
 @pytest.fixture
+def cli_with_reports(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> CommandLine:
+    """The same, and runs leave their report."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(monkeypatch, capfd, reports=True)
+
+
+@pytest.fixture
 def on_tiny(dataset_dir: Path) -> list[str]:
     """The overrides that put an app on the tests' stays."""
     return [

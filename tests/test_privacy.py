@@ -83,7 +83,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_nothing_of_a_patient_leaves_a_run_and_nobody_is_called(
-    cli: CommandLine, tmp_path: Path, calls: list[Any]
+    cli_with_reports: CommandLine, tmp_path: Path, calls: list[Any]
 ) -> None:
     write_raw(tmp_path / "raw")
     model, predictions = "model=run/finetune", "predictions=[run/finetune/predictions.parquet]"
@@ -114,13 +114,15 @@ def test_nothing_of_a_patient_leaves_a_run_and_nobody_is_called(
     ]
     found = []
     for app, *typed in apps:
-        done = cli(app, *typed)
+        done = cli_with_reports(app, *typed)
         assert done.status == 0, (app, done.err)
         found += leaks(f"{app} says", (done.out + done.err).encode())
     written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert {"encoder.pt", "last.ckpt", "report.html", "report.txt", "model.safetensors"} <= {
         p.name for p in written
     }
+    pages = {path.parent.name for path in written if path.name == "report.html"}
+    assert {"describe", "pretrain", "finetune", "evaluate"} <= pages
     for path in written:
         if path.name not in OF_PATIENTS:
             found += leaks(str(path.relative_to(tmp_path)), path.read_bytes())

@@ -28,12 +28,19 @@ class Finished(NamedTuple):
 
 
 class CommandLine:
-    """Calls an app as its console script does; the current folder is the test's own."""
+    """Calls an app as its console script does; the current folder is the test's own.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    Runs leave no report, which takes longer than they do, unless ``reports`` are asked for.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], reports: bool = False
+    ) -> None:
         self.monkeypatch = monkeypatch
         self.capfd = capfd
         monkeypatch.setattr(Hydra, "get_mode", mode)
+        if not reports:
+            monkeypatch.setattr("slices.training.report.leaving.leave_report", lambda *_: None)
 
     def __call__(self, app: str, *arguments: str) -> Finished:
         main = importlib.import_module(f"slices.training.apps.{app}").main

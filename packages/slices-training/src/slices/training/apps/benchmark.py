@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 from concurrent.futures import as_completed
 from itertools import product
 from pathlib import Path
@@ -15,7 +14,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from slices.training.apps.launch import checking_what_was_asked, explain, launch
-from slices.training.compose import command
 
 if TYPE_CHECKING:
     from slices.training.benchmark.config import BenchmarkConfig
@@ -29,11 +27,13 @@ def benchmark(config: DictConfig) -> float:
 
     from slices.training.apps.run import Cost
     from slices.training.benchmark.config import BenchmarkConfig
-    from slices.training.benchmark.plot import plot_league
     from slices.training.benchmark.recipe import same_recipe
     from slices.training.benchmark.table import best_score, league, write_league
     from slices.training.benchmark.work import do_unit, still_to_do
     from slices.training.data.prepare import prepare_dataset
+    from slices.training.report.benchmark import benchmark_page
+    from slices.training.report.facts import typed
+    from slices.training.report.leaving import leave_report
     from slices.training.workers import workers
 
     cost = Cost()
@@ -54,10 +54,9 @@ def benchmark(config: DictConfig) -> float:
         log.info("share %s is done, after %s; a run without share makes the table", parsed.share, cost)
         return 0.0
     table = league(parsed)
-    typed = " ".join(shlex.quote(word) for word in HydraConfig.get().overrides.task)
-    log.info("\n%s", write_league(table, folder, f"{command('benchmark')} {typed}"))
-    for plot in plot_league(table, folder):
-        log.info("plot: %s", plot)
+    made_by = typed("benchmark", HydraConfig.get().overrides.task)
+    log.info("\n%s", write_league(table, folder, made_by))
+    leave_report(folder, lambda: benchmark_page(table, parsed, HydraConfig.get().overrides.task))
     log.info("tables: %s and %s, after %s", folder / "league.md", folder / "league.csv", cost)
     return best_score(table)
 

@@ -13,9 +13,13 @@ log = logging.getLogger(__name__)
 
 def evaluate(config: DictConfig) -> float:
     """Writes the evaluation of some prediction files. Returns the first model's first metric."""
+    from hydra.core.hydra_config import HydraConfig
+
     from slices.training.apps.run import Cost
     from slices.training.evaluation.report import EvaluateConfig, report_text, write_evaluation
     from slices.training.evaluation.report import evaluate as judge
+    from slices.training.report.evaluation import evaluation_page
+    from slices.training.report.leaving import leave_report
 
     cost = Cost()
     with checking_what_was_asked():
@@ -23,6 +27,8 @@ def evaluate(config: DictConfig) -> float:
         evaluation = judge(parsed)
         folder = write_evaluation(evaluation, parsed)
     log.info("%s", report_text(evaluation))
+    typed = HydraConfig.get().overrides.task
+    leave_report(folder, lambda: evaluation_page(evaluation, parsed, typed))
     log.info("everything: %s, after %s", folder / "evaluation.md", cost)
     return evaluation.estimates[0].estimate
 

@@ -29,6 +29,8 @@ def finetune(config: DictConfig) -> float:
     from slices.training.apps.ranks import check_direction
     from slices.training.apps.run import Run, announce, going_on, make_trainer
     from slices.training.config import FineTuneConfig
+    from slices.training.report.finetuning import finetuning_page
+    from slices.training.report.leaving import leaving_report
 
     with checking_what_was_asked(), models_that_fit():
         run = Run.start(config)
@@ -40,8 +42,12 @@ def finetune(config: DictConfig) -> float:
         check_direction(fitting.monitor, fitting.best.mode)
         trainer = make_trainer(run, parsed, fitting.callbacks)
 
-    announce(trainer, module, datamodule.sizes)
-    with run.recording(trainer, datamodule, parsed.checkpoint_path) as outcome, going_on(run, trainer):
+    about = {"model": _name(module), **announce(trainer, module, datamodule.sizes)}
+    with (
+        leaving_report(run.folder, lambda: finetuning_page(run.folder, about)),
+        run.recording(trainer, datamodule, parsed.checkpoint_path) as outcome,
+        going_on(run, trainer),
+    ):
         best, score = fitting.fit(trainer, run.last_checkpoint)
         how: dict[str, Any] = {"ckpt_path": best, "weights_only": True}
         (scores,) = trainer.test(module, datamodule=datamodule, verbose=False, **how)

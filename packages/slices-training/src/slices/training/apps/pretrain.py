@@ -35,6 +35,8 @@ def pretrain(config: DictConfig) -> float:
     from slices.training.apps.run import Run, announce, going_on, make_trainer
     from slices.training.config import PretrainConfig
     from slices.training.newest import Newest
+    from slices.training.report.leaving import leaving_report
+    from slices.training.report.pretraining import pretraining_page
     from slices.training.watching import Watch
 
     with checking_what_was_asked(), models_that_fit():
@@ -62,8 +64,13 @@ def pretrain(config: DictConfig) -> float:
         trainer = make_trainer(run, parsed, callbacks)
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
-    announce(trainer, module, datamodule.sizes)
-    with run.recording(trainer, datamodule) as outcome, going_on(run, trainer):
+    about = {"encoder": parsed.encoder.name, "objective": parsed.ssl.name}
+    about |= announce(trainer, module, datamodule.sizes)
+    with (
+        leaving_report(run.folder, lambda: pretraining_page(run.folder, about)),
+        run.recording(trainer, datamodule) as outcome,
+        going_on(run, trainer),
+    ):
         trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
         encoder = module.save_encoder(run.folder / "encoder.pt")
         log.info("encoder: %s, after %s", encoder, run.cost)

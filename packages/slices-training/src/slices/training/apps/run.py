@@ -231,15 +231,16 @@ def _loggers(run: Run, wandb: bool) -> list[Logger]:
     return loggers
 
 
-def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]) -> None:
-    """Says what was decided, before any work is done."""
+def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]) -> dict[str, str]:
+    """Says what was decided, before any work is done; gives the sizes, for the report."""
     samples = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
-    learned = n_parameters(module, trainable=True)
+    parameters = f"{n_parameters(module):,}, of which trained: {n_parameters(module, trainable=True):,}"
     log.info(
         "device %s, precision %s, threads %d", _device(trainer), trainer.precision, torch.get_num_threads()
     )
     log.info("samples: %s", samples)
-    log.info("parameters: %s, of which trained: %s", f"{n_parameters(module):,}", f"{learned:,}")
+    log.info("parameters: %s", parameters)
+    return {"samples": samples, "parameters": parameters}
 
 
 def _device(trainer: Trainer) -> str:

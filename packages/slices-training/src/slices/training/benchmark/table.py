@@ -24,6 +24,7 @@ from slices.training.evaluation.bootstrap import (
     percentile_interval,
 )
 from slices.training.evaluation.report.suites import LOWER_IS_BETTER
+from slices.training.report.cells import Table
 
 ABOUT = """\
 Brackets: 95 % intervals, test patients resampled; draws of labels and seeds are taken as they are, which
@@ -179,31 +180,42 @@ def write_league(table: pl.DataFrame, folder: Path, made_by: str) -> str:
 
 def markdown(table: pl.DataFrame) -> str:
     """The table with intervals in brackets; a difference whose interval leaves out 0 is bold."""
+    shown = shown_table(table, bold="**{}**")
+    lines = [shown.columns, ["---"] * len(shown.columns), *shown.rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def shown_table(table: pl.DataFrame, bold: str = "{}") -> Table:
+    """What people see of the table; ``bold``: how a difference is set whose interval leaves out 0."""
     metrics = [name.removesuffix("_low") for name in table.columns if name.endswith("_low")]
     baselines = table.filter(objective=BASELINE)["encoder"].unique()
     metrics = [name for name in metrics if name.partition("_vs_")[2] not in baselines]
-    head = ["labels", "encoder", "objective", "adaptation", "runs", "minutes", "parameters", "GB", *metrics]
-    lines = [" | ".join(head), " | ".join("---" for _ in head)]
-    for row in table.iter_rows(named=True):
-        minutes = f"{row['minutes']:.2f} + {row['shared_minutes']:.1f}"
-        objective = f"{row['objective']} (transductive)" if row["transductive"] else row["objective"]
-        cells_ = [f"{100 * row['labels']:g} %", row["encoder"], objective, row["adaptation"]]
-        cells_ += [
-            str(row["runs"]),
-            minutes,
-            f"{row['parameters']:,}" if row["parameters"] else "",
-            f"{row['memory_gb']:.1f}",
-        ]
-        cells_ += [*(_shown(row, metric) for metric in metrics)]
-        lines.append(" | ".join(cells_))
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
+    head = ("labels", "encoder", "objective", "adaptation", "runs", "minutes", "parameters", "GB", *metrics)
+    rows = [
+        (*_about(row), *(_shown(row, metric, bold) for metric in metrics))
+        for row in table.iter_rows(named=True)
+    ]
+    return Table("League", "", head, rows, words=4)
 
 
-def _shown(row: dict[str, Any], metric: str) -> str:
+def _about(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{100 * row['labels']:g} %",
+        row["encoder"],
+        f"{row['objective']} (transductive)" if row["transductive"] else row["objective"],
+        row["adaptation"],
+        str(row["runs"]),
+        f"{row['minutes']:.2f} + {row['shared_minutes']:.1f}",
+        f"{row['parameters']:,}" if row["parameters"] else "",
+        f"{row['memory_gb']:.1f}",
+    )
+
+
+def _shown(row: dict[str, Any], metric: str, bold: str) -> str:
     value, low, high = row[metric], row[f"{metric}_low"], row[f"{metric}_high"]
     if value is None:
         return ""
     if "_vs_" not in metric:
         return f"{value:.4f} [{low:.3f}, {high:.3f}]"
     text = f"{value:+.4f} [{low:+.3f}, {high:+.3f}]"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    return bold.format(text) if low > 0 or high < 0 else text

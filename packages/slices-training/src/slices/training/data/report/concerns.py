@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from slices.training.data.report.cells import count
 from slices.training.data.report.model import TaskReport, Values, VariableReport
 from slices.training.data.report.variables import unscaled
 from slices.training.data.schema import Variable
+from slices.training.report.cells import count
 
 AT_ONE_END = 0.05
 FEW = 20  # stays

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from slices.training.data.report.cells import UNKNOWN, Cell, Histogram, Share, Table, count, number
 from slices.training.data.report.model import (
     QUANTILE_NAMES,
     LabelSummary,
@@ -15,6 +14,7 @@ from slices.training.data.report.model import (
     VariableReport,
 )
 from slices.training.data.sampling import MOST
+from slices.training.report.cells import UNKNOWN, Cell, Histogram, Share, Table, count, number
 
 
 def tables(report: Report) -> list[Table]:

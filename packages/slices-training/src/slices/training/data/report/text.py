@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 
-from slices.training.data.report.cells import Cell, Histogram, Share, Table
 from slices.training.data.report.contents import tables
 from slices.training.data.report.model import Report
+from slices.training.report.cells import Cell, Histogram, Share, Table
 
 WIDTH = 110
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -1,4 +1,4 @@
-"""Decision and calibration curves of a binary task, as predicted and at the temperature that was chosen."""
+"""Curves of a binary task: over thresholds; as predicted and at the temperature that was chosen."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from slices.training.evaluation.bootstrap import Array
+from slices.training.evaluation.bootstrap import Array, Predictions
 from slices.training.evaluation.calibration import calibration_curve
-from slices.training.evaluation.operating import net_benefit
+from slices.training.evaluation.operating import net_benefit, ppv, sensitivity, specificity
 from slices.training.evaluation.report.results import Evaluation
 from slices.training.evaluation.selection import scaled
 
+MOST_POINTS = 200  # of a curve over a model's own thresholds
 THRESHOLDS = np.arange(1, 100) / 100  # of the decision curve
 
 
@@ -39,6 +40,30 @@ def calibration_curves(evaluation: Evaluation) -> pl.DataFrame:
         for name, is_scaled, prob, label in _runs(evaluation)
     ]
     return pl.concat(curves)
+
+
+def operating_curves(evaluation: Evaluation, *, least: int) -> pl.DataFrame:
+    """Sensitivity, specificity and PPV of each model at thresholds from high to low, as predicted.
+
+    Between two thresholds, and beyond the first and the last, are the rows of about ``least`` patients or
+    more, so that no step of a curve is a few patients'.
+    """
+    points = min(MOST_POINTS, evaluation.patients // least)
+    shares = np.linspace(1, 0, points + 1)[1:-1]
+    return pl.concat(
+        [_points(run, shares).with_columns(model=pl.lit(name)) for name, run in evaluation.tested.items()]
+    )
+
+
+def _points(run: Predictions, shares: Array) -> pl.DataFrame:
+    thresholds = np.unique(np.quantile(run.prediction, shares, method="lower"))[::-1]
+    weight = np.ones((1, len(run.label)))
+    rates = {"sensitivity": sensitivity, "specificity": specificity, "ppv": ppv}
+    of_rates = {
+        name: [rate(run.prediction, run.label, weight, threshold=t)[0] for t in thresholds]
+        for name, rate in rates.items()
+    }
+    return pl.DataFrame({"threshold": thresholds, **of_rates})
 
 
 def _runs(evaluation: Evaluation) -> Iterator[tuple[str, bool, Array, Array]]:

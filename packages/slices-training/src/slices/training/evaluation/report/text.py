@@ -8,6 +8,7 @@ from typing import Any
 from slices.training.evaluation.report.parts import OVERALL
 from slices.training.evaluation.report.results import Comparison, Estimate, Evaluation
 from slices.training.evaluation.report.suites import COMPARED, LOWER_IS_BETTER
+from slices.training.report.cells import Table
 
 Rows = Sequence[Sequence[str]]
 
@@ -20,30 +21,36 @@ def report_text(evaluation: Evaluation) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (head, *rows)
     ]
-    return "\n".join([_title(evaluation), *lines, *(f"! {note}" for note in evaluation.notes)])
+    return "\n".join([title_of(evaluation), *lines, *(f"! {note}" for note in evaluation.notes)])
 
 
 def report_markdown(evaluation: Evaluation) -> str:
     """Overview, all metrics, comparisons, groups, gaps and what was chosen."""
+    parts = [f"# {title_of(evaluation)}", *(f"- {note}" for note in evaluation.notes)]
+    parts += [f"\n## {table.title}\n\n{_markdown(table)}" for table in tables_of(evaluation)]
+    return "\n".join(parts) + "\n"
+
+
+def tables_of(evaluation: Evaluation) -> list[Table]:
+    """What there is to say, in tables; none is empty."""
     everything = [e for e in evaluation.estimates if (e.grouping, e.group) == OVERALL]
     groups = [e for e in evaluation.estimates if (e.grouping, e.group) != OVERALL]
-    sections = [
-        ("Models", _overview(evaluation)),
-        ("All metrics", _pivot(everything, lambda e: (e.metric,), ("metric",))),
-        ("Comparisons", [_COMPARED, *map(_comparison, evaluation.comparisons)]),
-        (
-            "Groups",
-            _pivot(groups, lambda e: (e.grouping, e.group, str(e.patients), e.metric), _GROUPED),
+    tables = [
+        _table("Models", 1, _overview(evaluation)),
+        _table("All metrics", 1, _pivot(everything, lambda e: (e.metric,), ("metric",))),
+        _table("Comparisons", 3, [_COMPARED, *map(_comparison, evaluation.comparisons)]),
+        _table(
+            "Groups", 4, _pivot(groups, lambda e: (e.grouping, e.group, str(e.patients), e.metric), _GROUPED)
         ),
-        (
-            "Gaps between groups",
-            _pivot(evaluation.gaps, lambda e: (e.grouping, e.metric), _GAPS),
-        ),
-        ("Chosen on validation rows", [_CHOSEN, *_chosen(evaluation)]),
+        _table("Gaps between groups", 2, _pivot(evaluation.gaps, lambda e: (e.grouping, e.metric), _GAPS)),
+        _table("Chosen on validation rows", 1, [_CHOSEN, *_chosen(evaluation)]),
     ]
-    parts = [f"# {_title(evaluation)}", *(f"- {note}" for note in evaluation.notes)]
-    parts += [f"\n## {name}\n\n{_markdown(rows)}" for name, rows in sections if len(rows) > 1]
-    return "\n".join(parts) + "\n"
+    return [table for table in tables if table.rows]
+
+
+def _table(title: str, words: int, rows: Rows) -> Table:
+    head, *body = map(tuple, rows)
+    return Table(title, "", head, body, words)
 
 
 _GROUPED = ("grouping", "group", "patients", "metric")
@@ -52,7 +59,7 @@ _GAPS = ("grouping", "gap")
 _CHOSEN = ("model", "temperature", "thresholds")
 
 
-def _title(evaluation: Evaluation) -> str:
+def title_of(evaluation: Evaluation) -> str:
     rows = f"{evaluation.rows:,} test rows of {evaluation.patients:,} patients"
     return f"{evaluation.task} ({evaluation.task_type}): {rows}"
 
@@ -107,7 +114,6 @@ def _chosen(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     ]
 
 
-def _markdown(rows: Rows) -> str:
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def _markdown(table: Table) -> str:
+    lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"

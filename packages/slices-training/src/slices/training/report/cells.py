@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 UNKNOWN = "–"
@@ -29,7 +30,7 @@ class Table(NamedTuple):
     title: str
     note: str
     columns: tuple[str, ...]
-    rows: list[tuple[Cell, ...]]
+    rows: Sequence[tuple[Cell, ...]]
     words: int = 1
 
 
