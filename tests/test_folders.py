@@ -31,8 +31,21 @@ def test_a_run_is_alone_in_its_folder_and_not_written_over(
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     again = cli("pretrain", *on_tiny, *NARROW, "hydra.run.dir=run")
     assert again.status == 2 and "go on with it by resume=" in again.err
+    elsewhere = cli("pretrain", "resume=run", "hydra.run.dir=other")  # whose lock would be another one
+    assert elsewhere.status == 2 and "leave out hydra.run.dir" in elsewhere.err
     kept = {path: path.stat().st_mtime_ns for path in before if path.suffix != ".lock"}
     assert kept.items() <= before.items()
+
+
+def test_a_sweep_that_is_repeated_leaves_no_checkpoint_to_be_taken_for_its_own(
+    on_tiny: list[str], tmp_path: Path, cli: CommandLine
+) -> None:
+    words = ["--multirun", *on_tiny, *NARROW, "hydra.sweep.dir=sweep"]
+    assert cli("pretrain", *words, "optimizer.lr=0.5").status == 0
+    first = (tmp_path / "sweep" / "0" / "checkpoints" / "last.ckpt").read_bytes()
+    assert cli("pretrain", *words, "optimizer.lr=0.001", "+trainer.limit_train_batches=0").status != 0
+    assert not list((tmp_path / "sweep" / "0").glob("checkpoints/*.ckpt"))
+    assert (tmp_path / "sweep" / "0" / "checkpoints-1" / "last.ckpt").read_bytes() == first
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(

@@ -239,12 +239,17 @@ HYDRA: dict[str, tuple[list[str], str]] = {
         "stream=ext://this",
     ),
     "a package": (["hydra.searchpath=[pkg://this]"], "pkg://this"),
+    "a package, escaped": ([r"hydra.searchpath=[pkg\://this]"], "pkg://this"),
     "a package for its path": (["--config-path=pkg://this"], "pkg://this"),
     "a pickle": (["--experimental-rerun=job.pickle"], "--experimental-rerun reads a pickle"),
     "a YAML of one's own": (["--config-dir=conf", "+experiment=call"], r"x.()=os.mkdir"),
     "a YAML that a sweep chooses": (
         ["--config-dir=conf", "--multirun", "+experiment=call,none", "hydra.sweep.dir=sweep"],
         "x.()=os.mkdir",
+    ),
+    "a package in the jobs of a sweep": (
+        ["--config-dir=conf", "+experiment=jobs", "hydra.sweep.dir=sweep"],
+        "pkg://this",
     ),
     "a main config of one's own": (["--config-path={folder}/conf", "--config-name=main"], "pkg://this"),
 }
@@ -256,6 +261,8 @@ def test_hydra_calls_no_code_that_is_named(kind: str, tmp_path: Path, cli: Comma
     handlers = f"# @package _global_\nhydra: {{job_logging: {{handlers: {{x: {CALL}}}}}}}\n"
     (tmp_path / "conf" / "experiment" / "call.yaml").write_text(handlers)
     (tmp_path / "conf" / "experiment" / "none.yaml").write_text("# @package _global_\n")
+    jobs = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {hydra.searchpath: '[pkg://this]'}}}\n"
+    (tmp_path / "conf" / "experiment" / "jobs.yaml").write_text(jobs)
     (tmp_path / "conf" / "main.yaml").write_text("hydra: {searchpath: ['pkg://this']}\n")
     words, reason = HYDRA[kind]
     done = cli("pretrain", *(word.replace("{folder}", str(tmp_path)) for word in words))
@@ -273,17 +280,55 @@ def test_what_hydra_is_used_for_still_works(on_tiny: list[str], tmp_path: Path, 
     ("text", "reason"),
     [
         ("wandb: ${oc.env:HOME}", "no run writes ${oc.env:HOME}"),
-        ("x: !!python/object/apply:os.mkdir [canary]", "is no config of a run"),
-        (laughs(), "is no config of a run"),
+        ("x: !!python/object/apply:os.mkdir [canary]", "is no YAML of a run"),
+        (laughs(), "is no YAML of a run"),
+        ("[wandb]", "it holds no dict"),
     ],
 )
 def test_a_config_that_no_run_wrote_is_not_resumed(
     text: str, reason: str, tmp_path: Path, cli: CommandLine
 ) -> None:
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "config.yaml").write_text(text)
+    (tmp_path / "run" / "overrides.yaml").write_text("[]")
     refused(cli("pretrain", "resume=run"), "run/config.yaml", reason)
     assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{a: b}", "it holds no list"),
+        ("- {a: b}", "{'a': 'b'} is nothing that was typed"),
+        ("- ${slices.folder:canary}", "checkpoints"),  # taken as it is
+        (laughs(), "is no YAML of a run"),
+    ],
+)
+def test_words_that_nobody_typed_are_not_resumed(
+    text: str, reason: str, tmp_path: Path, cli: CommandLine
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text("{}")
+    (tmp_path / "run" / "overrides.yaml").write_text(text)
+    refused(cli("pretrain", "resume=run"), "run/", reason)
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{app: pretrain, outcome: complete, earlier: []}", "it has no overrides"),
+        ("{app: [pretrain]}", "app: expected str"),
+        (laughs(), "is damaged"),
+        ("&a [*a]", "is damaged"),
+    ],
+)
+def test_a_record_that_no_run_wrote_is_not_replayed(
+    text: str, reason: str, tmp_path: Path, cli: CommandLine
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.yaml").write_text(text)
+    refused(cli("replay", "run"), "run/record.yaml", reason)
 
 
 @pytest.mark.slow

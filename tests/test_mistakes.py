@@ -96,6 +96,7 @@ TYPED = [
     ),
     ("pretrain", ["training.max_epochs=0"], ["max_epochs=0: allowed is 1 or more"]),
     ("pretrain", ["training.batch_size=0"], ["batch_size=0: allowed is 1 or more"]),
+    ("pretrain", ["+trainer.limit_train_batches=0"], ["limit_train_batches=0 trains nothing: leave it out"]),
     ("pretrain", ["trainer.max_epochs=0"], ["trainer.max_epochs=0: allowed is 1 or more"]),
     (
         "pretrain",

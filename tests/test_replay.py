@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 from cli import CommandLine
 from real_runs import assert_same_weights, record_of
-from slices.training.environment import git_state
+from slices.training.environment import commit_of, git_state
 
 NARROW = ["encoder=gru", "encoder.d_model=8"]
 
@@ -170,5 +170,9 @@ def test_the_state_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "code.py").write_text("2")
     state = git_state(tmp_path)
     assert state is not None and state["dirty"]
+    (tmp_path / "hook").write_text("#!/bin/sh\ntouch canary\n")
+    (tmp_path / "hook").chmod(0o755)
+    git("config", "core.fsmonitor", str(tmp_path / "hook"))  # of a stranger's folder
+    assert commit_of(tmp_path) == state["commit"] and not (tmp_path / "canary").exists()
     monkeypatch.setenv("PATH", "")
     assert git_state(tmp_path) is None

@@ -107,8 +107,8 @@ def test_a_complete_run_returns_its_metric(
 def test_a_damaged_checkpoint_is_named(damage: str, app: str, tmp_path: Path, cli: CommandLine) -> None:
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
-    for name in ("config.yaml", "overrides.yaml"):
-        (tmp_path / "run" / name).write_text("[]")
+    for name, empty in (("config.yaml", "{}"), ("overrides.yaml", "[]")):
+        (tmp_path / "run" / name).write_text(empty)
     torch.save({"state_dict": {}, "loops": torch.zeros(1000)}, checkpoint)
     if damage == "cut":
         checkpoint.write_bytes(checkpoint.read_bytes()[:1500])

@@ -299,6 +299,7 @@ def test_probes_are_fitted_on_training_patients_and_scored_on_others(
     tmp_path: Path, tiny: dict[str, Any]
 ) -> None:
     data = data_for(tiny | {"splits": {"val_fraction": 0.4}})
+    data.prepare_data()
     watch = Watch(WatchConfig(task="length_of_stay_class", labelled=30), data)
     assert watch._labelled is not None
     patients = [

@@ -1,6 +1,6 @@
 """Self-supervised objectives for irregular clinical time series, on any encoder."""
 
-from .base import BaseSSLObjective, SSLConfig
+from .base import BaseSSLObjective, Predicted, SSLConfig
 from .encoding import Encoder, StayInputs, TokenReader, Tokens, accepted_inputs, check_encoder
 from .factory import (
     CONFIG_REGISTRY,
@@ -72,6 +72,7 @@ __all__ = [
     "MAEConfig",
     "Neighbourhood",
     "NeighbourhoodConfig",
+    "Predicted",
     "SMARTConfig",
     "SSLConfig",
     "StayInputs",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -37,6 +37,14 @@ class SSLConfig:
         self.static_columns = tuple(self.static_columns)
         require(self, "static_columns", min(self.static_columns, default=0) >= 0, "counted from 0")
         require_at_least(self, 1, "d_input")
+
+
+class Predicted(NamedTuple):
+    """What an objective says of values that it was not shown."""
+
+    values: Float[Tensor, "B T D"]
+    asked: Bool[Tensor, "B T D"]
+    """True = it was asked for this cell, whether anything was measured there or not."""
 
 
 class BaseSSLObjective(nn.Module):
@@ -104,6 +112,29 @@ class BaseSSLObjective(nn.Module):
     def score(self, seen: Any) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Loss and metrics of what was seen."""
         raise NotImplementedError(f"{type(self).__name__} defines neither forward nor score")
+
+    def predict_values(
+        self,
+        x: Float[Tensor, "B T D"],
+        mask: Bool[Tensor, "B T D"],
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+        times: Float[Tensor, "B T"] | None = None,
+        counts: Float[Tensor, "B T D"] | None = None,
+        draw: Any = None,
+    ) -> Predicted:
+        """The values of what a draw hides, to be looked at. ``TypeError`` where it predicts none."""
+        if not self.predicts_values:
+            raise TypeError(f"{self.config.name} predicts no values: mae, duett and forecast do")
+        return self.predicted(self.see(x, mask, padding_mask, times, counts, draw))
+
+    @property
+    def predicts_values(self) -> bool:
+        """Can it be asked for the values of what is hidden?"""
+        return type(self).predicted is not BaseSSLObjective.predicted
+
+    def predicted(self, seen: Any) -> Predicted:
+        """The values of what was hidden of what was seen."""
+        raise NotImplementedError(f"{type(self).__name__} predicts no values")
 
     def draw(
         self,

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .base import Predicted
 from .decoder import CrossAttentionDecoder
 from .encoding import STEP, first_true, take_steps
 from .losses import ValueLoss, balanced_value_loss, presence_loss, value_loss
@@ -65,3 +66,9 @@ class Reconstruction(nn.Module):
             metrics["presence"] = presence.detach()
             loss = loss + self.presence_weight * presence
         return loss, metrics
+
+    def predicted(self, seen: Masked) -> Predicted:
+        """The answers for all steps, of which those for hidden cells were asked."""
+        steps = torch.full(seen.inputs.times.shape, STEP, device=seen.inputs.times.device)
+        decoded = self.decoder(seen.tokens, seen.inputs.times, steps)
+        return Predicted(decoded[..., : seen.inputs.x.shape[-1]], seen.hidden)

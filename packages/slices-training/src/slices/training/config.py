@@ -316,6 +316,9 @@ def check_trainer(options: Mapping[str, Any]) -> None:
     for name in ("max_epochs", "accumulate_grad_batches"):  # Lightning lets 0 pass, and trains nothing
         if (value := options.get(name)) is not None and value < 1 and (name, value) != ("max_epochs", -1):
             raise ValueError(f"trainer.{name}={value}: allowed is 1 or more")
+    for name in ("limit_train_batches", "max_steps"):
+        if name in options and options[name] == 0:
+            raise ValueError(f"trainer.{name}=0 trains nothing: leave it out")
 
 
 def _other_task(first: TaskConfig, name: str, given: Any) -> tuple[TaskConfig, float]:

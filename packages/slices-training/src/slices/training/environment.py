@@ -23,7 +23,7 @@ def environment() -> dict[str, Any]:
     versions = {name: version(name) for name in (*PACKAGES, "hydra-core", "numpy", "polars")}
     return {
         "versions": {"python": platform.python_version()} | versions,
-        "git": {"slices": git_state(Path(__file__).parent), "folder": git_state(Path.cwd())},
+        "git": {"slices": git_state(Path(__file__).parent), "folder": commit_of(Path.cwd())},
         "platform": platform.platform(),
         "hardware": hardware(),
     }
@@ -32,11 +32,18 @@ def environment() -> dict[str, Any]:
 def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit of the checkout that a folder lies in, and whether tracked files differ from it.
 
-    None where there is no checkout, no commit or no git.
+    None where there is no checkout, no commit or no git. For checkouts that are trusted: to compare files git
+    runs what their settings name.
     """
+    if (commit := commit_of(folder)) is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "-uno"))}
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of any checkout that a folder lies in."""
     try:
-        commit = _git(folder, "rev-parse", "HEAD").strip()
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "-uno"))}
+        return _git(folder, "rev-parse", "HEAD").strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slices.encoders.files import brief
@@ -26,16 +26,31 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-def require_resolved(path: Path) -> None:
-    """Raises ``ValueError`` where the config of a run is none, or not resolved as runs write it."""
-    if not path.is_file():
-        return  # which is said in its turn
-    try:
-        found = [word for word in leaves(parse_yaml(path.read_text(encoding="utf-8"))) if "${" in str(word)]
-    except ValueError as error:
-        raise ValueError(f"cannot go on from {path}: it is no config of a run ({brief(error)})") from error
-    if found:
+def read_config(path: Path) -> DictConfig:
+    """The config of a run. ``ValueError`` where it is none, or not resolved as runs write it."""
+    config = _of_a_run(path, dict)
+    if found := [word for word in leaves(config) if "${" in str(word)]:
         raise ValueError(f"cannot go on from {path}: no run writes {found[0]}; put the value in its place")
+    made: DictConfig = OmegaConf.create(config)
+    return made
+
+
+def read_words(path: Path) -> list[str]:
+    """What was typed for a run, nothing in it resolved. ``ValueError`` where it is something else."""
+    words: list[str] = _of_a_run(path, list)
+    if wrong := [word for word in words if not isinstance(word, str)]:
+        raise ValueError(f"cannot go on from {path}: {wrong[0]!r:.80} is nothing that was typed")
+    return words
+
+
+def _of_a_run(path: Path, kind: type) -> Any:
+    try:
+        found = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of encodings, too
+        raise ValueError(f"cannot go on from {path}: it is no YAML of a run ({brief(error)})") from error
+    if not isinstance(found, kind):
+        raise ValueError(f"cannot go on from {path}: it holds no {kind.__name__}, as runs write it")
+    return found
 
 
 def _as_lists(node: yaml.Node, made: dict[int, list[Any]]) -> Any:

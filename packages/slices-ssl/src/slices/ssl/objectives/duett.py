@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..base import BaseSSLObjective, SSLConfig, register_objective
+from ..base import BaseSSLObjective, Predicted, SSLConfig, register_objective
 from ..checks import require_at_least, require_heads, require_layers
 from ..draws import uniform
 from ..encoding import StayInputs
@@ -114,3 +114,6 @@ class DuETT(BaseSSLObjective):
     def score(self, seen: Masked) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         loss, metrics = self.reconstruct(seen)
         return loss, metrics
+
+    def predicted(self, seen: Masked) -> Predicted:
+        return self.reconstruct.predicted(seen)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..base import BaseSSLObjective, SSLConfig, register_objective
+from ..base import BaseSSLObjective, Predicted, SSLConfig, register_objective
 from ..checks import require, require_at_least, require_choice, require_heads, require_layers
 from ..decoder import CrossAttentionDecoder
 from ..encoding import STEP
@@ -72,14 +72,27 @@ class Forecast(BaseSSLObjective):
         self.decoder = CrossAttentionDecoder(self.read.output_dim, d_input, d_input, *sizes)
 
     def score(self, seen: Cut) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        inputs, hour = seen.inputs, seen.hour
-        soon = (inputs.times >= hour) & (inputs.times < hour + self.config.horizon)
-        observed = inputs.mask & self.dynamic & soon.unsqueeze(-1)
+        inputs = seen.inputs
+        observed = inputs.mask & self.dynamic & self._soon(seen).unsqueeze(-1)
         n = observed.sum(1)
         mean = torch.where(observed, inputs.x, 0.0).sum(1) / n.clamp(min=1)
-        asked = hour.masked_fill(hour.isinf(), 0.0)
-        predicted = self.decoder(seen.tokens, asked, torch.full_like(asked, STEP, dtype=torch.int64)).squeeze(
-            1
-        )
+        predicted = self._decode(seen).squeeze(1)
         share = (n > 0).sum() / (self.dynamic.expand(n.shape).sum()).clamp(min=1)
         return value_loss(predicted, mean, n > 0, self.config.value_loss), {"forecast": share}
+
+    def predicted(self, seen: Cut) -> Predicted:
+        """One value a variable, at all steps within the horizon."""
+        asked = self._soon(seen) & seen.inputs.padding_mask
+        return Predicted(
+            self._decode(seen).expand_as(seen.inputs.x),
+            (asked.unsqueeze(-1) & self.dynamic).expand_as(seen.inputs.mask),
+        )
+
+    def _soon(self, seen: Cut) -> Bool[Tensor, "B T"]:
+        times, hour = seen.inputs.times, seen.hour
+        return (times >= hour) & (times < hour + self.config.horizon)
+
+    def _decode(self, seen: Cut) -> Float[Tensor, "B 1 D"]:
+        asked = seen.hour.masked_fill(seen.hour.isinf(), 0.0)
+        answers: Tensor = self.decoder(seen.tokens, asked, torch.full_like(asked, STEP, dtype=torch.int64))
+        return answers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..base import BaseSSLObjective, SSLConfig, register_objective
+from ..base import BaseSSLObjective, Predicted, SSLConfig, register_objective
 from ..checks import require_at_least, require_choice, require_fraction, require_heads, require_layers
 from ..losses import ValueLoss
 from ..masking import MaskMode
@@ -99,3 +99,6 @@ class MAE(BaseSSLObjective):
     def score(self, seen: Masked) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         loss, metrics = self.reconstruct(seen)
         return loss, metrics
+
+    def predicted(self, seen: Masked) -> Predicted:
+        return self.reconstruct.predicted(seen)

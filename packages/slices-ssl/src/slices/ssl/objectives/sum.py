@@ -11,7 +11,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..base import CONFIG_REGISTRY, SSL_REGISTRY, BaseSSLObjective, SSLConfig, register_objective
+from ..base import (
+    CONFIG_REGISTRY,
+    SSL_REGISTRY,
+    BaseSSLObjective,
+    Predicted,
+    SSLConfig,
+    register_objective,
+)
 from ..encoding import accepted_inputs
 from ..registry import make_config
 from ..viewing import CutMasked, CutMaskedViewing, CutViewing, MaskedViewing, Viewing
@@ -83,6 +90,16 @@ class Sum(BaseSSLObjective):
     def reads_labels(self) -> bool:
         """Where a part does."""
         return any(part.reads_labels for part in self._parts().values())
+
+    @property
+    def predicts_values(self) -> bool:
+        """Where a part does."""
+        return any(part.predicts_values for part in self._parts().values())
+
+    def predict_values(self, *inputs: Any, **named: Any) -> Predicted:
+        """What the first part says that can, of a view of its own."""
+        able = [part for part in self._parts().values() if part.predicts_values]
+        return able[0].predict_values(*inputs, **named) if able else super().predict_values(*inputs, **named)
 
     def on_optimizer_step(self, step: int, total_steps: int) -> None:
         for part in self._parts().values():

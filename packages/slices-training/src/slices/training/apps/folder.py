@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -37,6 +38,13 @@ def alone_in_folder() -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def set_aside(checkpoints: Path) -> None:
+    """Those of a run that was here before go under another name: nobody takes them for this run's."""
+    if any(checkpoints.glob("*.ckpt")):
+        taken = (checkpoints.with_name(f"{checkpoints.name}-{i}") for i in count(1))
+        checkpoints.rename(next(folder for folder in taken if not folder.exists()))
 
 
 def refuse_other_run(folder: Path, checkpoints: Path) -> None:

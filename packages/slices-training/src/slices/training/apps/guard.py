@@ -51,6 +51,13 @@ class GuardedLoader(ConfigLoaderImpl):
         refuse_calls(config)
         return config
 
+    def _process_config_searchpath(self, config_name: str | None, parsed_overrides: Any, repo: Any) -> None:
+        """Each job of a sweep comes here with its own overrides, as they are understood."""
+        for override in parsed_overrides:
+            if override.get_key_element() == "hydra.searchpath":
+                _refuse_packages(override.value() or ())
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
+
 
 def refuse_calls(config: DictConfig) -> None:
     """Raises ``UserError``, naming key and value, where the ``hydra`` section names code to call."""

@@ -14,14 +14,29 @@ import polars as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
-from yaml import YAMLError, safe_dump, safe_load  # type: ignore[import-untyped]
+from yaml import safe_dump  # type: ignore[import-untyped]
 
+from slices.encoders.files import brief
+from slices.encoders.registry import checked
 from slices.training.apps.ranks import is_rank_zero
 from slices.training.checkpoint_io import read_checkpoint
 from slices.training.environment import environment
 from slices.training.pretrained import read_pretrained
+from slices.training.yaml_files import parse_yaml
 
 FILE = "record.yaml"
+PLAIN = dict[str, Any]
+BEGUN = {
+    "app": str,
+    "overrides": list[str],
+    "outcome": str,
+    "starts_from": str | None,
+    "earlier": list[PLAIN],
+    "hardware.threads": int,
+    "data.dataset": str,
+}
+COMPLETE = {"metrics": dict[str, float], "result.file": str, "result.sha256": str}
+MOST_THREADS = 1024
 
 
 @dataclass
@@ -116,11 +131,32 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no record of a run at {path}: give the folder of a run that wrote one")
     try:
-        record = safe_load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(record, dict) or not {"app", "outcome", "earlier"} <= record.keys():
-        raise ValueError(f"{path} is damaged: it holds no record")
+        record = parse_yaml(path.read_text(encoding="utf-8"))
+        _check(record, BEGUN)
+        if record["outcome"] == "complete":
+            _check(record, COMPLETE)
+        if not 0 < record["hardware"]["threads"] <= MOST_THREADS:
+            raise ValueError(f"hardware.threads={record['hardware']['threads']}")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {brief(error)}") from error
+    plain: dict[str, Any] = record
+    return plain
+
+
+def _check(record: Any, kinds: Mapping[str, Any]) -> None:
+    for name, kind in kinds.items():
+        checked(_at(record, name), kind, name)
+
+
+def _at(record: Any, name: str) -> Any:
+    """
+    >>> _at({"data": {"dataset": "1c0f"}}, "data.dataset")
+    '1c0f'
+    """
+    for key in name.split("."):
+        if not isinstance(record, dict) or key not in record:
+            raise ValueError(f"it has no {name}")
+        record = record[key]
     return record
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from slices.training.apps.baseline import baseline
 from slices.training.apps.finetune import finetune
@@ -16,7 +16,7 @@ from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.apps.pretrain import pretrain
 from slices.training.compose import command
 from slices.training.errors import FailedRun, UserError
-from slices.training.yaml_files import require_resolved
+from slices.training.yaml_files import read_config
 
 if TYPE_CHECKING:
     from slices.training.config import ReplayConfig
@@ -74,8 +74,7 @@ def _finished(run: Path) -> dict[str, Any]:
 
 def _config_of(run: Path, then: Mapping[str, Any], parsed: ReplayConfig) -> DictConfig:
     """The run's own, but that nothing is written, or gone on with, outside the folder of the replay."""
-    require_resolved(run / "config.yaml")
-    again = cast(DictConfig, OmegaConf.load(run / "config.yaml"))
+    again = read_config(run / "config.yaml")
     for name, nothing in (("resume", None), ("encoder_path", None), ("wandb", False)):
         if name in again:
             again[name] = nothing
@@ -89,14 +88,13 @@ def _config_of(run: Path, then: Mapping[str, Any], parsed: ReplayConfig) -> Dict
 
 
 def _refuse_other_data(config: DictConfig, then: str, allowed: bool) -> None:
-    from slices.encoders.registry import make_config
-    from slices.training.data import DataConfig, prepare_dataset
+    from slices.training.data.store import Manifest
 
-    data = make_config(DataConfig, cast(Any, OmegaConf.to_container(config.data)), "data")
-    now = prepare_dataset(data.build_source(), data.dataset_dir).manifest.fingerprint
+    place = Path(str(config.data.dataset_dir))
+    now = Manifest.read(place).fingerprint  # nothing is prepared, or fetched, for it
     if now == then:
         return
-    message = f"{data.dataset_dir} holds other data than the run had (fingerprint {then} then, {now} now)"
+    message = f"{place} holds other data than the run had (fingerprint {then} then, {now} now)"
     if not allowed:
         raise UserError(f"{message}: prepare that of then, or use allow_other_data=true")
     log.warning("%s", message)

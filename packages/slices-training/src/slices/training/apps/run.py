@@ -25,7 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
 from slices.encoders.files import brief
-from slices.training.apps.folder import refuse_other_run
+from slices.training.apps.folder import refuse_other_run, set_aside
 from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
 from slices.training.apps.record import Outcome, recording
 from slices.training.budget import Budget, duration
@@ -41,7 +41,7 @@ from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
 from slices.training.sharding import FSDP2, Sharded
-from slices.training.yaml_files import require_resolved
+from slices.training.yaml_files import read_config, read_words
 
 log = logging.getLogger(__name__)
 AUTO = "auto"  # resume=auto: the same command begins a run, and goes on with it
@@ -95,17 +95,17 @@ class Run:
                 _refuse_other_settings(folder, typed)
                 typed = []
         if resume is not None:
-            require_resolved(Path(str(resume)) / "config.yaml")
-            return cls._resume(Path(str(resume)), typed)
+            return cls._resume(Path(str(resume)), typed, folder)
         if is_rank_zero():
-            if not in_a_sweep():  # which may be repeated, or gone on with, in its own folders
-                refuse_other_run(folder, folder / CHECKPOINTS)
+            if in_a_sweep():  # which may be repeated in its own folders
+                set_aside(folder / CHECKPOINTS)
+            refuse_other_run(folder, folder / CHECKPOINTS)
             OmegaConf.save(config, folder / "config.yaml", resolve=True)
             OmegaConf.save(OmegaConf.create(typed), folder / "overrides.yaml")
         return cls(folder, config, typed)
 
     @classmethod
-    def _resume(cls, folder: Path, typed: list[str]) -> Run:
+    def _resume(cls, folder: Path, typed: list[str], locked: Path) -> Run:
         if extra := [word for word in typed if not word.startswith("resume=")]:
             raise ValueError(
                 f"resume goes on with the run's own settings: drop {' '.join(extra)}, or start a new run"
@@ -114,11 +114,12 @@ class Run:
         for needed in written:
             if not needed.exists():
                 raise FileNotFoundError(f"nothing to resume: {needed} is missing. Give the folder of a run")
+        if folder.resolve() != locked.resolve():
+            raise ValueError(f"resume={folder} goes on there, not in {locked}: leave out hydra.run.dir")
+        config, overrides = read_config(written[0]), read_words(written[1])
         checkpoint = newest_whole(written[-1])
-        config, overrides = (OmegaConf.load(path) for path in written[:2])
-        assert isinstance(config, DictConfig)
         log.info("going on with the run in %s", folder)
-        return cls(folder, config, [str(word) for word in overrides], checkpoint)
+        return cls(folder, config, overrides, checkpoint)
 
     def recording(
         self, trainer: Trainer, datamodule: StayDataModule, starts_from: str | None = None
@@ -148,7 +149,7 @@ def _refuse_passing_folder(typed: Sequence[str]) -> None:
 
 
 def _refuse_other_settings(folder: Path, typed: list[str]) -> None:
-    before = {str(word) for word in OmegaConf.load(folder / "overrides.yaml")}
+    before = set(read_words(folder / "overrides.yaml"))
     if other := " ".join(sorted(before ^ set(typed))):
         raise ValueError(
             f"the run in {folder} was begun with other settings ({other}): give the same, or another "
