@@ -38,7 +38,7 @@ from slices.training import finite
 from slices.training.adaptation.fitting import Fitting
 from slices.training.bad_step import replay
 from slices.training.errors import FailedRun
-from slices.training.finite import IN_A_ROW, FiniteGuard
+from slices.training.finite import IN_A_ROW, MOST_KEPT, FiniteGuard
 from slices.training.optim import SGDConfig
 
 
@@ -154,6 +154,33 @@ def test_a_run_in_which_all_steps_are_bad_ends_also_where_they_are_left_out(
     with pytest.raises(FailedRun, match=f"{IN_A_ROW} steps in a row were left out"):
         fit(tmp_path, tiny, pretraining(tiny), changed, FiniteGuard("skip"), max_epochs=3)
     assert len(changed.states) == 2 + IN_A_ROW
+
+
+class Saving(L.Callback):
+    """Writes a checkpoint after the batch that goes wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == BATCH:
+            trainer.save_checkpoint(self.path)
+
+
+def test_a_run_that_is_resumed_goes_on_counting(late: bool, tiny: dict[str, Any], tmp_path: Path) -> None:
+    path, bad, more = tmp_path / "last.ckpt", tmp_path / "bad", tmp_path / "more"
+    fit(tmp_path, tiny, pretraining(tiny), At(bad_loss, BATCH), Saving(path), FiniteGuard("skip", bad))
+    state = torch.load(path, weights_only=True)["callbacks"]["FiniteGuard"]
+    assert len(state.pop("losses")) == BATCH
+    assert state == {"silent": -BATCH, "in_a_row": 1, "written": 1}
+    guard, changed = FiniteGuard("skip", more), At(bad_loss, *range(100))
+    guard.load_state_dict({"losses": [1.0], "silent": 5, "in_a_row": IN_A_ROW - 2, "written": MOST_KEPT - 1})
+    with pytest.raises(FailedRun, match=f"{IN_A_ROW} steps in a row were left out"):
+        fit(tmp_path, tiny, pretraining(tiny), changed, guard)
+    assert len(changed.states) == 2 + late and guard.spikes.silent == 5
+    assert {file.name for file in more.iterdir()} == {"step-1.ckpt", "step-1-rank-0.pt"}
 
 
 def test_a_bad_last_step_is_noticed_too(late: bool, tiny: dict[str, Any], tmp_path: Path) -> None:

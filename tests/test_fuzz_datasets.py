@@ -19,6 +19,7 @@ from fuzzing import examples, is_ours
 from quick import data_for
 from slices.training.data import build_source, prepare_dataset
 from slices.training.data.store import ARRAYS, MANIFEST, TABLES
+from stored import recorded
 
 SOURCE = {"name": "synthetic", "n_stays": 40}
 HOW: list[tuple[str | None, bool | None, float | str]] = [  # task, one label a step, resolution
@@ -55,14 +56,6 @@ ODD = [
 BAD_NUMBERS = [-1.0, 0.0, 37.0, 1e4, 1e30, float("nan"), float("inf"), -float("inf")]
 BAD_IDS = [-1, 0, 37, 500, 32767, 2**40]
 DTYPES = ["f8", "i4", "i1", "f2", "?", "c16", "<U3", ">f4", ">i8"]
-
-
-def recorded(folder: Path) -> None:
-    """Has the manifest agree with the sizes of the files, so that not those alone betray the damage."""
-    manifest = json.loads((folder / MANIFEST).read_text())
-    for name in (*ARRAYS, *TABLES):
-        manifest["files"][name]["bytes"] = (folder / name).stat().st_size
-    (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
 @st.composite
@@ -159,7 +152,7 @@ def of_tables(draw: st.DrawFn) -> Damage:
             "named": lambda: table.rename({column: "z"}),
         }[kind]()
         changed.write_parquet(folder / name)
-        recorded(folder)
+        recorded(folder, **{Path(name).stem: len(changed)})
 
     return damage
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import os
@@ -34,8 +35,8 @@ class Touch:
         return os.mkdir, (str(self.path),)
 
 
-def put(held: dict[str, Any], where: str, value: Any) -> None:
-    *parents, last = where.split("/")
+def put(held: Any, where: str, value: Any) -> None:
+    *parents, last = [int(part) if part.isdigit() else part for part in where.split("/")]
     for parent in parents:
         held = held[parent]
     held[last] = value
@@ -49,7 +50,7 @@ CHECKPOINTS: dict[str, tuple[str, Any, str]] = {
     "a target": ("hyper_parameters/config/encoder/_target_", "os.system", "unknown option '_target_'"),
     "an import path": ("hyper_parameters/config/ssl/name", "os.system", "'os.system'"),
     "a giant encoder": ("hyper_parameters/config/encoder/d_model", 10**9, "size above"),
-    "a deep encoder": ("hyper_parameters/config/encoder/n_layers", 9_000, "far more than"),
+    "a deep encoder": ("hyper_parameters/config/encoder/n_layers", 900, "far more than"),
     "a giant objective": ("hyper_parameters/config/ssl/decoder_layers", 10**9, "size above|unknown option"),
     "no config": ("hyper_parameters", None, "config is not that of a"),
     "a card that is none": ("slices", {"card": {"variables": 3}}, "variables"),
@@ -115,7 +116,7 @@ MODELS: dict[str, tuple[str, Any, str]] = {
     "a target": ("head/_target_", "os.system", "unknown option '_target_'"),
     "a giant head": ("head/hidden_dims", [10**9], "size above"),
     "a deep head": ("head/hidden_dims", [1] * 9_000, "far more than"),
-    "a deep encoder": ("encoder/config/n_layers", 9_000, "far more than"),
+    "a deep encoder": ("encoder/config/n_layers", 900, "far more than"),
     "a type of task that is none": ("head/task_type", "os.system", "os.system"),
     "NaN as its temperature": ("model/temperature", float("nan"), "holds nan"),
     "infinity in a note": ("model/data", {"x": float("inf")}, "holds inf"),
@@ -339,12 +340,16 @@ def test_states_that_no_run_wrote_are_not_resumed(
     config, last = tmp_path / "run" / "config.yaml", tmp_path / "run" / "checkpoints" / "last.ckpt"
     config.write_text(config.read_text().replace("max_epochs: 1", "max_epochs: 2"))
     held = torch.load(last, weights_only=True)
-    for part, value in (
-        ("epoch_progress", "ten"),
-        ("epoch_progress", {"total": {"ready": "ten"}}),
-        ("epoch_loop.batch_progress", "os.system"),
+    for where, value in (
+        ("loops/fit_loop/epoch_progress", "ten"),
+        ("loops/fit_loop/epoch_progress", {"total": {"ready": "ten"}}),
+        ("loops/fit_loop/epoch_loop.batch_progress", "os.system"),
+        ("slices/means", {"names": [["train/loss"]], "sums": [["ten"]]}),
+        ("optimizer_states/0/state/0/exp_avg", torch.zeros(2)),
     ):
-        torch.save(held | {"loops": {"fit_loop": held["loops"]["fit_loop"] | {part: value}}}, last)
+        hostile = copy.deepcopy(held)
+        put(hostile, where, value)
+        torch.save(hostile, last)
         refused(cli("pretrain", "resume=run"), "run/checkpoints/last.ckpt", "cannot resume from")
 
 

@@ -7,12 +7,14 @@ import importlib
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from cli import CommandLine
 from real_runs import assert_same_weights, record_of, send_in_mid_epoch, start, weights
+from slices.training import SSLPretrainModule
 
 NARROW = ["encoder.d_model=16", "encoder.n_layers=1", "training.checkpoint_every_n_steps=2"]
 
@@ -100,6 +102,37 @@ def test_a_complete_run_returns_its_metric(
     for typed in ([*on_tiny, *NARROW[:2], "hydra.run.dir=run"], ["resume=run"]):
         assert cli("pretrain", *typed).status == 0
     assert returned[0] == pytest.approx(returned[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (OSError("no space"), 1, "no space. What"),
+        (MemoryError(), 1, "not enough memory"),
+        (KeyError("a"), 2, "states"),
+    ],
+)
+def test_only_wrong_states_are_the_fault_of_the_checkpoint(
+    error: Exception,
+    status: int,
+    said: str,
+    on_tiny: list[str],
+    cli: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    assert cli("pretrain", *on_tiny, *NARROW[:2], "hydra.run.dir=run").status == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(SSLPretrainModule, "on_load_checkpoint", fail)
+        done = cli("pretrain", "resume=run")
+    assert done.status == status and said in done.err
+    assert ("run/checkpoints/last.ckpt" in done.err) == (status == 2)
+    if status == 2:  # of the same kind, but when they are all restored, though there is nothing left to train
+        monkeypatch.setattr(importlib.import_module("slices.training.apps.pretrain"), "_metric", fail)
+        with pytest.raises(KeyError):
+            cli("pretrain", "resume=run")
 
 
 @pytest.mark.parametrize("damage", ["cut", "foreign", "other"])

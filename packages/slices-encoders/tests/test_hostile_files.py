@@ -27,6 +27,8 @@ from slices.encoders import (
     save_encoder,
     save_pretrained,
 )
+from slices.encoders.archives import MOST_BYTES
+from slices.encoders.config import MOST_LAYERS
 
 SECONDS, MEGABYTES = 10, 150
 
@@ -149,6 +151,13 @@ def link() -> ZipInfo:
     return record
 
 
+def cut(name: str) -> ZipInfo:
+    """A record of any name: given one, ``ZipInfo`` cuts it at NUL."""
+    record = ZipInfo("e/cut")
+    record.filename = name
+    return record
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "e.pt"
@@ -159,6 +168,8 @@ def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
     refused(archive(path, "e\\..\\outside"), "is no file within it")
     refused(archive(path, link()), "'e/link' is no file within it")
     refused(archive(path, "e/data.pkl"), "a record twice")
+    refused(archive(path, "e/DATA.PKL"), "a record twice")  # which torch would read in its place
+    refused(archive(path, cut("e/data.pkl\0")), "'e/data.pkl.x00' has two names")
     torch.save(content(), path)
     path.write_bytes(path.read_bytes()[:-98] + path.read_bytes()[-22:])
     refused(path, "not end as torch.save")
@@ -289,10 +300,28 @@ def test_a_config_that_asks_for_a_giant_is_refused_before_it_is_built(name: str,
     good = torch.load(path, weights_only=True)
     config = good["header"]["config"]
     sizes = [key for key, value in config.items() if type(value) is int or key == "d_ff"]
-    deep, wide = {"n_layers": 9_000}, dict.fromkeys(sizes, 9_000) | {"n_layers": 1}
+    deep, wide = {"n_layers": 900}, dict.fromkeys(sizes, 9_000) | {"n_layers": 1}
     for change in (dict.fromkeys(sizes, 10**9), deep, wide):
         torch.save(good | {"header": good["header"] | {"config": config | change}}, path)
         refused(path, "cannot load .*(size above|far more than|do not fit|must be 1)")
+
+
+def test_one_tensor_of_many_names_allows_no_larger_config(tmp_path: Path) -> None:
+    held = content(config={"d_input": 3, "d_model": 4_000})
+    held["weights"] |= dict.fromkeys(map(str, range(1_000)), torch.ones(100_000))
+    torch.save(held, tmp_path / "e.pt")
+    assert (tmp_path / "e.pt").stat().st_size < 1_000_000
+    refused(tmp_path / "e.pt", "far more than its weights are")
+
+
+@pytest.mark.parametrize("name", ["duett", "smart", "transformer"])  # of many weights a layer
+def test_the_deepest_encoder_can_be_read_again(name: str, tmp_path: Path) -> None:
+    sizes = []
+    for n_layers in (1, 2):
+        encoder = build_encoder(name, {"d_input": 3, "n_layers": n_layers, "static_columns": [2]})
+        path = save_encoder(tmp_path / "e.safetensors", encoder)
+        sizes.append(int.from_bytes(path.read_bytes()[:8], "little"))
+    assert (sizes[1] - sizes[0]) * MOST_LAYERS < 0.9 * MOST_BYTES
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
@@ -312,7 +341,7 @@ def test_a_folder_with_a_hostile_config_is_refused(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     for change, reason in (
         ({"config": {"d_input": 3, "n_layers": 10**9}}, "size above"),
-        ({"config": {"d_input": 3, "n_layers": 9_000}}, "far more than"),
+        ({"config": {"d_input": 3, "n_layers": 900}}, "far more than"),
         ({"card": {"data": {"x": float("nan")}}}, "holds nan"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from slices.encoders import archives
+from slices.training import checkpoint_io
 from slices.training.checkpoint_io import (
     BEFORE,
     LAST,
@@ -36,6 +40,22 @@ def two(tmp_path: Path) -> Path:
 
 def step_of(path: Path) -> int:
     return int(read_checkpoint(path)["loops"]["step"])
+
+
+def test_one_of_many_tensors_can_be_read_however_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_BYTES", 20_000)
+    names = [f"objective.encoder.layers.{i}.attention.projections.weight" for i in range(300)]
+    weights = {name: nn.Parameter(torch.ones(1)) for name in names}
+    optimizer = torch.optim.AdamW(weights.values())
+    for weight in weights.values():
+        weight.grad = torch.ones(1)
+    optimizer.step()
+    state = OrderedDict((name, weight.data) for name, weight in weights.items())
+    held = {"state_dict": state, "optimizer_states": [optimizer.state_dict()], "loops": {}}
+    AtomicCheckpointIO().save_checkpoint(held, tmp_path / LAST)
+    assert len(read_checkpoint(tmp_path / LAST)["state_dict"]) == 300
 
 
 def test_the_one_before_is_kept(two: Path) -> None:
@@ -97,6 +117,26 @@ def test_a_damaged_one_is_named_and_set_aside(two: Path, caplog: pytest.LogCaptu
     assert str(two / LAST) in caplog.text and str(two / BEFORE) in caplog.text
     AtomicCheckpointIO().save_checkpoint(checkpoint(3), two / LAST)
     assert (step_of(two / LAST), step_of(two / BEFORE)) == (3, 1)  # and not the damaged one
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_one_that_cannot_be_read_now_is_named_and_left(
+    error: Exception, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint_io, "read_archive", read)
+    with pytest.raises(type(error), match=str(two / LAST)):
+        newest_whole(two)
+    assert {path.name for path in two.iterdir()} == {LAST, BEFORE}
+
+
+def test_one_that_is_larger_than_the_memory_is_named_and_left(two: Path) -> None:
+    os.truncate(two / LAST, 1 << 42)
+    with pytest.raises(MemoryError, match=f"{LAST}: it is larger than the memory"):
+        newest_whole(two)
+    assert {path.name for path in two.iterdir()} == {LAST, BEFORE}
 
 
 def test_where_none_is_whole_both_are_named(two: Path) -> None:

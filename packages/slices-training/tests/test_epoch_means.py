@@ -79,3 +79,16 @@ def test_sums_of_several_ranks_go_on_in_one() -> None:
     of_ranks = [[*one, *other] for one, other in zip(*(part["sums"] for part in parts), strict=True)]  # type: ignore[call-overload]
     found = fit(Logs(loaded={"names": parts[0]["names"], "sums": of_ranks}), x[8:])
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"names": [["mean"]], "sums": []},
+        *({"names": [["mean"]], "sums": [sums]} for sums in ([["a"]], [[1.0]])),
+    ],
+)
+def test_sums_that_are_none_are_refused(state: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"slices\.means"):
+        EpochMeans().load_state_dict({"names": [["mean"]], "sums": 0} | state)

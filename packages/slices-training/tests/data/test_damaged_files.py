@@ -12,6 +12,7 @@ import pytest
 from raw_files import write_meds, write_ricu, write_table
 from slices.training.data import DatasetError, StayStore, build_source, prepare_dataset
 from slices.training.data.sources.reading import reading
+from stored import recorded
 
 PLACES = 12
 PANIC = pl.exceptions.PanicException("called `Option::unwrap()` on a `None` value\nand more")
@@ -47,6 +48,7 @@ def test_a_damaged_table_of_a_dataset_is_read_or_named(
 ) -> None:
     path = synthetic_copy / table
     path.write_bytes(damaged(path.read_bytes(), place))
+    recorded(synthetic_copy)
     try:
         StayStore(synthetic_copy).labels("in_hospital_mortality")
     except DatasetError as error:
@@ -60,6 +62,16 @@ def test_a_panic_is_an_error_that_names_the_file(tmp_path: Path) -> None:
         raise PANIC
 
 
+def panic(*_: Any, **__: Any) -> Any:
+    raise PANIC
+
+
+def test_a_panic_over_a_dataset_names_the_file(synthetic_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pl.LazyFrame, "collect", panic)
+    with pytest.raises(DatasetError, match=r"stays\.parquet cannot be read \(called `Opt.* value\)"):
+        StayStore(synthetic_copy)
+
+
 @pytest.mark.parametrize(
     ("name", "write"), [("ricu", write_ricu), ("table", write_table), ("meds", write_meds)]
 )
@@ -71,9 +83,6 @@ def test_no_source_lets_a_panic_through(
     write(tmp_path / "raw")
     source = build_source({"name": name, "raw": str(tmp_path / "raw")})
     source.parts()
-
-    def panic(*_: Any, **__: Any) -> Any:
-        raise PANIC
 
     monkeypatch.setattr(pl.LazyFrame, "collect", panic)
     with pytest.raises(ValueError, match=r"\.parquet cannot be read .*truncated, damaged"):

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 
 from slices.training.data import (
     Chunk,
@@ -24,6 +26,7 @@ from slices.training.data import (
     build_source,
     prepare_dataset,
 )
+from stored import recorded
 
 SMALL = {"name": "synthetic", "n_stays": 20}
 
@@ -114,7 +117,7 @@ def edit(path: Path, **changes: Any) -> None:
         (lambda d: truncate(d / "value.npy", 4), "value.npy has .* bytes, its manifest says"),
         (lambda d: truncate(d / "stays.parquet", 9), "stays.parquet has .* bytes, its manifest says"),
         (lambda d: garble(d / "time.npy"), "time.npy cannot be read"),
-        (lambda d: garble(d / "stays.parquet"), "stays.parquet cannot be read"),
+        (lambda d: garble(d / "stays.parquet"), "stays.parquet is damaged .its sha256 is "),
         (
             lambda d: shutil.copy(d / "value.npy", d / "time.npy") and garble(d / "offsets.npy"),
             "offsets.npy cannot",
@@ -129,12 +132,63 @@ def test_damage_is_named_with_a_remedy(damage: Callable[[Path], Any], message: s
         StayStore(dataset)
 
 
-def test_arrays_that_do_not_fit_together(dataset: Path) -> None:
-    offsets = np.load(dataset / "offsets.npy")
-    offsets[-1] += 5
-    np.save(dataset / "offsets.npy", offsets)
+@pytest.mark.parametrize("change", [lambda offsets: offsets + 5, lambda offsets: offsets[:0]])
+def test_arrays_that_do_not_fit_together(change: Callable[[Any], Any], dataset: Path) -> None:
+    np.save(dataset / "offsets.npy", change(np.load(dataset / "offsets.npy")))
+    recorded(dataset)
     with pytest.raises(DatasetError, match="do not fit together"):
         StayStore(dataset)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"stays": 19}, "stays.parquet has not the 19 rows"),
+        ({"stays": -1}, "stays.parquet has -1 rows by its manifest, which no memory"),
+        ({"labels": 7}, "labels.parquet has not the 7 rows"),
+        (
+            {"labels": 10**15},
+            "labels.parquet has 1,000,000,000,000,000 rows by its manifest, which no memory",
+        ),
+    ],
+)
+def test_tables_are_as_long_as_the_manifest_says(counts: dict[str, int], message: str, dataset: Path) -> None:
+    recorded(dataset, **counts)
+    with pytest.raises(DatasetError, match=message):
+        StayStore(dataset).labels("in_hospital_mortality")
+
+
+def test_no_more_rows_are_read_than_a_table_claims(dataset: Path) -> None:
+    def claim(count: int) -> bytes:  # as three bytes
+        return bytes([2 * count & 127 | 128, 2 * count >> 7 & 127 | 128, 2 * count >> 14])
+
+    labels = StayStore(dataset).labels("in_hospital_mortality")[:1]
+    long = pl.concat([labels] * 100_000)
+    long.write_parquet(dataset / "labels.parquet", row_group_size=10_000)
+    path = dataset / "labels.parquet"
+    assert path.read_bytes().count(claim(100_000)) == 1
+    path.write_bytes(path.read_bytes().replace(claim(100_000), claim(30_000)))
+    recorded(dataset, labels=30_000)
+    assert len(StayStore(dataset).labels("in_hospital_mortality")) <= 30_001
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "wanted"),
+    [
+        ("time.npy", -7.75, r"0 to 3\.40282e\+38"),
+        ("variable.npy", 7775, r"0 to 45"),
+        ("value.npy", float("nan"), r"-3\.40282e\+38 to 3\.40282e\+38"),
+    ],
+)
+def test_an_error_of_events_says_nothing_of_a_patient(
+    name: str, bad: float, wanted: str, dataset: Path
+) -> None:
+    array = np.load(dataset / name)
+    array[3] = bad
+    np.save(dataset / name, array)
+    message = rf"{name} is damaged \(it holds something that is no number from {wanted}\): prepare"
+    with pytest.raises(DatasetError, match=message):
+        StayStore(dataset).events_at(torch.arange(9))
 
 
 def test_other_options_are_named_and_never_silently_used(dataset: Path, left_behind: Any) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor
 from .config import require
 from .plain import leaves
 
-MOST_BYTES = 4_000_000  # of what is not weights; a checkpoint of a thousand tensors has 200,000
+MOST_BYTES = 4_000_000  # of what is not weights, as reading takes seventy times as much memory,
+A_TENSOR = 250  # and beside these for each tensor, so that what was trained can be resumed however deep it is
 BUILT = ("collections OrderedDict", "torch._utils _rebuild_tensor_v2")  # and storages
 END = 98  # bytes of the three records that close what torch.save writes
 MOST_BEHIND = 64  # bytes, such as a checksum of the whole
@@ -30,7 +31,7 @@ def read_archive(path: Path) -> Any:
 
     Raises whatever is stumbled over, ``ValueError`` for records that are compressed, linked, doubled, damaged
     or larger than the file, for a pickle that is too long or names anything but tensors, and for a tensor
-    that is larger than its data.
+    that is larger than its data, ``MemoryError`` for a file that is larger than this machine's memory.
     """
     size = require_loadable(path)
     with ZipFile(path) as archive:
@@ -38,10 +39,12 @@ def read_archive(path: Path) -> Any:
         records = archive.infolist()
         for record in records:
             _check_record(record)
-        require(len({record.filename for record in records}) == len(records), "it holds a record twice")
+        names = {record.filename.lower() for record in records}  # torch does not tell their case apart
+        require(len(names) == len(records), "it holds a record twice")
         require(sum(record.file_size for record in records) <= size, "its records claim more than it holds")
-        (pickle,) = (record for record in records if PurePosixPath(record.filename).name == "data.pkl")
-        require(pickle.file_size <= MOST_BYTES, f"beside its weights it has {pickle.file_size:,} bytes")
+        pickle = archive.getinfo(records[0].filename.partition("/")[0] + "/data.pkl")  # as torch finds it
+        most = MOST_BYTES + A_TENSOR * len(records)
+        require(pickle.file_size <= most, f"beside its weights it has {pickle.file_size:,} bytes")
         _check_pickle(archive.read(pickle))
         damaged = archive.testzip()
         require(damaged is None, f"its record {damaged} is damaged")
@@ -53,11 +56,12 @@ def read_archive(path: Path) -> Any:
 
 
 def require_loadable(path: Path) -> int:
-    """Its bytes; ``ValueError`` for more than this machine's memory, as a sparse file may claim."""
+    """Its bytes; ``MemoryError`` for more than this machine's memory, as a sparse file may claim."""
     size = path.stat().st_size
     if hasattr(os, "sysconf"):  # which Windows has not
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        require(size <= memory, "it is larger than the memory of this machine")
+        if size > memory:
+            raise MemoryError("it is larger than the memory of this machine")
     return size
 
 
@@ -74,7 +78,8 @@ def _check_end(path: Path, archive: ZipFile) -> None:
 
 
 def _check_record(record: ZipInfo) -> None:
-    name = record.filename
+    name = record.orig_filename
+    require(name == record.filename, f"its record {name!r} has two names")
     linked = stat.S_ISLNK(record.external_attr >> 16)
     outside = ".." in PurePosixPath(name).parts or "\\" in name or PurePosixPath(name).is_absolute()
     require(not linked and not outside, f"its record {name!r} is no file within it")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 PoolingName = Literal["none", "mean", "max", "cls", "last", "attention"]
-MOST_LAYERS = 10_000  # more would take minutes to make, and memory, before anything else is noticed
+MOST_LAYERS = 1_000  # more would take minutes to make, and files of them be more than is read
 
 
 @dataclass(kw_only=True)

@@ -110,7 +110,9 @@ def no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def _values(weights: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() for tensor in weights.values())
+    """How many numbers they are, those that several share (views, tied weights) counted once."""
+    distinct = {tensor.untyped_storage().data_ptr(): tensor for tensor in weights.values()}
+    return sum(tensor.untyped_storage().nbytes() // tensor.itemsize for tensor in distinct.values())
 
 
 def _listed(wrong: list[str]) -> str:

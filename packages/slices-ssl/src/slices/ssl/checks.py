@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from .registry import unknown
 
-MOST_LAYERS = 10_000  # more would take minutes to make, and memory, before anything else is noticed
+MOST_LAYERS = 1_000  # more would take minutes to make, and files of them be more than is read
 
 
 def require(config: object, field: str, holds: bool, allowed: str) -> None:

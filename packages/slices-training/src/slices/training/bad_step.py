@@ -19,6 +19,7 @@ from slices.training.data.datamodule import StayDataModule
 from slices.training.finetuning import FineTuneModule
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.seeding import seed_globally
+from slices.training.together import writing_together
 
 NAMED = 5  # stays, variables or weights that are named, at most
 FAR = 100  # standard deviations: no measurement is that far out
@@ -147,7 +148,8 @@ def save(trainer: Trainer, step: Step, folder: Path) -> Path:
 
     Returns the batches of rank 0.
     """
-    trainer.save_checkpoint(folder / f"step-{step.number}.ckpt", weights_only=True)
+    with writing_together(trainer):
+        trainer.save_checkpoint(folder / f"step-{step.number}.ckpt", weights_only=True)
     held = {
         "epoch": step.epoch,
         "step": step.number,
@@ -156,8 +158,11 @@ def save(trainer: Trainer, step: Step, folder: Path) -> Path:
         "micros": [micro._asdict() for micro in step.micros],
     }
     on_cpu = pytree.tree_map(lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf, held)
-    AtomicCheckpointIO().save_checkpoint(on_cpu, folder / f"step-{step.number}-rank-{trainer.global_rank}.pt")
-    return folder / f"step-{step.number}-rank-0.pt"
+    own, first = (folder / f"step-{step.number}-rank-{rank}.pt" for rank in (trainer.global_rank, 0))
+    with writing_together(trainer):
+        AtomicCheckpointIO().save_checkpoint(on_cpu, own)
+        trainer.strategy.barrier("bad step")
+    return first
 
 
 def replay(module: SSLPretrainModule | FineTuneModule, file: str | Path) -> list[Tensor]:

@@ -12,12 +12,15 @@ SHOWN = ("train/loss", "val/loss", "val/auroc", "val/auprc", "embedding/rank", "
 
 
 class Begun(Callback):
-    """Has a run begun to train? Before, it takes over the states of the checkpoint that it goes on from."""
+    """Has a run begun to train, or ended? Before, it takes over the states of what it goes on from."""
 
     yes = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.yes = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.yes = True  # also where there was nothing left to train
 
 
 class EpochLine(Callback):

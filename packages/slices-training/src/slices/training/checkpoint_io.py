@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import mmap
@@ -23,7 +24,12 @@ log = logging.getLogger(__name__)
 LAST, BEFORE = "last.ckpt", "previous.ckpt"
 KINDS = {"epoch": int, "global_step": int, "state_dict": OrderedDict, "loops": dict, "optimizer_states": list}
 SEAL = b"\nslices-sha256\n"
+IN_A_FILE = (None, errno.EINVAL)  # errors that come of what is in it, as a place before its start
 PARTS = ("state_dict", "optimizer_states", "loops")  # of what a run goes on from
+
+
+class NotWritten(FailedRun):
+    """A checkpoint that cannot be written; its rank knows it alone."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -33,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ``last.ckpt`` the one before is kept, as ``previous.ckpt``.
 
     Raises:
-        FailedRun: a checkpoint cannot be written; those that are there are left as they were.
+        NotWritten: a checkpoint cannot be written; those that are there are left as they were.
     """
 
     def save_checkpoint(
@@ -56,7 +62,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with suppress(OSError):
                 partial.unlink()
             kept = " and ".join(str(file) for file in candidates(target.parent) if file.exists()) or "nothing"
-            raise FailedRun(f"cannot write {target} ({error}); kept of before: {kept}") from error
+            raise NotWritten(f"cannot write {target} ({error}); kept of before: {kept}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Raises ``ValueError`` for a damaged or foreign file, naming it."""
@@ -88,6 +94,7 @@ def newest_whole(folder: Path) -> Path:
 
     Raises:
         ValueError: there is none.
+        OSError, MemoryError: one cannot be read now; all are left as they are.
     """
     wrong = []
     for path in candidates(folder):
@@ -127,6 +134,7 @@ def read_checkpoint(path: str | Path, needed: Sequence[str] = ("state_dict",)) -
 
     Raises:
         ValueError: it is missing, damaged, or something else; names the file.
+        OSError, MemoryError: it cannot be read now, which says nothing of what it holds; name the file.
     """
     path = Path(path)
     if not path.is_file():
@@ -139,7 +147,12 @@ def read_checkpoint(path: str | Path, needed: Sequence[str] = ("state_dict",)) -
         for key in held.keys() & KINDS:
             if not isinstance(held[key], KINDS[key]):
                 raise ValueError(f"its {key} is not what Lightning writes")
+    except MemoryError as error:
+        raise MemoryError(f"to read {path}: {brief(error)}") from error
     except Exception as error:  # of a damaged file, the readers raise whatever they stumble over
+        if isinstance(error, OSError) and error.errno not in IN_A_FILE:
+            error.filename = str(path)
+            raise
         message = f"{path} is damaged or no checkpoint of a run ({type(error).__name__}: {brief(error)})"
         raise ValueError(message) from error
     return held

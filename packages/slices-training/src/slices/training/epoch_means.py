@@ -9,6 +9,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 
+from slices.encoders.files import brief
 from slices.training.ranges import OnNonfinite
 
 
@@ -32,7 +33,7 @@ class EpochMeans:
         self.last: dict[str, Tensor] = {}
         """The values that came last."""
         self._is_logged = False
-        self._loaded: Mapping[str, Any] | None = None
+        self._loaded: dict[tuple[str, ...], Tensor] = {}
 
     def add(self, values: Mapping[str, Tensor], weight: int, *, first: bool) -> None:
         """Takes scalars of one device, without waiting for it; begins anew with the first of an epoch."""
@@ -75,19 +76,26 @@ class EpochMeans:
         return {"names": [list(names) for names in self.sums], "sums": of_ranks}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
-        """Takes what ``resume`` goes on from."""
-        self._loaded = state
+        """Takes what ``resume`` goes on from. Raises ``ValueError`` for what ``state_dict`` did not give."""
+        state = state or {"names": [], "sums": []}
+        try:
+            self._loaded = {
+                tuple(map(str, names)): torch.tensor(of_ranks, dtype=torch.float32).view(-1, len(names) + 1)
+                for names, of_ranks in zip(state["names"], state["sums"], strict=True)
+            }
+        except Exception as error:  # whatever states that nobody wrote lead to
+            raise ValueError(f"its slices.means are not sums of each rank: {brief(error)}") from error
 
     def resume(self, module: L.LightningModule) -> None:
         """Goes on from what was loaded, each rank from its own; rank 0 from all if they are not as many."""
-        state, self._loaded = self._loaded or {"names": [], "sums": []}, None
+        loaded, self._loaded = self._loaded, {}
         self._begin()
         rank, n_ranks = module.global_rank, module.trainer.world_size
-        for names, of_ranks in zip(state["names"], state["sums"], strict=True):
-            sums = torch.tensor(of_ranks, device=module.device)
+        for names, of_ranks in loaded.items():
+            sums = of_ranks.to(module.device)
             if len(sums) != n_ranks:
                 sums = torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(n_ranks - 1, sums.shape[1])])
-            self.sums[tuple(names)] = sums[rank]
+            self.sums[names] = sums[rank]
 
     def _begin(self) -> None:
         self.sums.clear()

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
 from slices.training.bad_step import Micro, Step, listed, not_finite, save, suspects, withhold
-from slices.training.errors import FailedRun
 from slices.training.kept_buffers import KeptBuffers
 from slices.training.ranges import OnNonfinite
 from slices.training.spikes import Spikes
 from slices.training.step_numbers import StepNumbers
+from slices.training.together import end_together, of_all_ranks
 
 log = logging.getLogger(__name__)
 IN_A_ROW = 10  # steps that are left out, after which a run ends in any case
@@ -113,10 +112,11 @@ class FiniteGuard(Callback):
     ) -> None:
         self._read_late(trainer, pl_module)
         names = not_finite(pl_module.state_dict())
-        if found := _of_all_ranks(trainer, [f"{listed('weight', names)} not finite"] if names else []):
+        if found := of_all_ranks(trainer, [f"{listed('weight', names)} not finite"] if names else []):
             self._end(
                 trainer, f"after step {trainer.global_step}: {'; '.join(found)}: no checkpoint is written"
             )
+        checkpoint["callbacks"][self.state_key] = self.state_dict()  # with what was just read
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._of_validation = []
@@ -138,10 +138,17 @@ class FiniteGuard(Callback):
                 log.warning("epoch %d: %s is not finite", trainer.current_epoch, name)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self.spikes.recent)}
+        return {
+            "losses": list(self.spikes.recent),
+            "silent": self.spikes.silent,
+            "in_a_row": self._in_a_row,
+            "written": self._written,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.spikes.recent.extend(state_dict["losses"])
+        self.spikes.recent.extend(map(float, state_dict["losses"]))
+        self.spikes.silent = int(state_dict["silent"])
+        self._in_a_row, self._written = int(state_dict["in_a_row"]), int(state_dict["written"])
 
     def _read_late(self, trainer: Trainer, module: LightningModule) -> None:
         if self._late is not None:
@@ -171,7 +178,7 @@ class FiniteGuard(Callback):
 
     def _report(self, trainer: Trainer, module: LightningModule, step: Step, what: str) -> None:
         self._in_a_row += 1
-        found = _of_all_ranks(trainer, suspects(trainer, module, step))
+        found = of_all_ranks(trainer, suspects(trainer, module, step))
         message = f"{step}: {what} not finite: "
         message += "; ".join(found) or "no stay by itself is at fault, as inputs and embeddings are finite"
         if self.folder is not None and self._written < MOST_KEPT:
@@ -179,21 +186,19 @@ class FiniteGuard(Callback):
             message += f"; written to {save(trainer, step, self.folder)}"
         if self.on_nonfinite == "stop":
             self._end(trainer, message)
-        if self._in_a_row == IN_A_ROW:
+        if self._in_a_row >= IN_A_ROW:
             self._end(trainer, f"{message}. {IN_A_ROW} steps in a row were left out")
         if trainer.is_global_zero:
             log.warning("%s. The step is left out", message)
 
-    def _end(self, trainer: Trainer, message: str) -> None:
-        trainer.strategy.barrier("not finite")
-        if not trainer.is_global_zero:
-            raise SystemExit(0)  # Lightning kills rank 0 where another rank ends with an error
+    def _end(self, trainer: Trainer, message: str) -> NoReturn:
         last = "There is no checkpoint yet"
         if self.checkpoint is not None and self.checkpoint.is_file():
             last = f"The last good checkpoint is {self.checkpoint}{self.go_on}"
-        raise FailedRun(
+        end_together(
+            trainer,
             f"{message}. {last}. What may help: a lower optimizer.lr or trainer.gradient_clip_val, or "
-            f"training.on_nonfinite=skip ({HELP})"
+            f"training.on_nonfinite=skip ({HELP})",
         )
 
 
@@ -209,11 +214,3 @@ def _gradients(trainer: Trainer, module: LightningModule, step: Step) -> str:
     gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
     names = not_finite(gradients) if step.number > trainer.global_step else []
     return f"loss finite, {listed('gradient', names) if names else 'gradients'}"
-
-
-def _of_all_ranks(trainer: Trainer, found: list[str]) -> list[str]:
-    if trainer.world_size == 1:
-        return found
-    of_ranks: list[list[str]] = [[]] * trainer.world_size
-    dist.all_gather_object(of_ranks, found)
-    return [f"rank {rank}, {text}" for rank, texts in enumerate(of_ranks) for text in texts]

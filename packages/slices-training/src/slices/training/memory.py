@@ -38,31 +38,46 @@ def physical_memory() -> float:
 
 @contextmanager
 def models_that_fit() -> Iterator[None]:
-    """Within it, a model is refused as it is made when this machine could not hold it while it is trained.
+    """Within it, weights are refused as they are made once this machine could not hold them.
+
+    Some of them may be gone by then, as those of a file are once they are copied: whether what is trained
+    fits, ``require_room`` tells.
 
     Raises:
         UserError: before the memory is taken: the system would end the process without a word.
     """
-    import torch
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
-    taken, most = 0, physical_memory() / 2  # the other half for activations, and a checkpoint beside it
-    held = 1 if torch.cuda.is_available() else HELD  # the rest is then on the GPU
+    made = 0
 
     def add(module: Any, name: str, parameter: Any) -> None:
-        nonlocal taken
-        taken += 0 if parameter is None else held * parameter.nbytes
-        if taken > most:
-            raise UserError(
-                f"with what training keeps beside it the model takes more than {most / 1e9:.0f} GB, half "
-                f"of this machine's memory: {LESS}"
-            )
+        nonlocal made
+        made += 0 if parameter is None or parameter.is_meta else parameter.nbytes
+        _refuse_beyond_half(made)
 
     hook = register_module_parameter_registration_hook(add)
     try:
         yield
     finally:
         hook.remove()
+
+
+def require_room(model: Any) -> None:
+    """Raises ``UserError`` for a model that this machine could not hold while it is trained."""
+    import torch
+
+    held = 1 if torch.cuda.is_available() else HELD  # the rest is then on the GPU
+    weights = model.parameters()
+    _refuse_beyond_half(sum(weight.nbytes * (held if weight.requires_grad else 1) for weight in weights))
+
+
+def _refuse_beyond_half(taken: int) -> None:
+    most = physical_memory() / 2  # the other half for activations, and a checkpoint beside it
+    if taken > most:
+        raise UserError(
+            f"with what training keeps beside it the model takes more than {most / 1e9:.0f} GB, half of this "
+            f"machine's memory: {LESS}"
+        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from slices.training.checkpoint_io import LAST
 from slices.training.errors import FailedRun
+from slices.training.together import writing_together
 
 
 class Newest(Checkpoint):
@@ -69,4 +70,5 @@ class Newest(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         self._is_due = False
-        trainer.save_checkpoint(self.path)
+        with writing_together(trainer):
+            trainer.save_checkpoint(self.path)

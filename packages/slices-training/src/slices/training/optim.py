@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
@@ -301,6 +302,18 @@ def _fuse(optimizer: Optimizer) -> None:
             group["fused"] = True
 
 
+def _check_states(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> None:
+    """Raises ``ValueError`` for a state that was loaded, and is not of its parameter's shape."""
+    for name, parameter in parameters.items():
+        for kind, state in optimizer.state.get(parameter, {}).items():
+            expected = () if kind == "step" else tuple(parameter.shape)
+            found = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
+            require(
+                state is None or found == expected,  # SGD's momentum, where there is none
+                f"in its optimizer_states {kind} of {name} is {found}: a shape of {expected} is wanted",
+            )
+
+
 OPTIMIZER_REGISTRY: Registry[type[OptimizerConfig]] = Registry("optimizer", "slices.optimizers")
 OPTIMIZER_REGISTRY.update(adamw=AdamWConfig, adam=AdamConfig, sgd=SGDConfig)
 
@@ -341,6 +354,7 @@ def optimizer_and_schedule(
         groups = parameter_groups((p, Setting(optimizer.lr)) for p in module.parameters())
     built = optimizer.build(groups)
     _fuse(built)
+    built.register_load_state_dict_post_hook(partial(_check_states, dict(module.named_parameters())))
     if scheduler is None:
         return built
     schedule: dict[str, Any] = {

@@ -13,6 +13,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from slices.training.together import writing_together
+
 log = logging.getLogger(__name__)
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
@@ -56,7 +58,8 @@ class Preemption(Callback):
             self._end(trainer)
 
     def _end(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.checkpoint)
+        with writing_together(trainer):
+            trainer.save_checkpoint(self.checkpoint)
         if trainer.is_global_zero:
             log.info("asked to end: step %d is in %s", trainer.global_step, self.checkpoint)
             if not _queued_again():

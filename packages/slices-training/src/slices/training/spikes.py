@@ -23,15 +23,16 @@ class Spikes:
 
     def __init__(self) -> None:
         self.recent: deque[float] = deque(maxlen=WINDOW)
-        self._silent = 0
+        self.silent = 0
+        """Steps until a spike is reported again, if above 0."""
 
     def median_below(self, loss: float) -> float | None:
         """The median of the last losses, where this one is a spike above it, and none was just reported."""
-        self._silent -= 1
-        found = self._median_far_below(loss) if self._silent <= 0 else None
+        self.silent -= 1
+        found = self._median_far_below(loss) if self.silent <= 0 else None
         self.recent.append(loss)
         if found is not None:
-            self._silent = WINDOW
+            self.silent = WINDOW
         return found
 
     def _median_far_below(self, loss: float) -> float | None:

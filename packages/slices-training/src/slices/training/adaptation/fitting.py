@@ -17,16 +17,21 @@ from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import FailedRun, UserError
 from slices.training.finetuning import FineTuneModule
 from slices.training.newest import Newest
+from slices.training.together import writing_together
 
 log = logging.getLogger(__name__)
 
 
 class Best(ModelCheckpoint):
-    """Keeps the best epochs, none of which has a score that is not finite."""
+    """Keeps the best epochs, none of which has a score that is not finite; where it cannot, all ranks end."""
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         finite = current is not None and bool(current.isfinite())
         return finite and super().check_monitor_top_k(trainer, current)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        with writing_together(trainer):
+            super()._save_checkpoint(trainer, filepath)
 
 
 class Fitting:
@@ -83,9 +88,10 @@ class Fitting:
     def _average(self, trainer: Trainer) -> tuple[str, float]:
         scores = {path: float(score) for path, score in self.best.best_k_models.items()}
         target = self.folder / "average.ckpt"
-        if trainer.is_global_zero:
-            average_checkpoints(sorted(scores), target)
-        trainer.strategy.barrier()
+        with writing_together(trainer):
+            if trainer.is_global_zero:
+                average_checkpoints(sorted(scores), target)
+            trainer.strategy.barrier()
         score = self._validated(trainer, str(target))
         found = ", ".join(f"{value:.4f}" for value in sorted(scores.values(), reverse=True))
         log.info(

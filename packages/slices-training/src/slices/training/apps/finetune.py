@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
-from slices.training.memory import models_that_fit
+from slices.training.memory import models_that_fit, require_room
 
 if TYPE_CHECKING:
     from slices.training import FineTuneModule, StayDataModule
@@ -35,6 +35,7 @@ def finetune(config: DictConfig) -> float:
         parsed = FineTuneConfig.parse(run.config)
         seed_everything(parsed.seed, verbose=False)
         module, datamodule = _module_and_data(parsed, run)
+        require_room(module)
         fitting = Fitting(module, parsed.training, datamodule, run.folder / "checkpoints")
         check_direction(fitting.monitor, fitting.best.mode)
         trainer = make_trainer(run, parsed, fitting.callbacks)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from slices.training.apps.launch import checking_what_was_asked, launch
 from slices.training.compose import command
 from slices.training.errors import FailedRun
-from slices.training.memory import models_that_fit
+from slices.training.memory import models_that_fit, require_room
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -50,6 +50,7 @@ def pretrain(config: DictConfig) -> float:
         datamodule.setup("fit")
         seed_everything(parsed.seed, verbose=False)
         module = SSLPretrainModule(run.config)
+        require_room(module)
         watch = None if parsed.watch is None else Watch(parsed.watch, datamodule)
         watched = None if parsed.watch is None else parsed.watch.task
         if watched is None:

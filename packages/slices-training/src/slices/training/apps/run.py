@@ -36,7 +36,7 @@ from slices.training.config import FineTuneConfig, PretrainConfig
 from slices.training.data.datamodule import StayDataModule
 from slices.training.errors import FailedRun, UserError
 from slices.training.finite import FiniteGuard
-from slices.training.memory import resident_by_rusage
+from slices.training.memory import resident_by_rusage, told_of_memory
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
 from slices.training.quiet import quiet_lightning
@@ -162,8 +162,9 @@ def going_on(run: Run, trainer: Trainer) -> Iterator[None]:
     """Within it, what goes wrong in a resumed run before it trains is the fault of its checkpoint."""
     (begun,) = (callback for callback in trainer.callbacks if isinstance(callback, Begun))  # type: ignore[attr-defined]
     try:
-        yield
-    except (UserError, FailedRun):
+        with told_of_memory(FailedRun):
+            yield
+    except (UserError, FailedRun, OSError):
         raise
     except Exception as error:  # whatever states that nobody wrote lead to
         if begun.yes or run.last_checkpoint is None:

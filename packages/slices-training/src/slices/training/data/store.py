@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +19,15 @@ from torch import Tensor
 from slices.encoders.plain import parse_json
 from slices.encoders.registry import checked, make_config
 from slices.training.data.schema import LABEL_SCHEMA, STAY_SCHEMA, TaskInfo, Variable
+from slices.training.memory import physical_memory
 
 FORMAT = "slices-dataset"
 FORMAT_VERSION = 2  # 2: statics at 0, before all other events of their stay
 MANIFEST = "manifest.json"
 ARRAYS = {"offsets.npy": np.int64, "time.npy": np.float32, "variable.npy": np.int16, "value.npy": np.float32}
 TABLES = {"stays.parquet": STAY_SCHEMA, "labels.parquet": LABEL_SCHEMA}
+A_ROW = 40  # bytes of a row of a table, in memory
+SHOWN = 12  # digits of a digest that tell two apart
 FLOAT32 = float(np.finfo(np.float32).max)
 REMEDY = "prepare it again with overwrite=true, or name another data.dataset_dir"
 
@@ -119,6 +123,21 @@ def check_sizes(directory: Path, manifest: Manifest) -> None:
             raise DatasetError(f"{path} has {size} bytes, its manifest says {recorded}: {REMEDY}")
 
 
+def check_digest(directory: Path, manifest: Manifest, name: str) -> None:
+    """Raise ``DatasetError`` for a file whose sha256 is not the manifest's; it is read in small blocks."""
+    path, recorded = directory / name, str(manifest.files[name]["sha256"])
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error}): {REMEDY}") from error
+    if found != recorded:
+        raise DatasetError(
+            f"{path} is damaged (its sha256 is {found[:SHOWN]}…, its manifest says "
+            f"{recorded[:SHOWN]}…): {REMEDY}"
+        )
+
+
 class StayStore:
     """A prepared dataset, opened for reading.
 
@@ -169,8 +188,9 @@ class StayStore:
 
     def _refuse_beyond(self, name: str, found: Tensor, low: float, high: float) -> None:
         least, most = (end.item() for end in found.aminmax())
-        if not low <= least <= most <= high:  # nor where it is not a number
-            raise DatasetError(f"{self.directory / name} is damaged (it has {least} to {most}): {REMEDY}")
+        if not low <= least <= most <= high:  # nor where it is not a number; it is not said, as a patient's
+            what = f"it holds something that is no number from {low:g} to {high:g}"
+            raise DatasetError(f"{self.directory / name} is damaged ({what}): {REMEDY}")
 
     def labels(self, task: str) -> pl.DataFrame:
         """The rows of the label table that belong to a task."""
@@ -199,16 +219,27 @@ class StayStore:
         return array
 
     def _table(self, name: str, rows: pl.Expr | None = None) -> pl.DataFrame:
-        path = self.directory / name
+        self._check_digest(name)  # of a damaged file, the reader may take any memory
+        path, count = self.directory / name, self.manifest.counts[Path(name).stem]
+        if not 0 <= count * A_ROW <= physical_memory():
+            raise DatasetError(f"{path} has {count:,} rows by its manifest, which no memory holds: {REMEDY}")
         try:
-            lazy = pl.scan_parquet(path)
-            table = (lazy if rows is None else lazy.filter(rows)).collect()
-        except (pl.exceptions.PolarsError, OSError) as error:
+            lazy = pl.scan_parquet(path, n_rows=count + 1)  # no more, whatever the file says
+            if (schema := lazy.collect_schema()) != TABLES[name]:
+                raise DatasetError(f"{path} has columns {dict(schema)}, not {dict(TABLES[name])}: {REMEDY}")
+            if lazy.select(pl.len()).collect().item() != count:
+                raise DatasetError(f"{path} has not the {count:,} rows that its manifest says: {REMEDY}")
+            return (lazy if rows is None else lazy.filter(rows)).collect()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             reason = str(error).strip().splitlines()[0]  # older releases of polars go on about the context
             raise DatasetError(f"{path} cannot be read ({reason}): {REMEDY}") from error
-        if table.schema != TABLES[name]:
-            raise DatasetError(f"{path} has columns {dict(table.schema)}, not {dict(TABLES[name])}: {REMEDY}")
-        return table
+
+    def _check_digest(self, name: str) -> None:
+        try:
+            check_digest(self.directory, self.manifest, name)
+        except DatasetError:
+            self._refuse_replaced()
+            raise
 
     def _check(self) -> None:
         """Raise ``DatasetError`` for what cannot be a dataset, as far as its stays, not its events, tell."""
@@ -219,7 +250,7 @@ class StayStore:
             )
         if not (length.is_finite() & (length >= 0)).all():
             raise DatasetError(f"{stays} is damaged (length_hours is no number of hours): {REMEDY}")
-        n_events = {len(self.time), len(self.variable), len(self.value), int(self.offsets[-1])}
+        n_events = {len(self.time), len(self.variable), len(self.value), *self.offsets[-1:].tolist()}
         begins = len(self.offsets) == len(self) + 1 and self.offsets[0] == 0
         if not begins or (np.diff(self.offsets) < 0).any() or len(n_events) != 1:
             raise DatasetError(f"the arrays of {self.directory} do not fit together: {REMEDY}")
