@@ -34,6 +34,7 @@ from slices.training.config import (
 from slices.training.data.config import DataConfig
 from slices.training.data.sources.base import SOURCE_CONFIG_REGISTRY
 from slices.training.evaluation.report import EvaluateConfig
+from slices.training.looking.config import LookConfig
 from slices.training.optim import OPTIMIZER_REGISTRY, SCHEDULER_REGISTRY
 from slices.training.serving.config import EmbedConfig, ExportConfig, PredictConfig
 
@@ -52,6 +53,7 @@ APPS: dict[str, Any] = {
     "predict": PredictConfig,
     "embed": EmbedConfig,
     "export": ExportConfig,
+    "look": LookConfig,
 }
 EMPTY = {"checkpoint", "none"}  # files that stand for "nothing chosen"
 FROM_THE_RUN = {"batch_size", "dataset_dir", "encoder_path", "checkpoint_path"}
@@ -255,11 +257,22 @@ def test_every_option_has_an_effect(
     ]
     once = ["+pretrain.all.training.max_epochs=1", "+finetune.all.training.max_epochs=1"]
     stays = [word for word in data if word.startswith(("data.dataset_dir", "data.source"))]
-    finetuned, dataset = "finetuned", data[0].removeprefix("data.dataset_dir=")
+    pretrained, finetuned, dataset = "pretrained", "finetuned", data[0].removeprefix("data.dataset_dir=")
     for app, typed in (
         ("prepare", data),
         ("describe", data),
-        ("pretrain", [*on_tiny, *folds, *windows, *watched, "encoder=linear", "encoder.d_model=8"]),
+        (
+            "pretrain",
+            [
+                *on_tiny,
+                *folds,
+                *windows,
+                *watched,
+                "encoder=linear",
+                "encoder.d_model=8",
+                f"hydra.run.dir={pretrained}",
+            ],
+        ),
         ("finetune", [*on_tiny, *folds, "data.label_fraction=0.5", f"hydra.run.dir={finetuned}"]),
         ("benchmark", [*data, *small, *once]),
         ("baseline", [*data, "tune=false", "hydra.run.dir=baseline"]),
@@ -269,6 +282,7 @@ def test_every_option_has_an_effect(
         ("embed", [f"model={finetuned}", *stays]),
         ("export", [f"model={finetuned}"]),
         ("replay", [f"run={finetuned}"]),
+        ("look", [f"run={pretrained}", "n_stays=1"]),
     ):
         done = cli(app, *typed)
         assert done.status == 0, done.err

@@ -75,7 +75,7 @@ def commands() -> list[Any]:
             if "--multirun" in words:  # the first of what is swept over
                 words = [re.sub(r"=(\w+),.*", r"=\1", word) for word in words]
             words = [word for word in words if not word.startswith("--")]
-            command = (page.name, app, named(words) if app == "replay" else words)
+            command = (page.name, app, named(words) if app in ("replay", "look") else words)
             quick = page == ROOT / "README.md"
             found.append(command if quick else pytest.param(*command, marks=pytest.mark.slow))
     return found

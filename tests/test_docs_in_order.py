@@ -77,7 +77,7 @@ def made_small(app: str, words: list[str]) -> list[str]:
     if app == "evaluate":
         return [word.replace("synthetic-2000", f"synthetic-{N_STAYS}") for word in words]
     if (
-        app in ("blend", "export", "replay")
+        app in ("blend", "export", "replay", "look")
         or "--help" in words
         or any(word.startswith("resume=") for word in words)
     ):

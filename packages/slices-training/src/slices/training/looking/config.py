@@ -1,0 +1,44 @@
+"""What ``look`` is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from slices.encoders.registry import make_config
+from slices.training.compose import composed
+from slices.training.config import refuse_unknown
+from slices.training.ranges import require_at_least_one, require_seed
+
+
+@dataclass(kw_only=True)
+class LookConfig:
+    """Everything that ``configs/look.yaml`` says.
+
+    Args:
+        run: the folder of a finished pretraining or fine-tuning.
+        split: the stays to choose from.
+        n_stays: the first so many of them.
+        stay_ids: these in their place.
+        seed: of what is hidden.
+    """
+
+    run: str | None = None
+    split: Literal["train", "val", "test"] = "val"
+    n_stays: int = 3
+    stay_ids: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least_one(self, "n_stays")
+        require_seed(self, "seed")
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | DictConfig) -> LookConfig:
+        """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
+        given = composed(config, "look")
+        refuse_unknown(given, cls, "look")
+        return make_config(cls, given, "look")

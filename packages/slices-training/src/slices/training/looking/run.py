@@ -1,0 +1,85 @@
+"""From the folder of a run to a page with some of its stays."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from slices.training.apps.record import read_record
+from slices.training.checkpoint_io import newest_whole
+from slices.training.config import FineTuneConfig, PretrainConfig
+from slices.training.data.config import DataConfig
+from slices.training.data.datamodule import StayDataModule
+from slices.training.data.views import Index
+from slices.training.errors import UserError
+from slices.training.looking import hidden, risk
+from slices.training.looking.config import LookConfig
+from slices.training.module_checkpoint import load_module
+from slices.training.pretraining import SSLPretrainModule
+from slices.training.report.page import Page, Section
+from slices.training.serving.ensemble import load_models
+from slices.training.yaml_files import read_config
+
+
+def require_drawing() -> None:
+    """Raises ``UserError`` where matplotlib is not there."""
+    if find_spec("matplotlib") is None:
+        raise UserError("matplotlib is not installed: pip install 'slices-training[report]'")
+
+
+def page_of(config: LookConfig, note: str) -> Page:
+    """The page of a run's stays.
+
+    Raises:
+        UserError: a run of another app, or stays that it has not.
+        FileNotFoundError, ValueError: no run, no data, or damage; it is named.
+    """
+    folder = Path(str(config.run))
+    app = read_record(folder)["app"]
+    if app == "pretrain":
+        sections = _of_pretraining(folder, config)
+    elif app == "finetune":
+        sections = _of_fine_tuning(folder, config)
+    else:
+        raise UserError(f"{folder} is a run of {app}: looked at are those of pretrain and finetune")
+    facts = {"run": str(folder), "split": config.split}
+    return Page(f"Stays of {folder}", facts, tuple(sections), notes=(note,))
+
+
+def _of_pretraining(folder: Path, config: LookConfig) -> list[Section]:
+    section = PretrainConfig.parse(read_config(folder / "config.yaml")).data
+    data = _data(section)
+    module = load_module(SSLPretrainModule, newest_whole(folder / "checkpoints"))
+    card, normalizer = module.card, module.normalizer
+    if card is None or normalizer is None:
+        raise UserError(f"{folder} has no variables in its checkpoint: it was not trained by the app")
+    data.feed(card.variables, card.units)
+    data.normalizer = normalizer
+    return hidden.sections_of(module, data, _chosen(data, config), config.split, config.seed)
+
+
+def _of_fine_tuning(folder: Path, config: LookConfig) -> list[Section]:
+    data = _data(FineTuneConfig.parse(read_config(folder / "config.yaml")).data)
+    return risk.sections_of(load_models([str(folder)]).first, data, _chosen(data, config))
+
+
+def _data(section: DataConfig | None) -> StayDataModule:
+    if section is None:
+        raise UserError("the run's config has no section 'data'")
+    data = StayDataModule(section)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def _chosen(data: StayDataModule, config: LookConfig) -> Index:
+    """The rows of the stays that are asked for."""
+    rows = data.splits[config.split]
+    if not config.stay_ids:
+        return rows[: config.n_stays]
+    ids = data.stay_ids(rows)
+    if lacking := sorted(set(config.stay_ids) - set(ids.tolist())):
+        raise UserError(f"stay_ids: {lacking[0]} is no stay of the split {config.split!r}; try another split")
+    return rows[np.isin(ids, config.stay_ids)]

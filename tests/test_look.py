@@ -1,0 +1,93 @@
+"""Single stays are drawn where they are asked for, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli import CommandLine
+from slices.training.looking.grid import MOST_VARIABLES, bin_edges, gridded, most_measured
+
+NARROW = ["encoder.d_model=8", "encoder.n_layers=1"]
+
+
+def page_of(cli: CommandLine, *words: str) -> str:
+    done = cli("look", *words, "hydra.run.dir=look")
+    assert done.status == 0, done.err
+    assert "holds what was measured of single patients" in done.out
+    page = Path("look/report.html").read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="?(https?:|//)', page) and "<script" not in page
+    assert page.count("<figure>") == page.count("aria-label=")
+    return page
+
+
+@pytest.mark.parametrize(
+    ("ssl", "said"),
+    [("forecast", "predicted where it was hidden"), pytest.param("jepa", "", marks=pytest.mark.slow)],
+)
+def test_stays_of_pretraining(ssl: str, said: str, on_tiny: list[str], cli: CommandLine) -> None:
+    assert cli("pretrain", *on_tiny, *NARROW, f"ssl={ssl}", "hydra.run.dir=run").status == 0
+    page = page_of(cli, "run", "n_stays=2", "split=train")
+    stays = re.findall(r"<h2>Stay (\d+)</h2>", page)
+    assert len(stays) == 2 and "Map of the embeddings" in page
+    assert (said or "measured") in page and ("root mean square error" in page) == bool(said)
+
+    one = page_of(cli, "run", f"stay_ids=[{stays[1]}]", "split=train")
+    assert re.findall(r"<h2>Stay (\d+)</h2>", one) == stays[1:]
+    done = cli("look", "run", f"stay_ids=[{stays[1]}]", "split=val")
+    assert done.status == 2 and f"stay_ids: {stays[1]} is no stay of the split 'val'" in done.err
+
+
+@pytest.mark.parametrize(
+    "task", ["in_hospital_mortality", pytest.param("deterioration", marks=pytest.mark.slow)]
+)
+def test_stays_of_fine_tuning(task: str, on_tiny: list[str], cli: CommandLine) -> None:
+    scratch = ["checkpoint_path=null", "training.freeze_encoder=false", "encoder=gru", "encoder.d_model=8"]
+    assert cli("finetune", *on_tiny, *scratch, f"task={task}", "hydra.run.dir=run").status == 0
+    page = page_of(cli, "run", "n_stays=1")
+    assert page.count("Prediction over time") and page.count("What the last prediction is owed to")
+    assert "integrated gradients" in page and "hours since admission" in page
+
+
+def test_a_run_that_there_is_not_is_named(cli: CommandLine) -> None:
+    assert "run is missing: give its folder" in cli("look").err
+    done = cli("look", "elsewhere")
+    assert done.status == 2 and "no record of a run at elsewhere/record.yaml" in done.err
+
+
+def test_without_matplotlib_it_says_so(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slices.training.looking.run.find_spec", lambda name: None)
+    done = cli("look", "elsewhere")
+    assert done.status == 2 and "pip install 'slices-training[report]'" in done.err
+
+
+def naive(values: Any, there: Any, times: Any, edges: Any) -> list[list[float]]:
+    cells: list[list[list[float]]] = [[[] for _ in edges[1:]] for _ in values[0]]
+    for t, hour in enumerate(times):
+        for d, value in enumerate(values[t]):
+            if there[t, d]:
+                (k,) = (k for k in range(len(edges) - 1) if edges[k] <= hour < edges[k + 1])
+                cells[d][k].append(value)
+    return [[float(np.mean(cell)) if cell else np.nan for cell in row] for row in cells]
+
+
+@pytest.mark.parametrize("last", [0.0, 5.5, 47.0, 48.0, 300.0])
+def test_a_grid_is_what_a_loop_gives(last: float) -> None:
+    random = np.random.default_rng(0)
+    times = np.sort(np.append(random.uniform(0, last, 40), last)).astype(np.float32)
+    values, there = random.normal(size=(41, 4)), random.random((41, 4)) < 0.3
+    edges = bin_edges(times)
+    assert edges[0] == 0 and edges[-1] > last
+    np.testing.assert_allclose(
+        gridded(values, there, times, edges).values, naive(values, there, times, edges)
+    )
+
+
+def test_the_most_measured_come_first() -> None:
+    there = np.tri(50, 50, dtype=bool)
+    assert most_measured(there).tolist() == list(range(MOST_VARIABLES))
+    assert most_measured(np.zeros((3, 2), dtype=bool)).tolist() == []
