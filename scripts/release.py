@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import operator
 import re
 import shutil
 import subprocess
@@ -21,12 +22,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 COMPARED = {
-    ">=": lambda ours, bound: ours >= bound,
-    "<=": lambda ours, bound: ours <= bound,
-    ">": lambda ours, bound: ours > bound,
-    "<": lambda ours, bound: ours < bound,
-    "==": lambda ours, bound: ours == bound,
-    "!=": lambda ours, bound: ours != bound,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
 
 
