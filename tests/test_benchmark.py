@@ -28,14 +28,15 @@ from slices.training.benchmark.work import cell_file, do_unit, read_cell, traini
 
 @pytest.mark.slow
 def test_a_league_from_the_command_line_and_again(
-    cli: CommandLine,
+    cli_with_reports: CommandLine,
     arguments: list[str],
     dataset_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    cli = cli_with_reports
     done = cli("benchmark", *arguments)
-    assert done.status == 0, done.err
+    assert done.status == 0 and "report: " in done.out, done.err
     table = pl.read_csv(tmp_path / "league" / "league.csv")
     rows = table.select("labels", "encoder", "objective", "adaptation", "runs").rows()
     encoder_rows = [("linear", o, a) for o in ("mae", "none") for a in ("finetune", "probe")]

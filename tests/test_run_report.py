@@ -176,6 +176,7 @@ def test_of_few_patients_nothing_is_drawn(tmp_path: Path) -> None:
     (table,) = (table for table in page.sections[0].tables if table.title == "At the threshold")
     for _, _, true_positive, _, false_negative, _ in table.rows:
         assert {true_positive, false_negative} <= {"<10", "0"}
+    assert "9" not in nobody.facts["test rows"] + nobody.sections[0].title
     assert not figures_of(nobody) and not any(section.tables for section in nobody.sections)
 
 

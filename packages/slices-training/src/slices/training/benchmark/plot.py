@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from slices.training.report.figure import Drawn
-from slices.training.report.style import COLORS, MARKERS, legend, new_figure, series
+from slices.training.report.style import COLORS, MARKERS, legend, named, new_figure, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def draw_label_efficiency(table: pl.DataFrame) -> Drawn:
         panel.set_xscale("log")
         panel.set_xticks(shares, [f"{100 * share:g} %" for share in shares], minor=False)
         panel.minorticks_off()
-        panel.set_ylabel(metric.upper())
+        panel.set_ylabel(named(metric))
     panels[-1].set_xlabel("share of the training labels")
     legend(figure, panels[0], columns=1)
     caption = "Lines: means over draws, seeds and folds; bands: 95 % intervals by patient."
@@ -61,7 +61,7 @@ def draw_cost(table: pl.DataFrame, share: float) -> Drawn:
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(LogFormatter())
         panel.xaxis.set_minor_formatter(LogFormatter())
-        panel.set_ylabel(metric.upper())
+        panel.set_ylabel(named(metric))
     panels[-1].set_xlabel("minutes")
     legend(figure, panels[0], columns=1)
     title = f"Quality over cost: {percent} % of the labels"
@@ -72,7 +72,7 @@ def draw_cost(table: pl.DataFrame, share: float) -> Drawn:
 def _in_words(table: pl.DataFrame, metrics: list[str]) -> str:
     lines = (
         f"{_name(*(row[name] for name in ROW))} with {100 * row['labels']:g} % of the labels: "
-        + ", ".join(f"{metric.upper()} {row[metric]:.3f}" for metric in metrics)
+        + ", ".join(f"{named(metric)} {row[metric]:.3f}" for metric in metrics)
         for row in table.iter_rows(named=True)
     )
     return "; ".join(lines) + "."

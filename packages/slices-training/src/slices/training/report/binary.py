@@ -37,7 +37,8 @@ def _roc(evaluation: Evaluation, points: pl.DataFrame) -> Drawn:
     for number, name in enumerate(evaluation.tested):
         of_model = points.filter(model=name)
         x, y = 1 - of_model["specificity"].to_numpy(), of_model["sensitivity"].to_numpy()
-        panel.plot([0, *x, 1], [0, *y, 1], label=_with_score(evaluation, name, "auroc"), **series(number))
+        label = _with_score(evaluation, name, "auroc")
+        panel.plot([0, *x, 1], [0, *y, 1], label=label, clip_on=False, **series(number))
     panel.plot([0, 1], [0, 1], **QUIET, linestyle=":")
     panel.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     legend(figure, panel, columns=1)
@@ -50,7 +51,8 @@ def _precision_recall(evaluation: Evaluation, points: pl.DataFrame, prevalence: 
     for number, name in enumerate(evaluation.tested):
         of_model = points.filter(model=name)
         x, y = [*of_model["sensitivity"], 1.0], [*of_model["ppv"], prevalence]
-        panel.plot(x, y, label=_with_score(evaluation, name, "auprc"), **series(number))
+        label = _with_score(evaluation, name, "auprc")
+        panel.plot(x, y, label=label, clip_on=False, **series(number))
     panel.axhline(prevalence, **QUIET, linestyle=":")
     panel.set(
         xlabel="sensitivity (recall)", ylabel="PPV (precision)", xlim=(0, 1), ylim=(0, 1), aspect="equal"

@@ -12,14 +12,7 @@ from slices.training.report.style import legend, new_figure, series
 FEW = 40  # points, each of which is marked
 
 
-def draw_curves(
-    name: str,
-    title: str,
-    caption: str,
-    panels: Mapping[str, Mapping[str, Curve]],
-    *,
-    log_scale: bool = False,
-) -> Drawn:
+def draw_curves(name: str, title: str, caption: str, panels: Mapping[str, Mapping[str, Curve]]) -> Drawn:
     """A panel for each label of a vertical axis, in it a line for each name."""
     figure, axes = new_figure(len(panels), height=3.1 if len(panels) == 1 else 1.7, sharex=True)
     for panel, (label, curves) in zip(axes, panels.items(), strict=True):
@@ -27,9 +20,8 @@ def draw_curves(
             marker = "o" if len(curve.x) <= FEW else None
             panel.plot(curve.x, curve.y, marker=marker, label=line, **series(number))
         panel.set_ylabel(label)
-        if log_scale:
-            panel.set_yscale("log")
     axes[-1].set_xlabel("epochs")
+    axes[-1].locator_params(axis="x", integer=True)
     most = max(axes, key=lambda panel: len(panel.lines))
     if len(most.lines) > 1:
         legend(figure, most)

@@ -19,15 +19,16 @@ from slices.training.report.page import Page, Section
 
 def evaluation_page(evaluation: Evaluation, config: EvaluateConfig, overrides: Sequence[str]) -> Page:
     """The page of what the app found; ``overrides`` are what was typed."""
+    least, sizes = config.min_patients, f"{evaluation.rows:,} of {evaluation.patients:,} patients"
     facts = {
         "command": typed("evaluate", overrides),
         "task": f"{evaluation.task} ({evaluation.task_type})",
-        "test rows": f"{evaluation.rows:,} of {evaluation.patients:,} patients",
+        "test rows": sizes if evaluation.patients >= least else f"of fewer than {least} patients",
         "models": ", ".join(evaluation.tested),
         "intervals": f"{config.level:.0%}, {config.n_resamples:,} resamples of patients",
         **software(),
     }
-    sections = evaluation_sections(evaluation, config.min_patients)
+    sections = evaluation_sections(evaluation, least)
     return Page(f"Evaluation: {evaluation.task}", facts, sections, tuple(evaluation.notes))
 
 
@@ -37,7 +38,7 @@ def evaluation_sections(evaluation: Evaluation, least: int, prefix: str = "") ->
     ``prefix`` sets the names of figures apart where a page has several evaluations.
     """
     if evaluation.patients < least:
-        return (Section(title_of(evaluation), f"Fewer than {least} patients: nothing is shown of them."),)
+        return (Section(evaluation.task, f"Fewer than {least} patients: nothing is shown of them."),)
     shown = evaluation._replace(estimates=[e for e in evaluation.estimates if e.patients >= least])
     tables = {table.title: table for table in tables_of(shown)}
     if shown.task_type == "binary":

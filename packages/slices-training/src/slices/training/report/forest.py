@@ -11,13 +11,12 @@ from slices.training.evaluation.report.parts import OVERALL
 from slices.training.evaluation.report.results import Estimate, Evaluation
 from slices.training.evaluation.report.suites import COMPARED, LOWER_IS_BETTER
 from slices.training.report.figure import Drawn
-from slices.training.report.style import COLORS, MARKERS, QUIET, legend, new_figure
+from slices.training.report.style import COLORS, MARKERS, QUIET, legend, named, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINE = 0.24  # inches that a line takes
-SHORT = {"auroc": "AUROC", "auprc": "AUPRC", "min_se_ppv": "min(Se, +P)", "mae": "MAE", "rmse": "RMSE"}
 ALSO = {"binary": ("calibration_in_the_large",)}
 
 
@@ -52,14 +51,6 @@ def _groups_in(metric: str, groups: Sequence[Estimate], evaluation: Evaluation) 
         "Groups differ by chance too: an interval that leaves out the value of all rows is a reason to look."
     )
     return _drawn(f"groups_{metric}", f"Groups: {name}", caption, name, marks)
-
-
-def named(metric: str) -> str:
-    """
-    >>> named("auroc"), named("calibration_in_the_large")
-    ('AUROC', 'calibration in the large')
-    """
-    return SHORT.get(metric, metric.replace("_", " "))
 
 
 def _label(estimate: Estimate) -> str:

@@ -10,6 +10,7 @@ from slices.training.report.facts import facts_of, last_metrics
 from slices.training.report.figure import Drawn
 from slices.training.report.logs import Curve, read_logs
 from slices.training.report.page import Page, Section
+from slices.training.report.style import named
 
 Curves = dict[str, Curve]
 SETS = {"train": "training", "val": "validation"}
@@ -51,7 +52,7 @@ def training_figures(curves: Curves) -> list[Drawn]:
     if loss := panels.pop("loss", None):
         caption = "Means over the epoch. Where validation rises while training falls, the model overfits."
         figures.append(draw_curves("loss", "Loss", caption, {"loss": loss}))
-    if others := {part: both for part, both in panels.items() if both != loss}:
+    if others := {named(part): both for part, both in panels.items() if both != loss}:
         caption = "What was logged beside the loss: means over the epoch."
         figures.append(draw_curves("parts", "Parts and metrics", caption, others))
     if "lr" in curves:
@@ -75,7 +76,7 @@ def _of_embedding(curves: Curves) -> list[Drawn]:
     if health:
         figures.append(draw_curves("health", "Health of the embedding", ABOUT_HEALTH, health))
     scores = {
-        metric.upper(): {
+        named(metric): {
             word: curves[f"{key}/{metric}"]
             for key, word in (("probe", "linear probe"), ("knn", "nearest neighbours"))
             if f"{key}/{metric}" in curves

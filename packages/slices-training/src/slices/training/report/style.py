@@ -26,6 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v")
 QUIET: dict[str, Any] = {"color": INK, "linewidth": 0.8, "alpha": 0.6}  # what others are compared with
 WIDTH = 4.6  # inches: words are still read where a phone shows it
 DPI = 200
+SHORT = {"auroc": "AUROC", "auprc": "AUPRC", "min_se_ppv": "min(Se, +P)", "mae": "MAE", "rmse": "RMSE"}
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10.5,
@@ -90,6 +91,14 @@ def legend(figure: Figure, panel: Axes, *, columns: int = 2) -> None:
     handles, names = panel.get_legend_handles_labels()
     if names:
         figure.legend(handles, names, loc="outside lower center", ncols=min(columns, len(names)))
+
+
+def named(metric: str) -> str:
+    """
+    >>> named("auroc"), named("calibration_in_the_large")
+    ('AUROC', 'calibration in the large')
+    """
+    return SHORT.get(metric, metric.replace("_", " "))
 
 
 def lay_out(figure: Figure) -> None:
