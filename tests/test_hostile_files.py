@@ -272,7 +272,7 @@ def test_what_hydra_is_used_for_still_works(on_tiny: list[str], tmp_path: Path, 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("wandb: ${oc.env:HOME}", "no run writes ${oc.env:HOME}"),
+        ("labels: ${oc.env:HOME}", "no run writes ${oc.env:HOME}"),
         ("x: !!python/object/apply:os.mkdir [canary]", "is no config of a run"),
         (laughs(), "is no config of a run"),
     ],
