@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slices.training.apps.record import learnt, read_record
+from slices.training.apps.record import learnt
+from slices.training.past_runs import read_record
 
 HOW = ("data", "device", "precision", "deterministic")  # what may explain another end
 ABSENT = "-"

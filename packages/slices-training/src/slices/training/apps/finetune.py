@@ -40,7 +40,11 @@ def finetune(config: DictConfig) -> float:
         trainer = make_trainer(run, parsed, fitting.callbacks)
 
     announce(trainer, module, datamodule.sizes)
-    with run.recording(trainer, datamodule, parsed.checkpoint_path) as outcome, going_on(run, trainer):
+    learns = {"model": _name(module), "task": module.config.task.task_name}
+    with (
+        run.recording(trainer, datamodule, learns, parsed.checkpoint_path) as outcome,
+        going_on(run, trainer),
+    ):
         best, score = fitting.fit(trainer, run.last_checkpoint)
         how: dict[str, Any] = {"ckpt_path": best, "weights_only": True}
         (scores,) = trainer.test(module, datamodule=datamodule, verbose=False, **how)

@@ -63,7 +63,8 @@ def pretrain(config: DictConfig) -> float:
 
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     announce(trainer, module, datamodule.sizes)
-    with run.recording(trainer, datamodule) as outcome, going_on(run, trainer):
+    learns = {"model": parsed.encoder.name, "objective": parsed.ssl.name}
+    with run.recording(trainer, datamodule, learns) as outcome, going_on(run, trainer):
         trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
         encoder = kept = module.save_encoder(run.folder / "encoder.pt")
         collapsed = watch.wrong if watch is not None and watch.config.on_collapse == "stop" else None

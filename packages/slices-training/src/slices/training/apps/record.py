@@ -14,14 +14,13 @@ import polars as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
-from yaml import YAMLError, safe_dump, safe_load  # type: ignore[import-untyped]
+from yaml import safe_dump  # type: ignore[import-untyped]
 
 from slices.training.apps.ranks import is_rank_zero
 from slices.training.checkpoint_io import read_checkpoint
 from slices.training.environment import environment
+from slices.training.past_runs import RECORD, read_record
 from slices.training.pretrained import read_pretrained
-
-FILE = "record.yaml"
 
 
 @dataclass
@@ -69,7 +68,7 @@ def recording(
 def _begun(folder: Path, starts_from: str | None, resumed: bool) -> dict[str, Any]:
     earlier: list[dict[str, Any]] = []
     digest = None
-    if resumed and (folder / FILE).is_file():
+    if resumed and (folder / RECORD).is_file():
         before = read_record(folder)
         earlier = [*before.pop("earlier"), before]
         digest = before["starts_from"]  # the file may have changed since
@@ -101,27 +100,9 @@ def _now() -> str:
 
 
 def _write(folder: Path, record: Mapping[str, Any]) -> None:
-    partial = folder / f".{FILE}.partial"
+    partial = folder / f".{RECORD}.partial"
     partial.write_text(safe_dump(dict(record), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    partial.replace(folder / FILE)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The record of the run in a folder.
-
-    Raises:
-        FileNotFoundError, ValueError: there is none, or it is damaged.
-    """
-    path = folder / FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no record of a run at {path}: give the folder of a run that wrote one")
-    try:
-        record = safe_load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(record, dict) or not {"app", "outcome", "earlier"} <= record.keys():
-        raise ValueError(f"{path} is damaged: it holds no record")
-    return record
+    partial.replace(folder / RECORD)
 
 
 def learnt(path: Path) -> dict[str, Tensor]:

@@ -32,9 +32,9 @@ def replay(config: DictConfig) -> None:
 
     from slices.training.apps.comparing import as_table, differences, other_ends
     from slices.training.apps.ranks import is_rank_zero, only_rank_zero_speaks
-    from slices.training.apps.record import read_record
     from slices.training.config import ReplayConfig
     from slices.training.environment import environment
+    from slices.training.past_runs import read_record
 
     with checking_what_was_asked():
         only_rank_zero_speaks()
@@ -59,7 +59,7 @@ def replay(config: DictConfig) -> None:
 
 
 def _finished(run: Path) -> dict[str, Any]:
-    from slices.training.apps.record import read_record
+    from slices.training.past_runs import read_record
 
     then = read_record(run)
     if then["app"] not in APPS:

@@ -119,14 +119,22 @@ class Run:
         return cls(folder, config, [str(word) for word in overrides], checkpoint)
 
     def recording(
-        self, trainer: Trainer, datamodule: StayDataModule, starts_from: str | None = None
+        self,
+        trainer: Trainer,
+        datamodule: StayDataModule,
+        learns: Mapping[str, str],
+        starts_from: str | None = None,
     ) -> AbstractContextManager[Outcome]:
-        """Within it, ``record.yaml`` says what is done here, and in the end how it went."""
+        """Within it, ``record.yaml`` says what is done here, and in the end how it went.
+
+        ``learns``: the names of the model, and of the objective or the task.
+        """
         return recording(
             self.folder,
             starts_from=starts_from,
             resumed=self.last_checkpoint is not None,
             overrides=self.overrides,
+            learns=dict(learns),
             seed=self.config.seed,
             data=datamodule.fingerprint(),
             device=_device(trainer),
