@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Iterable
 from typing import Any
 
 from slices.training.cli.apps import app_lines
 from slices.training.cli.listing import KINDS
 
-OWN = ("list", "inspect", "runs", "doctor", "completion")
 BASH = """\
 _slices() {{
     local app="${{COMP_WORDS[1]}}" word="${{COMP_WORDS[COMP_CWORD]}}" choices
@@ -37,10 +36,10 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH + BASH, "fish": FISH}
 def add_to(commands: Any) -> None:
     parser = commands.add_parser("completion", help="a script that lets the shell complete `slices`")
     parser.add_argument("shell", choices=SCRIPTS, metavar="SHELL", help=", ".join(SCRIPTS))
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=lambda arguments: run(arguments.shell, commands.choices))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    words = {"apps": app_lines(), "own": OWN, "kinds": KINDS}
-    print(SCRIPTS[arguments.shell].format(**{name: " ".join(of) for name, of in words.items()}), end="")
+def run(shell: str, own: Iterable[str]) -> int:
+    words = {"apps": app_lines(), "own": own, "kinds": KINDS}
+    print(SCRIPTS[shell].format(**{name: " ".join(of) for name, of in words.items()}), end="")
     return 0

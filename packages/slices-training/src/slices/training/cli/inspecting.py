@@ -104,7 +104,7 @@ def _checkpoint(path: Path) -> Rows:
         config = module_config(held)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    at = f"after {held.get('epoch')} whole epochs and {held.get('global_step')} steps"
+    at = f"at epoch {held.get('epoch')}, step {held.get('global_step')}"
     if "ssl" in config:
         pretraining = load_module(SSLPretrainModule, path)
         return {
