@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,9 +25,10 @@ from slices.training.cli.apps import app_lines
 from slices.training.cli.listing import KINDS, lines_of
 from slices.training.serving import save_model
 
-PROJECT = tomllib.loads(
-    (Path(__file__).parents[1] / "packages/slices-training/pyproject.toml").read_text(encoding="utf-8")
-)["project"]
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "packages/slices-training/pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 Slices = Callable[..., Finished]
 
 
@@ -182,6 +184,13 @@ def test_runs_are_told_the_newest_first(slices: Slices, tmp_path: Path) -> None:
     assert "val/loss 0.5000" in lines[2] and " 61 " in lines[2]
     assert "damaged" in lines[3] and str(outputs / "broken") in lines[3]
     assert slices("runs", outputs, "--csv").out.startswith("app,when,outcome,model,of,metrics")
+
+
+def test_the_guide_names_commands_that_there_are(slices: Slices) -> None:
+    text = (ROOT / "docs" / "COMMAND_LINE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|[`(])slices (\w+)", text, re.MULTILINE))
+    assert named - app_lines().keys() == {"list", "inspect", "runs", "doctor", "completion"}
+    assert all(f" {name} " in slices().out for name in named)
 
 
 @pytest.fixture

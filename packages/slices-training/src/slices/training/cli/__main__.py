@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import sys
 
@@ -40,15 +39,18 @@ def _parser(apps: dict[str, str]) -> tuple[argparse.ArgumentParser, list[str]]:
     """With the names of the commands that are no apps."""
     parser = argparse.ArgumentParser(
         prog="slices",
+        usage="slices [-h] COMMAND ...",
         description="Self-supervised learning for ICU time series.",
-        epilog=f"apps, with Hydra's words after them (`slices pretrain --help`):\n{columns(apps.items(), 2)}",
-        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=18),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=lambda _: print(parser.format_help()))
-    commands = parser.add_subparsers(title="commands", metavar="")
+    commands = parser.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS)
     for command in COMMANDS:
         command.add_to(commands)
-    return parser, list(commands.choices)
+    lines = {name: str(one.description) for name, one in commands.choices.items()}
+    of_apps = "apps, with Hydra's words after them (`slices pretrain --help`):"
+    parser.epilog = f"commands:\n{columns(lines.items(), 2)}\n\n{of_apps}\n{columns(apps.items(), 2)}"
+    return parser, list(lines)
 
 
 if __name__ == "__main__":

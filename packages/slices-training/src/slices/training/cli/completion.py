@@ -34,7 +34,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH + BASH, "fish": FISH}
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("completion", help="a script that lets the shell complete `slices`")
+    parser = commands.add_parser("completion", description="a script that lets the shell complete `slices`")
     parser.add_argument("shell", choices=SCRIPTS, metavar="SHELL", help=", ".join(SCRIPTS))
     parser.set_defaults(run=lambda arguments: run(arguments.shell, commands.choices))
 

@@ -46,7 +46,9 @@ class Finding(NamedTuple):
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("doctor", help="does everything here work, and what to do where it does not")
+    parser = commands.add_parser(
+        "doctor", description="Does everything here work, and what to do where it does not."
+    )
     parser.set_defaults(run=run)
 
 

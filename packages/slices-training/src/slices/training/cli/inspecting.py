@@ -26,7 +26,9 @@ NOT_OURS = (
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("inspect", help="what a checkpoint, a dataset or the folder of a run is")
+    parser = commands.add_parser(
+        "inspect", description="What a checkpoint, a dataset or the folder of a run is."
+    )
     parser.add_argument("path", type=Path, metavar="FILE", help="or a folder")
     parser.set_defaults(run=run)
 

@@ -33,7 +33,7 @@ KINDS = {
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("list", help="what can be chosen: encoders, objectives, tasks ...")
+    parser = commands.add_parser("list", description="what can be chosen: encoders, objectives, tasks ...")
     parser.add_argument("kind", nargs="?", metavar="KIND", help=", ".join(KINDS))
     parser.set_defaults(run=run)
 

@@ -16,7 +16,7 @@ METRICS = ("test/auroc", "test/auprc", "test/loss", "probe/auroc", "val/auroc", 
 
 
 def add_to(commands: Any) -> None:
-    parser = commands.add_parser("runs", help="a table of past runs, the newest first")
+    parser = commands.add_parser("runs", description="a table of past runs, the newest first")
     parser.add_argument("folder", nargs="?", default="outputs", type=Path, metavar="FOLDER")
     parser.add_argument("--csv", action="store_true", help="for a program to read")
     parser.set_defaults(run=run)
