@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cli import Finished
+from cli import CommandLine, Finished
 from models import made
 from records import write_record
 from slices.encoders import load_encoder, registry, save_encoder, save_pretrained
@@ -23,6 +23,7 @@ from slices.training.cli import doctor
 from slices.training.cli.__main__ import main
 from slices.training.cli.apps import app_lines
 from slices.training.cli.listing import KINDS, lines_of
+from slices.training.past_runs import past_runs
 from slices.training.serving import save_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,6 +192,21 @@ def test_the_guide_names_commands_that_there_are(slices: Slices) -> None:
     named = set(re.findall(r"(?:^|[`(])slices (\w+)", text, re.MULTILINE))
     assert named - app_lines().keys() == {"list", "inspect", "runs", "doctor", "completion"}
     assert all(f" {name} " in slices().out for name in named)
+
+
+def test_a_run_says_what_it_learns(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> None:
+    done = cli("pretrain", *on_tiny, "encoder=gru", "encoder.d_model=8", "hydra.run.dir=run")
+    assert done.status == 0, done.err
+    (run,) = past_runs(tmp_path)
+    assert (run.app, run.outcome, run.model, run.of) == ("pretrain", "complete", "gru", "mae")
+    assert "val/loss" in run.metrics and run.seconds is not None
+
+
+def test_a_strangers_record_cannot_speak_to_the_terminal(slices: Slices, tmp_path: Path) -> None:
+    folder = write_record(tmp_path / "runs" / "run", app="\x1b[2Jpretrain", learns={"model": "\x1b[31mgru"})
+    for words in (["runs", folder.parent], ["inspect", folder]):
+        done = slices(*words)
+        assert "\x1b" not in done.out + done.err
 
 
 @pytest.fixture

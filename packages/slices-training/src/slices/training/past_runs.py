@@ -24,7 +24,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no record of a run at {path}: give the folder of a run that wrote one")
     try:
         record = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(record, dict) or not {"app", "outcome", "earlier"} <= record.keys():
         raise ValueError(f"{path} is damaged: it holds no record")

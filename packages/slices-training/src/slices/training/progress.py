@@ -29,7 +29,7 @@ SHOWN = {  # and under what name: the loss of a step, once one is logged, in pla
 
 def terminal() -> Console | None:
     """The terminal that standard output is; None where it goes elsewhere, or to one that cannot move back."""
-    console = Console()  # heeds NO_COLOR
+    console = Console(markup=False, highlight=False)  # heeds NO_COLOR
     return console if sys.stdout.isatty() and not console.is_dumb_terminal else None
 
 

@@ -8,7 +8,7 @@ import sys
 
 from slices.training.cli import completion, doctor, inspecting, listing, runs
 from slices.training.cli.apps import app_lines, become
-from slices.training.cli.text import columns
+from slices.training.cli.text import columns, printable
 
 COMMANDS = (listing, inspecting, runs, doctor, completion)
 
@@ -30,7 +30,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", "\n".join(map(printable, str(error).splitlines())), file=sys.stderr)
         status = 2
     raise SystemExit(status or 0)
 
@@ -44,7 +44,7 @@ def _parser(apps: dict[str, str]) -> tuple[argparse.ArgumentParser, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=lambda _: print(parser.format_help()))
-    commands = parser.add_subparsers(metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(prog="slices", help=argparse.SUPPRESS)
     for command in COMMANDS:
         command.add_to(commands)
     lines = {name: str(one.description) for name, one in commands.choices.items()}

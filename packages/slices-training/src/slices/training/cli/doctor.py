@@ -47,7 +47,7 @@ class Finding(NamedTuple):
 
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
-        "doctor", description="Does everything here work, and what to do where it does not."
+        "doctor", description="does everything here work, and what to do where it does not"
     )
     parser.set_defaults(run=run)
 

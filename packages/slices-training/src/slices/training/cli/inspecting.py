@@ -27,7 +27,7 @@ NOT_OURS = (
 
 def add_to(commands: Any) -> None:
     parser = commands.add_parser(
-        "inspect", description="What a checkpoint, a dataset or the folder of a run is."
+        "inspect", description="what a checkpoint, a dataset or the folder of a run is"
     )
     parser.add_argument("path", type=Path, metavar="FILE", help="or a folder")
     parser.set_defaults(run=run)

@@ -15,7 +15,7 @@ def columns(rows: Iterable[Sequence[str]], indent: int = 0) -> str:
     a    one
     bcd  two
     """
-    rows = [tuple(row) for row in rows]
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(" " * indent + line for line in padded)
@@ -27,4 +27,13 @@ def explained(rows: Iterable[tuple[str, str]]) -> str:
     left = max((len(name) for name, _ in rows), default=0) + 2
     width = max(shutil.get_terminal_size().columns, left + 20) if sys.stdout.isatty() else sys.maxsize
     fill = textwrap.TextWrapper(width, subsequent_indent=" " * left, break_long_words=False)
-    return "\n".join(fill.fill(name.ljust(left) + text) for name, text in rows)
+    return "\n".join(fill.fill(name.ljust(left) + printable(text)) for name, text in rows)
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey: the text may be from a stranger's file.
+
+    >>> printable("a\\x1b[31mb")
+    'a?[31mb'
+    """
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
