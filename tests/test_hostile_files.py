@@ -280,10 +280,10 @@ def test_what_hydra_is_used_for_still_works(on_tiny: list[str], tmp_path: Path, 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("wandb: ${oc.env:HOME}", "no run writes ${oc.env:HOME}"),
+        ("labels: ${oc.env:HOME}", "no run writes ${oc.env:HOME}"),
         ("x: !!python/object/apply:os.mkdir [canary]", "is no YAML of a run"),
         (laughs(), "is no YAML of a run"),
-        ("[wandb]", "it holds no dict"),
+        ("[labels]", "it holds no dict"),
     ],
 )
 def test_a_config_that_no_run_wrote_is_not_resumed(

@@ -145,15 +145,17 @@ def test_the_installed_commands_work_with_no_checkout(tmp_path: Path, installed:
     """One tiny pretraining, and the config of every other app."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-    def typed(app: str, *words: str) -> str:
-        command = [str(installed.with_name(f"slices-{app}")), *words]
+    def typed(script: str, *words: str) -> str:
+        command = [str(installed.with_name(script)), *words]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=own)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     for app in ("prepare", "finetune", "benchmark"):
-        assert "n_stays: 60" in typed(app, "--cfg", "job", "data.source.n_stays=60")
+        assert "n_stays: 60" in typed(f"slices-{app}", "--cfg", "job", "data.source.n_stays=60")
+    assert "n_stays: 60" in typed("slices", "pretrain", "--cfg", "job", "data.source.n_stays=60")
+    assert "data=synthetic" in typed("slices", "list", "sources")
     tiny = ["data.source.n_stays=60", "data.resolution=4", "training.max_epochs=1"]
-    printed = typed("pretrain", *tiny, "ssl=jepa", "encoder=gru", "encoder.d_model=8")
+    printed = typed("slices-pretrain", *tiny, "ssl=jepa", "encoder=gru", "encoder.d_model=8")
     assert (tmp_path / "outputs" / "encoder.pt").is_file()
     assert "next: slices-finetune data.source.n_stays=60" in printed

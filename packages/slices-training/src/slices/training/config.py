@@ -24,7 +24,14 @@ from slices.training.adaptation.config import FineTuningConfig
 from slices.training.compose import composed
 from slices.training.data.config import DataConfig
 from slices.training.optim import OptimizerConfig, SchedulerConfig, optimizer_config, scheduler_config
-from slices.training.ranges import CompileMode, OnNonfinite, named, require_at_least_one, require_seed
+from slices.training.ranges import (
+    CompileMode,
+    LoggerName,
+    OnNonfinite,
+    named,
+    require_at_least_one,
+    require_seed,
+)
 
 
 @dataclass(kw_only=True)
@@ -239,7 +246,7 @@ class PretrainConfig:
     watch: WatchConfig | None = None
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
-    wandb: bool = False
+    loggers: tuple[LoggerName, ...] = ()
     encoder_path: str | None = None
     resume: str | None = None
 
@@ -275,7 +282,7 @@ class FineTuneConfig:
     seed: int = 0
     data: DataConfig | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
-    wandb: bool = False
+    loggers: tuple[LoggerName, ...] = ()
     checkpoint_path: str | None = None
     resume: str | None = None
 

@@ -12,6 +12,7 @@ SEEDS = 2**32  # numpy takes no greater ones
 FLOAT32 = 3.4e38  # about the greatest
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune"]  # of torch.compile
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 OnNonfinite = Literal["stop", "skip"]  # of a step whose loss or gradient is not finite
 
 

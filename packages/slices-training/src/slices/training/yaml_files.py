@@ -12,8 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slices.encoders.files import brief
 from slices.encoders.plain import leaves
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from slices.training.past_runs import LOADER
 
 
 def parse_yaml(text: str) -> Any:

@@ -34,7 +34,8 @@ def baseline(config: DictConfig) -> float:
         OmegaConf.save(config, folder / "config.yaml", resolve=True)
     samples = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
     log.info("%s, threads %d, samples: %s", parsed.model, torch.get_num_threads(), samples)
-    with recording(folder, seed=parsed.seed, data=data.fingerprint()) as outcome:
+    learns = {"model": parsed.model, "task": task.task_name}
+    with recording(folder, learns=learns, seed=parsed.seed, data=data.fingerprint()) as outcome:
         model, batches = fit_and_predict(parsed, data, task)
         head = task.head(1)
         file = write_predictions(folder / "predictions.parquet", batches, head, model=parsed.model)

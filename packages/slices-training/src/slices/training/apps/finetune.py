@@ -27,7 +27,7 @@ def finetune(config: DictConfig) -> float:
     from slices.training.adaptation.fitting import Fitting
     from slices.training.apps.predictions import of_all_ranks
     from slices.training.apps.ranks import check_direction
-    from slices.training.apps.run import Run, announce, going_on, make_trainer
+    from slices.training.apps.run import Run, announce, going_on, make_trainer, summarise
     from slices.training.config import FineTuneConfig
     from slices.training.report.finetuning import finetuning_page
     from slices.training.report.leaving import leaving_report
@@ -43,9 +43,10 @@ def finetune(config: DictConfig) -> float:
         trainer = make_trainer(run, parsed, fitting.callbacks)
 
     about = {"model": _name(module), **announce(trainer, module, datamodule.sizes)}
+    learns = {"model": _name(module), "task": module.config.task.task_name}
     with (
         leaving_report(run.folder, lambda: finetuning_page(run.folder, about)),
-        run.recording(trainer, datamodule, parsed.checkpoint_path) as outcome,
+        run.recording(trainer, datamodule, learns, parsed.checkpoint_path) as outcome,
         going_on(run, trainer),
     ):
         best, score = fitting.fit(trainer, run.last_checkpoint)
@@ -56,15 +57,17 @@ def finetune(config: DictConfig) -> float:
         for split in ("val", "test"):
             batches[split] = of_all_ranks(trainer.predict(module, datamodule.loader(split), **how))
         if trainer.is_global_zero:
-            log.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in sorted(scores.items())))
-            _write(run, module, datamodule, batches, best)
+            files = _write(run, module, datamodule, batches, best)
+            summarise(run, trainer, module, dict(sorted(outcome.metrics.items())) | files)
+            log.info("next: %s predictions=[%s]", command("evaluate"), files["predictions"])
+            log.info("or, for new stays: %s model=%s data=...", command("predict"), run.folder)
     return score
 
 
 def _write(
     run: Run, module: FineTuneModule, datamodule: StayDataModule, batches: dict[str, list[Any]], best: str
-) -> None:
-    """Predictions, and for new stays a file a task; says where they are and what to do next."""
+) -> dict[str, Path]:
+    """Predictions, and for new stays a file a task: what is where. Says what is predicted."""
     from slices.training import FineTuneModule
     from slices.training.apps.predictions import show_predictions, write_predictions
     from slices.training.module_checkpoint import load_module
@@ -84,15 +87,15 @@ def _write(
         others=[other.head.config for other in module.others.values()],
     )
     log.info("%s", show_predictions(file, datamodule.task))
-    log.info("predictions of the validation and test stays: %s", file)
     first, *others = trained_models(module, datamodule, file, name=_name(module)).values()
     saved = save_model(run.folder / MODEL_FILE, first)
-    log.info("model: %s, for new stays %s, after %s", best, saved, run.cost)
-    for model in others:
-        of_task = save_model(run.folder / f"{model.task.task_name}.safetensors", model)
-        log.info("model of %s: %s", model.task.task_name, of_task)
-    log.info("next: %s", command("evaluate") + f" predictions=[{file}]")
-    log.info("or, for new stays: %s", command("predict") + f" model={run.folder} data=...")
+    of_tasks = {
+        f"model of {model.task.task_name}": save_model(
+            run.folder / f"{model.task.task_name}.safetensors", model
+        )
+        for model in others
+    }
+    return {"predictions": file, "checkpoint": Path(best), "model": saved, **of_tasks}
 
 
 def _name(module: FineTuneModule) -> str:

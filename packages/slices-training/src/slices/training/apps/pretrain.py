@@ -32,7 +32,8 @@ def pretrain(config: DictConfig) -> float:
 
     from slices.training import SSLPretrainModule, StayDataModule
     from slices.training.apps.ranks import check_direction
-    from slices.training.apps.run import Run, announce, going_on, make_trainer
+    from slices.training.apps.run import Run, announce, going_on, make_trainer, summarise
+    from slices.training.callbacks import SHOWN
     from slices.training.config import PretrainConfig
     from slices.training.newest import Newest
     from slices.training.report.leaving import leaving_report
@@ -66,28 +67,30 @@ def pretrain(config: DictConfig) -> float:
     log.info("encoder %s, objective %s", parsed.encoder.name, parsed.ssl.name)
     about = {"encoder": parsed.encoder.name, "objective": parsed.ssl.name}
     about |= announce(trainer, module, datamodule.sizes)
+    learns = {"model": parsed.encoder.name, "objective": parsed.ssl.name}
     with (
         leaving_report(run.folder, lambda: pretraining_page(run.folder, about)),
-        run.recording(trainer, datamodule) as outcome,
+        run.recording(trainer, datamodule, learns) as outcome,
         going_on(run, trainer),
     ):
         trainer.fit(module, datamodule=datamodule, ckpt_path=run.last_checkpoint, weights_only=True)
-        encoder = module.save_encoder(run.folder / "encoder.pt")
-        log.info("encoder: %s, after %s", encoder, run.cost)
+        encoder = kept = module.save_encoder(run.folder / "encoder.pt")
         collapsed = watch.wrong if watch is not None and watch.config.on_collapse == "stop" else None
         if parsed.encoder_path is not None and collapsed is None:
             encoder = module.save_encoder(parsed.encoder_path)
-        if trainer.is_global_zero:
-            if collapsed is not None:
-                raise FailedRun(
-                    f"the embedding collapsed to {collapsed}: the run ended at step {trainer.global_step}, "
-                    f"and its encoder is in {run.folder} alone"
-                )
-            of_data = ("data=", "data.", "data/", "+data.", "++data.")
-            same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
-            log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
+        if collapsed is not None and trainer.is_global_zero:
+            raise FailedRun(
+                f"the embedding collapsed to {collapsed}: the run ended at step {trainer.global_step}, "
+                f"and its encoder is in {run.folder} alone"
+            )
         score = _metric(trainer, module, datamodule, watched)
-        outcome.metrics, outcome.file = trainer.callback_metrics, newest.path
+        metrics = outcome.metrics = trainer.callback_metrics
+        outcome.file = newest.path
+        shown = {name: float(metrics[name]) for name in SHOWN if name in metrics}
+        summarise(run, trainer, module, shown | {"encoder": kept})
+        of_data = ("data=", "data.", "data/", "+data.", "++data.")
+        same_data = [shlex.quote(word) for word in run.overrides if word.startswith(of_data)]
+        log.info("next: %s", " ".join([command("finetune"), *same_data, f"checkpoint_path={encoder}"]))
     return score
 
 

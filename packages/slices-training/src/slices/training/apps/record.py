@@ -17,14 +17,14 @@ from torch import Tensor
 from yaml import safe_dump  # type: ignore[import-untyped]
 
 from slices.encoders.files import brief
+from slices.encoders.plain import leaves
 from slices.encoders.registry import checked
 from slices.training.apps.ranks import is_rank_zero
 from slices.training.checkpoint_io import read_checkpoint
 from slices.training.environment import environment
+from slices.training.past_runs import RECORD, load_record
 from slices.training.pretrained import read_pretrained
-from slices.training.yaml_files import parse_yaml
 
-FILE = "record.yaml"
 PLAIN = dict[str, Any]
 BEGUN = {
     "app": str,
@@ -84,7 +84,7 @@ def recording(
 def _begun(folder: Path, starts_from: str | None, resumed: bool) -> dict[str, Any]:
     earlier: list[dict[str, Any]] = []
     digest = None
-    if resumed and (folder / FILE).is_file():
+    if resumed and (folder / RECORD).is_file():
         before = read_record(folder)
         earlier = [*before.pop("earlier"), before]
         digest = before["starts_from"]  # the file may have changed since
@@ -116,31 +116,29 @@ def _now() -> str:
 
 
 def _write(folder: Path, record: Mapping[str, Any]) -> None:
-    partial = folder / f".{FILE}.partial"
+    partial = folder / f".{RECORD}.partial"
     partial.write_text(safe_dump(dict(record), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    partial.replace(folder / FILE)
+    partial.replace(folder / RECORD)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of the run in a folder.
+    """The record of the run in a folder, its entries of the kinds that a run writes.
 
     Raises:
         FileNotFoundError, ValueError: there is none, or it is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"no record of a run at {path}: give the folder of a run that wrote one")
+    record = load_record(folder)
     try:
-        record = parse_yaml(path.read_text(encoding="utf-8"))
+        for _ in leaves(record):  # no aliases without end
+            pass
         _check(record, BEGUN)
         if record["outcome"] == "complete":
             _check(record, COMPLETE)
         if not 0 < record["hardware"]["threads"] <= MOST_THREADS:
             raise ValueError(f"hardware.threads={record['hardware']['threads']}")
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {brief(error)}") from error
-    plain: dict[str, Any] = record
-    return plain
+        raise ValueError(f"{folder / RECORD} is damaged: {brief(error)}") from error
+    return record
 
 
 def _check(record: Any, kinds: Mapping[str, Any]) -> None:

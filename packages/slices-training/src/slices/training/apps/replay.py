@@ -75,7 +75,7 @@ def _finished(run: Path) -> dict[str, Any]:
 def _config_of(run: Path, then: Mapping[str, Any], parsed: ReplayConfig) -> DictConfig:
     """The run's own, but that nothing is written, or gone on with, outside the folder of the replay."""
     again = read_config(run / "config.yaml")
-    for name, nothing in (("resume", None), ("encoder_path", None), ("wandb", False)):
+    for name, nothing in (("resume", None), ("encoder_path", None), ("loggers", [])):
         if name in again:
             again[name] = nothing
     _refuse_other_data(again, then["data"]["dataset"], parsed.allow_other_data)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,11 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
 from slices.encoders.files import brief
 from slices.training.apps.folder import refuse_other_run, set_aside
+from slices.training.apps.loggers import Curves, asked_loggers
 from slices.training.apps.ranks import in_a_sweep, is_rank_zero, only_rank_zero_speaks
 from slices.training.apps.record import Outcome, recording
 from slices.training.budget import Budget, duration
@@ -39,6 +36,7 @@ from slices.training.finite import FiniteGuard
 from slices.training.memory import resident_by_rusage, told_of_memory
 from slices.training.preemption import Preemption
 from slices.training.pretrained import n_parameters
+from slices.training.progress import ProgressBar, show_summary, terminal
 from slices.training.quiet import quiet_lightning
 from slices.training.sharding import FSDP2, Sharded
 from slices.training.yaml_files import read_config, read_words
@@ -122,14 +120,22 @@ class Run:
         return cls(folder, config, overrides, checkpoint)
 
     def recording(
-        self, trainer: Trainer, datamodule: StayDataModule, starts_from: str | None = None
+        self,
+        trainer: Trainer,
+        datamodule: StayDataModule,
+        learns: Mapping[str, str],
+        starts_from: str | None = None,
     ) -> AbstractContextManager[Outcome]:
-        """Within it, ``record.yaml`` says what is done here, and in the end how it went."""
+        """Within it, ``record.yaml`` says what is done here, and in the end how it went.
+
+        ``learns``: the names of the model, and of the objective or the task.
+        """
         return recording(
             self.folder,
             starts_from=starts_from,
             resumed=self.last_checkpoint is not None,
             overrides=self.overrides,
+            learns=dict(learns),
             seed=self.config.seed,
             data=datamodule.fingerprint(),
             device=_device(trainer),
@@ -181,8 +187,9 @@ def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: l
     Raises ``UserError`` for options that it refuses.
     """
     options = dict(config.trainer)
-    interactive = sys.stderr.isatty()
-    options["enable_progress_bar"] = options.get("enable_progress_bar", True) and interactive
+    curves = Curves(run.folder)
+    loggers = [curves, *asked_loggers(run.folder, config.loggers)]
+    console = terminal() if options.pop("enable_progress_bar", True) else None
     go_on = f"{command(str(HydraConfig.get().job.config_name))} resume={run.folder}"
     newest = run.folder / CHECKPOINTS / LAST
     guard = FiniteGuard(
@@ -191,18 +198,17 @@ def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: l
         newest,
         f": `{go_on}` goes on with it, by the settings in {run.folder / 'config.yaml'}",
     )
-    own: list[Callback] = [Begun(), Budget(), guard, Preemption(newest, go_on)]
-    if not interactive:
-        own.append(EpochLine())
+    shown: Callback = EpochLine() if console is None else ProgressBar(console, curves.newest)
+    own: list[Callback] = [Begun(), Budget(), guard, Preemption(newest, go_on), shown]
     if options.get("strategy") == FSDP2:
         options["strategy"] = Sharded()
     plugins: list[Any] = [AtomicCheckpointIO()]
     if "SLURM_NTASKS" in os.environ and not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # Preemption does that
-    loggers = _loggers(run, config.wandb)
     try:
         return Trainer(
             **{"enable_model_summary": False, "num_sanity_val_steps": 0} | options,
+            enable_progress_bar=False,  # Lightning's
             default_root_dir=run.folder,
             logger=loggers,
             plugins=plugins,
@@ -213,26 +219,8 @@ def make_trainer(run: Run, config: PretrainConfig | FineTuneConfig, callbacks: l
         raise UserError(f"trainer: {error} (given: {given})") from error
 
 
-def _loggers(run: Run, wandb: bool) -> list[Logger]:
-    """CSV always, TensorBoard where it is installed, W&B when asked."""
-    # a resumed run does not write over the curves of before
-    logs = next(name for i in count() if not (run.folder / (name := f"logs-{i}" if i else "logs")).exists())
-    loggers: list[Logger] = [CSVLogger(run.folder, name="", version=logs)]
-    if find_spec("tensorboard"):
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
-    if wandb:
-        if not find_spec("wandb"):
-            raise UserError("wandb=true needs an extra: pip install 'slices-training[wandb]'")
-        from lightning.pytorch.loggers import WandbLogger
-
-        loggers.append(WandbLogger(save_dir=run.folder))
-    return loggers
-
-
 def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]) -> dict[str, str]:
-    """Says what was decided, before any work is done; gives the sizes, for the report."""
+    """Says what was decided, before any work is done; gives the sizes in words."""
     samples = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
     parameters = f"{n_parameters(module):,}, of which trained: {n_parameters(module, trainable=True):,}"
     log.info(
@@ -241,6 +229,15 @@ def announce(trainer: Trainer, module: torch.nn.Module, sizes: Mapping[str, int]
     log.info("samples: %s", samples)
     log.info("parameters: %s", parameters)
     return {"samples": samples, "parameters": parameters}
+
+
+def summarise(run: Run, trainer: Trainer, module: torch.nn.Module, found: Mapping[str, object]) -> None:
+    """Says, on rank 0, what came of a run, metrics and files, and what it took."""
+    if not trainer.is_global_zero:
+        return
+    rounded = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in found.items()}
+    took = {"epochs": trainer.current_epoch, "parameters": f"{n_parameters(module):,}", "took": run.cost}
+    show_summary({**rounded, **took})
 
 
 def _device(trainer: Trainer) -> str:
