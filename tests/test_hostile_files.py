@@ -319,7 +319,7 @@ def test_words_that_nobody_typed_are_not_resumed(
     ("text", "reason"),
     [
         ("{app: pretrain, outcome: complete, earlier: []}", "it has no overrides"),
-        ("{app: [pretrain]}", "app: expected str"),
+        ("{app: [pretrain], outcome: complete, earlier: []}", "app: expected str"),
         (laughs(), "is damaged"),
         ("&a [*a]", "is damaged"),
     ],
