@@ -29,7 +29,7 @@ def test_the_main_job(cli: CommandLine, on_tiny: list[str], tmp_path: Path) -> N
 
     finetuned = cli("finetune", *following.split(), *on_tiny)
     assert finetuned.status == 0, finetuned.err
-    assert "test/auroc" in finetuned.out and "predicted" in finetuned.out
+    assert "test/auroc" in finetuned.out and "mean prediction" in finetuned.out
     (table,) = (tmp_path / "outputs" / "finetune").glob("*/predictions.parquet")
     predictions = pl.read_parquet(table)
     assert predictions["output"].n_unique() == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ RAW = ["data=table", "data.source.raw=raw/rows.csv", "data.source.stays=raw/stay
 RAW += ["data.source.statics=[age,ward,occupation]", "data.source.labels=raw/labels.csv"]
 RAW += ["+data.source.tasks.died.task_type=binary", "data.dataset_dir=datasets/own"]
 SHORT = ["data.resolution=4", "training.max_epochs=1", "training.batch_size=16", "encoder.d_model=8"]
+BEGINNINGS = {str(STAY)[:6], str(PATIENT)[:6]}
 OF_PATIENTS = ("predictions.parquet", "embeddings.parquet")
 
 
@@ -117,6 +119,7 @@ def test_nothing_of_a_patient_leaves_a_run_and_nobody_is_called(
         done = cli_with_reports(app, *typed)
         assert done.status == 0, (app, done.err)
         found += leaks(f"{app} says", (done.out + done.err).encode())
+        assert not BEGINNINGS & set(re.findall(r"\d{6}", (done.out + done.err).replace(",", ""))), app
     written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert {"encoder.pt", "last.ckpt", "report.html", "report.txt", "model.safetensors"} <= {
         p.name for p in written

@@ -150,17 +150,21 @@ def _hours(batch: dict[str, torch.Tensor], step_hours: float | None) -> np.ndarr
     return np.asarray(batch.get("prediction_time", unknown), dtype=np.float32)[:, None]
 
 
-def show_predictions(path: Path, task: TaskInfo | None, rows: int = 5) -> str:
-    """The highest test predictions of the last class, for people."""
+def show_predictions(path: Path, task: TaskInfo | None, least: int = 10) -> str:
+    """What the test predictions of the last class are like, of no fewer than ``least`` patients together."""
     table = pl.read_parquet(path).filter(pl.col("split") == "test")
     table = table.filter(pl.col("task") == pl.col("task").first())
     if "event" in table.columns:  # of survival, the first event
         table = table.filter(pl.col("event").is_null() | (pl.col("event") == 1))
+    name = task.name if task else str(table["task"][0])
     last = table.filter(pl.col("output") == pl.col("output").max(), pl.col("label").is_not_null())
-    top = last.sort("prediction", descending=True).head(rows)
-    name = task.name if task else str(top["task"][0])
-    lines = [
-        f"  stay {s:>8}  predicted {p:.3f}  truth {t:g}"
-        for s, p, t in top.select("stay_id", "prediction", "label").rows()
-    ]
-    return "\n".join([f"{name}, the {len(lines)} highest of {last.height:,} test predictions:", *lines])
+    patients = last.group_by("patient_id").agg(pl.col("prediction").max()).sort("prediction", descending=True)
+    said = f"{name}, {last.height:,} test predictions of {patients.height:,} patients"
+    if patients.height < least:
+        return said
+    chosen = max(least, patients.height // 10)
+    top = last.join(patients.head(chosen), on="patient_id", how="semi")
+    parts = {"all": last, f"the {chosen:,} patients with the highest": top}
+    means = {part: rows.select("prediction", "label").mean().row(0) for part, rows in parts.items()}
+    lines = [f"  {part}: mean prediction {p:.3f}, mean label {y:.3f}" for part, (p, y) in means.items()]
+    return "\n".join([f"{said}:", *lines])
