@@ -65,7 +65,7 @@ def test_death_in_hospital_goes_from_the_records_to_a_judged_model(discharge: st
     wanted = {f"{name}{of}" for name in ("concordance", "integrated_brier") for of in ("", "_2")[:events]}
     assert set(found) == wanted
     for metric in ("concordance", "integrated_brier"):
-        logged = float(out.split(f"test/{metric} ")[1].split()[0])
+        logged = float(out.split(f"test/{metric}: ")[1].split()[0])
         assert found[metric]["estimate"] == pytest.approx(logged, abs=1e-3)
         assert found[metric]["low"] <= found[metric]["estimate"] <= found[metric]["high"]
 
