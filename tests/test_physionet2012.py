@@ -24,7 +24,7 @@ def test_the_same_commands_work_on_physionet2012(cli: CommandLine) -> None:
     assert pretrained.status == 0, pretrained.err
     finetuned = cli("finetune", *data, "training.max_epochs=8")
     assert finetuned.status == 0, finetuned.err
-    auroc = float(finetuned.out.split("test/auroc ")[1].split()[0])
+    auroc = float(finetuned.out.split("test/auroc: ")[1].split()[0])
     assert auroc > 0.7, finetuned.out
 
 
@@ -49,4 +49,4 @@ def test_every_type_of_task_is_one_command_on_real_labels(
     scratch = ["checkpoint_path=null", "training.freeze_encoder=false", "encoder=gru", "encoder.d_model=32"]
     done = cli("finetune", *data, f"task={task}", *scratch, "training.max_epochs=4", "optimizer.lr=0.005")
     assert done.status == 0, done.err
-    assert float(done.out.split(f"test/{metric} ")[1].split()[0]) > least, done.out
+    assert float(done.out.split(f"test/{metric}: ")[1].split()[0]) > least, done.out

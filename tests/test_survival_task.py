@@ -123,7 +123,7 @@ def test_hours_and_event_of_ones_own_table(cli: CommandLine, table: list[str]) -
     of_task = ["task=from_data", "task.task_name=death", "task.interval_ends=[6,12,18,24,30]"]
     longer = ["training.max_epochs=15", "optimizer.lr=0.02", "hydra.run.dir=tuned"]
     out = typed(cli, "finetune", *table, *of_task, *SCRATCH[:-1], *longer)
-    assert float(out.split("test/concordance ")[1].split()[0]) > 0.8
+    assert float(out.split("test/concordance: ")[1].split()[0]) > 0.8
     raw = pl.read_csv("labels.csv").select("stay_id", "value", "event")
     got = predictions().select("stay_id", "label_time", "label_event").unique().sort("stay_id")
     joined = got.join(raw, on="stay_id")
