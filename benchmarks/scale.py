@@ -177,8 +177,8 @@ def opened_and_trained(made: dict[str, Any], dataset: Path, asked: argparse.Name
 def forget(data: StayDataModule) -> None:
     """Drops what the system holds of the events, here and in its cache, as if nobody had read them."""
     system = ctypes.CDLL(None)
-    for events in data.store.events:
-        start = events.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+    for events in (data.store.time, data.store.variable, data.store.value):
+        start = events.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
         system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(events.nbytes), mmap.MADV_DONTNEED)
     for path in data.store.directory.glob("*.npy"):
         with path.open("rb") as file:

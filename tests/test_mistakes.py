@@ -220,6 +220,19 @@ def test_a_real_process_exits_with_status_two(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
+def table_of_mistakes() -> str:
+    """``TYPED`` for people."""
+    rows = [(app, " ".join(words) or "(nothing)", " ... ".join(said)) for app, words, said in TYPED]
+    cells = [[f"`{cell}`" if "`" not in cell else f"`` {cell} ``" for cell in row] for row in rows]
+    lines = [" | ".join(row).join(("| ", " |")) for row in cells]
+    return "\n".join(["| app | typed | the answer has |", "|---|---|---|", *lines, ""])
+
+
+def test_the_page_of_mistakes_has_them_all() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "MISTAKES.md").read_text(encoding="utf-8")
+    assert page.endswith("\n" + table_of_mistakes())
+
+
 def scratch(*typed: str) -> list[str]:
     return [
         "checkpoint_path=null",

@@ -138,7 +138,7 @@ def test_one_file_of_all_predictions_and_one_task_judged(cli: CommandLine, on_ti
         metrics = json.loads(Path(name, "evaluation.json").read_text())["metrics"]
         found = next(m["estimate"] for m in metrics if (m["metric"], m["grouping"]) == (metric, "all"))
         prefix = "test/" if name == task else f"test/{task}"
-        logged = float(tuned.out.split(f"{prefix}{metric} ")[1].split()[0])
+        logged = float(tuned.out.split(f"{prefix}{metric}: ")[1].split()[0])
         assert found == pytest.approx(logged, abs=1e-3)
         file = "model" if name == task else name
         words = [f"model=tuned/{file}.safetensors", "dataset=made", f"hydra.run.dir=new/{name}"]

@@ -165,7 +165,7 @@ AtomicCheckpointIO().save_checkpoint({"state_dict": torch.zeros(10_000)}, "last.
 def test_what_cannot_be_written_leaves_those_that_are_there(two: Path) -> None:
     """A file may not grow any more, as on a full disk."""
     done = subprocess.run([sys.executable, "-c", LARGER], cwd=two, capture_output=True, text=True)
-    assert "FailedRun: cannot write last.ckpt" in done.stderr and "kept of before: last.ckpt" in done.stderr
+    assert "NotWritten: cannot write last.ckpt" in done.stderr and "kept of before: last.ckpt" in done.stderr
     assert (step_of(two / LAST), step_of(two / BEFORE)) == (2, 1)
     assert {path.name for path in two.iterdir()} == {LAST, BEFORE}
 
