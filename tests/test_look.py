@@ -12,6 +12,7 @@ import pytest
 from cli import CommandLine
 from slices.training.looking.grid import MOST_VARIABLES, bin_edges, gridded, most_measured
 
+NO_TEST = ["hydra.run.dir=run", "data.splits.test_fraction=0"]
 NARROW = ["encoder.d_model=8", "encoder.n_layers=1"]
 
 
@@ -30,11 +31,13 @@ def page_of(cli: CommandLine, *words: str) -> str:
     [("forecast", "predicted where it was hidden"), pytest.param("jepa", "", marks=pytest.mark.slow)],
 )
 def test_stays_of_pretraining(ssl: str, said: str, on_tiny: list[str], cli: CommandLine) -> None:
-    assert cli("pretrain", *on_tiny, *NARROW, f"ssl={ssl}", "hydra.run.dir=run").status == 0
+    assert cli("pretrain", *on_tiny, *NARROW, f"ssl={ssl}", *NO_TEST).status == 0
     page = page_of(cli, "run", "n_stays=1", "split=train")
     (stay,) = re.findall(r"<h2>Stay (\d+)</h2>", page)
     assert "Map of the embeddings" in page
     assert (said or "measured") in page and ("root mean square error" in page) == bool(said)
+    done = cli("look", "run", "split=test")
+    assert done.status == 2 and "split=test: the run had no such stays" in done.err
     done = cli("look", "run", f"stay_ids=[{stay}]", "split=val")
     assert done.status == 2 and f"stay_ids: {stay} is no stay of the split 'val'" in done.err
 

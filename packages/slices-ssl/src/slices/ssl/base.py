@@ -113,19 +113,14 @@ class BaseSSLObjective(nn.Module):
         """Loss and metrics of what was seen."""
         raise NotImplementedError(f"{type(self).__name__} defines neither forward nor score")
 
-    def predict_values(
-        self,
-        x: Float[Tensor, "B T D"],
-        mask: Bool[Tensor, "B T D"],
-        padding_mask: Bool[Tensor, "B T"] | None = None,
-        times: Float[Tensor, "B T"] | None = None,
-        counts: Float[Tensor, "B T D"] | None = None,
-        draw: Any = None,
-    ) -> Predicted:
-        """The values of what a draw hides, to be looked at. ``TypeError`` where it predicts none."""
+    def predict_values(self, *inputs: Any, **named: Any) -> Predicted:
+        """The values of what a draw hides, to be looked at; it takes what :meth:`see` takes.
+
+        Raises ``TypeError`` where the objective predicts none.
+        """
         if not self.predicts_values:
             raise TypeError(f"{self.config.name} predicts no values: mae, duett and forecast do")
-        return self.predicted(self.see(x, mask, padding_mask, times, counts, draw))
+        return self.predicted(self.see(*inputs, **named))
 
     @property
     def predicts_values(self) -> bool:

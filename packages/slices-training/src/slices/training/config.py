@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
@@ -32,6 +32,8 @@ from slices.training.ranges import (
     require_at_least_one,
     require_seed,
 )
+
+T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
@@ -191,9 +193,7 @@ class PrepareConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> PrepareConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "prepare")
-        refuse_unknown(given, cls, "prepare")
-        return make_config(cls, given, "prepare")
+        return parse_app(cls, config, "prepare")
 
 
 @dataclass(kw_only=True)
@@ -211,9 +211,7 @@ class DescribeConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> DescribeConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "describe")
-        refuse_unknown(given, cls, "describe")
-        return make_config(cls, given, "describe")
+        return parse_app(cls, config, "describe")
 
 
 @dataclass(kw_only=True)
@@ -227,9 +225,7 @@ class ReplayConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> ReplayConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "replay")
-        refuse_unknown(given, cls, "replay")
-        return make_config(cls, given, "replay")
+        return parse_app(cls, config, "replay")
 
 
 @dataclass(kw_only=True)
@@ -363,6 +359,16 @@ def check_intervals(task: TaskConfig) -> None:
         raise ValueError(
             f"n_classes={task.n_classes}: interval_ends ends {len(ends)} intervals; leave one of them out"
         )
+
+
+def parse_app(cls: type[T], config: Mapping[str, Any] | DictConfig, app: str) -> T:
+    """The config of an app that has no section to be read in another way.
+
+    Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy.
+    """
+    given = composed(config, app)
+    refuse_unknown(given, cls, app)
+    return make_config(cls, given, app)
 
 
 def refuse_unknown(given: Mapping[str, Any], cls: type, where: str) -> None:

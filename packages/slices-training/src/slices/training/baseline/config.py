@@ -8,10 +8,8 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
-from slices.encoders.registry import make_config
 from slices.heads import TaskType
-from slices.training.compose import composed
-from slices.training.config import TaskConfig, refuse_unknown
+from slices.training.config import TaskConfig, parse_app
 from slices.training.data.config import DataConfig
 from slices.training.ranges import require_seed
 
@@ -39,9 +37,7 @@ class BaselineConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> BaselineConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "baseline")
-        refuse_unknown(given, cls, "baseline")
-        return make_config(cls, given, "baseline")
+        return parse_app(cls, config, "baseline")
 
 
 @dataclass(kw_only=True)
@@ -61,6 +57,4 @@ class BlendConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> BlendConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "blend")
-        refuse_unknown(given, cls, "blend")
-        return make_config(cls, given, "blend")
+        return parse_app(cls, config, "blend")

@@ -8,9 +8,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
-from slices.encoders.registry import make_config
-from slices.training.compose import composed
-from slices.training.config import refuse_unknown
+from slices.training.config import parse_app
 from slices.training.ranges import require_at_least_one, require_seed
 
 
@@ -39,6 +37,4 @@ class LookConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> LookConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "look")
-        refuse_unknown(given, cls, "look")
-        return make_config(cls, given, "look")
+        return parse_app(cls, config, "look")

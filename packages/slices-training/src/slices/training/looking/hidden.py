@@ -21,6 +21,7 @@ from slices.training.report.page import Section
 
 UNIT = "standard deviations from the mean of training stays"
 MOST_ON_MAP = 2000
+FIELDS = ("x", "mask", "asked", "values", "times")
 MEASURED, PREDICTED = "measured", "predicted where it was hidden"
 
 
@@ -48,11 +49,11 @@ def _predicted(module: SSLPretrainModule, batch: Mapping[str, Tensor], seed: int
         draw = objective.draw(x, mask, given["padding_mask"], given["times"], random)
         said = objective.predict_values(x, mask, **given, draw=draw)
         asked, values = said.asked & mask, said.values
-    return {"x": x, "mask": mask, "asked": asked, "values": values, "times": given["times"]}
+    return dict(zip(FIELDS, (x, mask, asked, values, given["times"]), strict=True))
 
 
 def _heat_map(number: int, fields: Mapping[str, Tensor], variables: Sequence[str]) -> Drawn:
-    x, mask, asked, values, times = (field.numpy() for field in fields.values())
+    x, mask, asked, values, times = (fields[name].numpy() for name in FIELDS)
     rows, edges = most_measured(mask), bin_edges(times[mask.any(-1)])
     panels = {MEASURED: gridded(x[:, rows], mask[:, rows], times, edges)}
     marked, said = None, ""

@@ -77,6 +77,8 @@ def _data(section: DataConfig | None) -> StayDataModule:
 def _chosen(data: StayDataModule, config: LookConfig) -> Index:
     """The rows of the stays that are asked for."""
     rows = data.splits[config.split]
+    if not len(rows):
+        raise UserError(f"split={config.split}: the run had no such stays; choose another split")
     if not config.stay_ids:
         return rows[: config.n_stays]
     ids = data.stay_ids(rows)

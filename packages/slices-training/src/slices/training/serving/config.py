@@ -10,9 +10,8 @@ import torch
 from omegaconf import DictConfig
 
 from slices.encoders.config import PoolingName
-from slices.encoders.registry import make_config
-from slices.training.compose import command, composed
-from slices.training.config import refuse_unknown
+from slices.training.compose import command
+from slices.training.config import parse_app
 from slices.training.data.config import DataConfig
 from slices.training.ranges import require_at_least_one
 from slices.training.serving.predicting import At
@@ -48,9 +47,7 @@ class PredictConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> PredictConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "predict")
-        refuse_unknown(given, cls, "predict")
-        return make_config(cls, given, "predict")
+        return parse_app(cls, config, "predict")
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -91,9 +88,7 @@ class EmbedConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> EmbedConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "embed")
-        refuse_unknown(given, cls, "embed")
-        return make_config(cls, given, "embed")
+        return parse_app(cls, config, "embed")
 
 
 @dataclass(kw_only=True)
@@ -114,9 +109,7 @@ class ExportConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> ExportConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "export")
-        refuse_unknown(given, cls, "export")
-        return make_config(cls, given, "export")
+        return parse_app(cls, config, "export")
 
 
 def check_device(device: str | None) -> None:

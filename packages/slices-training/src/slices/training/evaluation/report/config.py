@@ -9,10 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from slices.encoders.registry import make_config
 from slices.heads import TaskType
-from slices.training.compose import composed
-from slices.training.config import refuse_unknown
+from slices.training.config import parse_app
 from slices.training.evaluation.selection import ThresholdRule
 from slices.training.ranges import require_at_least_one, require_seed
 
@@ -60,6 +58,4 @@ class EvaluateConfig:
     @classmethod
     def parse(cls, config: Mapping[str, Any] | DictConfig) -> EvaluateConfig:
         """Raises ``ValueError`` or ``TypeError`` that names the key, the value and the remedy."""
-        given = composed(config, "evaluate")
-        refuse_unknown(given, cls, "evaluate")
-        return make_config(cls, given, "evaluate")
+        return parse_app(cls, config, "evaluate")
