@@ -3,14 +3,13 @@
 Sets the version, dates the changelog, checks that the packages' ranges admit each other, builds wheel and
 sdist, and imports the wheel beside the siblings. All of it happens in a copy; only when it went well are
 the two edited files and dist/ written. Nothing is committed, tagged or uploaded: that is shown, to be
-typed. Needs hatchling and pip.
+typed. Needs hatchling (and packaging, which comes with it) and pip.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import operator
 import re
 import shutil
 import subprocess
@@ -19,26 +18,15 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.version import Version
+
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = re.compile(r"\d+\.\d+\.\d+")
-COMPARED = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 class Refused(Exception):
     """What is asked for cannot be released; the message says why and what to do."""
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """A version to compare: ``0.3`` is ``0.3.0``."""
-    parts = [int(part) for part in version.split(".")]
-    return (*parts, *[0] * (3 - len(parts)))
 
 
 def set_version(package: Path, version: str) -> None:
@@ -46,7 +34,7 @@ def set_version(package: Path, version: str) -> None:
     path = package / "pyproject.toml"
     text = path.read_text(encoding="utf-8")
     now = tomllib.loads(text)["project"]["version"]
-    if numbers(version) < numbers(now):
+    if Version(version) < Version(now):
         raise Refused(f"{shown(path)}: version {now} is above {version}: give a later one")
     path.write_text(text.replace(f'\nversion = "{now}"', f'\nversion = "{version}"', 1), encoding="utf-8")
 
@@ -79,22 +67,11 @@ def check_ranges(packages: Path) -> None:
     for path, project in projects.items():
         extras = project.get("optional-dependencies", {}).values()
         for line in [*project.get("dependencies", []), *(line for lines in extras for line in lines)]:
-            name, specifier = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?(.*)", line)[0]
-            if name in versions and not admits(specifier, versions[name]):
-                faults.append(f"{shown(path)}: {line} leaves out {versions[name]}: change it")
+            wanted = Requirement(line)
+            if wanted.name in versions and not wanted.specifier.contains(versions[wanted.name]):
+                faults.append(f"{shown(path)}: {line} leaves out {versions[wanted.name]}: change it")
     if faults:
         raise Refused("\n".join(faults))
-
-
-def admits(specifier: str, version: str) -> bool:
-    """Does ``>=0.1,<0.2`` admit a version? Raises ``Refused`` for a form that is not known here."""
-    for part in filter(None, specifier.replace(" ", "").split(",")):
-        found = re.fullmatch(r"(>=|<=|==|!=|>|<)(\d+(?:\.\d+){0,2})", part)
-        if found is None:
-            raise Refused(f"{part}: a range is made of >=, <=, ==, !=, >, < and a version of numbers")
-        if not COMPARED[found[1]](numbers(version), numbers(found[2])):
-            return False
-    return True
 
 
 def build(package: Path, out: Path, *targets: str) -> None:

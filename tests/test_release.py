@@ -109,7 +109,8 @@ def test_what_cannot_be_released_is_refused_and_nothing_is_written(
     assert contents(checkout) == before
 
 
-def test_other_ranges_than_those_known_are_refused(checkout: Path) -> None:
+def test_any_form_of_range_is_understood(checkout: Path) -> None:
     path = checkout / "packages" / "slices-training" / "pyproject.toml"
-    replace(path, "slices-heads>=0.2,<0.3", "slices-heads~=0.2")
-    assert "~=0.2: a range is made of" in refusal(checkout, "0.2.0")
+    replace(path, "slices-heads>=0.2,<0.3", "slices-heads~=0.2.0")
+    replace(checkout / HEADS / "CHANGELOG.md", "0.2.0", "0.3.0")
+    assert "slices-heads~=0.2.0 leaves out 0.3.0" in refusal(checkout, "0.3.0")

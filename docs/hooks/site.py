@@ -19,19 +19,8 @@ SOURCES = {  # pages, and the files elsewhere that they are made of
     "contributing.md": "CONTRIBUTING.md",
 }
 PAGES = {source: page for page, source in SOURCES.items()}
-COMING = {"REPORT_GUIDE.md", "COMMAND_LINE.md"}  # pages that the navigation has a place for
 LANGUAGES = {".py": "python", ".sh": "bash", ".sbatch": "bash", ".toml": "toml"}
 LINK = re.compile(r"\[([^]]+)\]\(([^)#:\s]+)(#[^)]*)?\)")
-
-
-def on_config(config: Any) -> Any:
-    """Leaves out of the navigation what is not written yet."""
-    absent = {name for name in COMING if not (ROOT / "docs" / name).exists()}
-    for section in config.nav:
-        for title, pages in section.items():
-            if isinstance(pages, list):
-                section[title] = [page for page in pages if not absent & set(page.values())]
-    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
