@@ -246,7 +246,9 @@ def test_compiling_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_extra_is_explained() -> None:
-    assert doctor.EXTRAS.keys() == PROJECT["optional-dependencies"].keys()
+    assert doctor.EXTRAS.keys() == {"hub", *PROJECT["optional-dependencies"]}
+    found = {one.name: one.found for one in doctor.extras()}
+    assert found["[hub]"].startswith(("installed", "not installed (pip install 'slices-encoders[hub]')"))
 
 
 @pytest.mark.parametrize(

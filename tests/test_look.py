@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+from adapting import MORTALITY, prepared
 from cli import CommandLine
+from slices.training.data.schema import TaskInfo
 from slices.training.looking.grid import MOST_VARIABLES, bin_edges, gridded, most_measured
+from slices.training.looking.known import known_of_stays
+from slices.training.looking.plane import section_of
 
 NO_TEST = ["hydra.run.dir=run", "data.splits.test_fraction=0"]
 NARROW = ["encoder.d_model=8", "encoder.n_layers=1"]
@@ -32,9 +37,10 @@ def page_of(cli: CommandLine, *words: str) -> str:
 )
 def test_stays_of_pretraining(ssl: str, said: str, on_tiny: list[str], cli: CommandLine) -> None:
     assert cli("pretrain", *on_tiny, *NARROW, f"ssl={ssl}", *NO_TEST).status == 0
-    page = page_of(cli, "run", "n_stays=1", "split=train")
+    page = page_of(cli, "run", "n_stays=1", "split=train", "color_by=[in_hospital_mortality,unit]")
     (stay,) = re.findall(r"<h2>Stay (\d+)</h2>", page)
-    assert "Map of the embeddings" in page
+    assert "by in hospital mortality." in page and "by unit." in page and "by values measured" not in page
+    assert re.search(r"survived: \d+ around \(", page)
     assert (said or "measured") in page and ("root mean square error" in page) == bool(said)
     done = cli("look", "run", "split=test")
     assert done.status == 2 and "split=test: the run had no such stays" in done.err
@@ -59,6 +65,8 @@ def test_stays_of_fine_tuning(task: str, on_tiny: list[str], cli: CommandLine) -
     page = page_of(cli, "run", "n_stays=1")
     assert page.count("Prediction over time") and page.count("What the last prediction is owed to")
     assert "integrated gradients" in page and "hours since admission" in page
+    assert "by predicted: " in page and "by values measured." in page and "by age (years)." in page
+    assert "Correlation with the axes" in page and "<image" in page  # dots are pixels: a page stays light
 
 
 def test_a_run_that_there_is_not_is_named(cli: CommandLine) -> None:
@@ -71,6 +79,60 @@ def test_without_matplotlib_it_says_so(cli: CommandLine, monkeypatch: pytest.Mon
     monkeypatch.setattr("slices.training.looking.run.find_spec", lambda name: None)
     done = cli("look", "elsewhere")
     assert done.status == 2 and "pip install 'slices-training[report]'" in done.err
+
+
+def test_a_map_by_what_is_not_known_or_not_there(
+    on_tiny: list[str], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("pretrain", *on_tiny, *NARROW, *NO_TEST).status == 0
+    done = cli("look", "run", "n_stays=1", "color_by=[untit]")
+    assert done.status == 2 and "unknown color_by 'untit': did you mean 'unit'?" in done.err
+    monkeypatch.setattr(
+        "slices.training.looking.run.find_spec", lambda name: None if name == "umap" else name
+    )
+    done = cli("look", "run", "map=umap")
+    assert done.status == 2 and "pip install 'slices-training[umap]', or take map=pca" in done.err
+
+
+@pytest.mark.slow
+def test_a_map_by_umap(on_tiny: list[str], cli: CommandLine) -> None:
+    pytest.importorskip("umap")
+    assert cli("pretrain", *on_tiny, *NARROW, *NO_TEST).status == 0
+    page = page_of(cli, "run", "n_stays=1", "map=umap", "color_by=[unit]")
+    assert "McInnes" in page and ">UMAP 1<" in page
+
+
+def test_what_is_known_of_stays_is_what_a_loop_finds(tiny: dict[str, Any]) -> None:
+    store = prepared(tiny, MORTALITY).store
+    known = known_of_stays(store)
+    assert {*store.manifest.tasks} <= {*known}
+    for task in store.manifest.tasks.values():
+        rows = store.labels(task.name)
+        for stay, found in zip(store.stay_id, known[task.name], strict=True):
+            mine = rows.filter(pl.col("stay_id") == stay)
+            last = mine.filter(pl.col("prediction_time") == mine["prediction_time"].max())
+            assert found == label_of(task, dict(last.select("column", "value").iter_rows())), task.name
+    assert known["age"].name == "age (years)" and known["unit"].dtype == pl.String
+
+
+def label_of(task: TaskInfo, by_column: dict[int, float]) -> Any:
+    if not by_column:
+        return None
+    if task.task_type == "survival":
+        return ("none", *task.classes)[int(by_column[1])]
+    if task.task_type == "multilabel":
+        return sum(by_column.values())
+    return task.classes[int(by_column[0])] if task.classes else by_column[0]
+
+
+def test_a_map_of_what_does_not_vary() -> None:
+    known = {
+        "all": pl.Series("all", [None, None, None], dtype=pl.Float64),
+        "one": pl.Series("one", ["a"] * 3),
+    }
+    section = section_of(np.ones((3, 1)), known, (), "pca", "Three stays")
+    assert [drawn.title for drawn in section.figures] == ["all", "one"]
+    assert "Grey: not known, 3." in section.figures[0].caption and "nan" not in section.figures[1].alt
 
 
 def naive(values: Any, there: Any, times: Any, edges: Any) -> list[list[float]]:

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 UNTESTED = {  # torch: see hatch.toml; others not installed
-    *("torch", "tensorboard", "wandb", "mlflow-skinny", "alembic", "huggingface-hub"),
+    *("torch", "tensorboard", "wandb", "mlflow-skinny", "alembic", "huggingface-hub", "umap-learn"),
 }
 
 

@@ -153,8 +153,8 @@ def test_every_number_of_an_evaluation_is_its_own(tmp_path: Path) -> None:
     [
         ("multiclass", "classes_0"),
         ("regression", "observed_0"),
-        ("multilabel", "difference_auroc"),
-        ("survival", "difference_concordance"),
+        ("multilabel", "roc_0"),
+        ("survival", "incidence_0_1"),
     ],
 )
 def test_each_kind_of_task_has_a_page(tmp_path: Path, kind: str, first: str) -> None:
@@ -163,6 +163,34 @@ def test_each_kind_of_task_has_a_page(tmp_path: Path, kind: str, first: str) -> 
         page = evaluation_page(evaluation, config, [])
         assert_labelled(page)
     assert figures_of(page)[0] == first and "groups_" in figures_of(page)[-1]
+
+
+def test_labels_of_few_patients_are_not_drawn(tmp_path: Path) -> None:
+    evaluation, config = judged(tmp_path, "multilabel", n=150)
+    label = evaluation.tested["net"].label
+    label[:, 1] = np.where(np.cumsum(label[:, 1]) < LEAST, label[:, 1], 0)
+    with styled():
+        roc, calibration = evaluation_page(evaluation, config, []).sections[0].figures[:2]
+    wanted = ("net", "label", "auroc")
+    aurocs = {e.group: e.estimate for e in evaluation.estimates if (e.model, e.grouping, e.metric) == wanted}
+    for output in ("0", "2"):
+        assert f"label {output}: {aurocs[output]:.3f}" in roc.alt and f"label {output}:" in calibration.alt
+    assert "label 1" not in roc.alt + calibration.alt and roc.title == "ROC curve by label: net"
+
+
+def test_of_incidences_the_mean_and_what_happened_are_drawn(tmp_path: Path) -> None:
+    evaluation, config = judged(tmp_path, "survival")
+    run = evaluation.tested["net"]
+    with styled():
+        drawn = evaluation_page(evaluation, config, []).sections[0].figures[0]
+    high = np.argsort(run.prediction[:, 0, -1], kind="stable")[-88:]
+    mean, happened = run.prediction[high, 0].mean(0), (run.label[high, 1] == 1).mean()
+    (panel,) = drawn.figure.axes
+    lines = {line.get_label(): line.get_ydata() for line in panel.get_lines()}
+    assert len(run.label) == 266 and 0 < happened < 1
+    np.testing.assert_allclose(lines["high, predicted"], [0, *mean])
+    np.testing.assert_allclose(lines["high, observed"], [0, happened, happened])  # all before the first hour
+    assert "low third" in drawn.alt and "hours" in panel.get_xlabel()
 
 
 def test_of_few_patients_nothing_is_drawn(tmp_path: Path) -> None:

@@ -194,3 +194,27 @@ def test_without_censoring_the_brier_score_is_the_mean_squared_error_of_having_h
     had = (label[:, 0] <= 4) & (label[:, 1] == 1)
     ours = survival.brier_at(incidence, label, np.ones((1, 50)), time=4.0)
     np.testing.assert_allclose(ours, [np.mean((had - incidence) ** 2)])
+
+
+def literal_incidence(label: Array, time: float) -> float:
+    free, incidence = 1.0, 0.0
+    for moment in sorted(set(label[:, 0])):
+        if moment > time:
+            break
+        seen = (label[:, 0] >= moment).sum()
+        now = label[label[:, 0] == moment, 1]
+        incidence += free * (now == 1).sum() / seen
+        free *= 1 - (now > 0).sum() / seen
+    return float(incidence)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), min_size=1, max_size=20))
+def test_incidence_is_the_loop_and_the_share_where_nobody_is_censored(rows: list[tuple[int, int]]) -> None:
+    label, times = np.array(rows, dtype=float), np.arange(-1.0, 8.0)
+    found = survival.cumulative_incidence(label, times)
+    np.testing.assert_allclose(found, [literal_incidence(label, time) for time in times], atol=1e-12)
+    label[:, 1] = np.maximum(label[:, 1], 1)
+    found = survival.cumulative_incidence(label, times)
+    np.testing.assert_allclose(
+        found, [((label[:, 0] <= time) & (label[:, 1] == 1)).mean() for time in times], atol=1e-12
+    )

@@ -34,7 +34,7 @@ def look(config: DictConfig) -> None:
             raise UserError(
                 f"run is missing: give its folder, as in `{command('look')} outputs/pretrain/mine`"
             )
-        require_drawing()
+        require_drawing(parsed.map)
         with styled():
             path = write_page(page_of(parsed, ABOUT), Path(HydraConfig.get().runtime.output_dir))
     log.info("%s\nreport: %s", ABOUT, path)

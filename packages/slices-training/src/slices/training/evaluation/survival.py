@@ -33,6 +33,26 @@ def label_of_event(label: Array, event: int) -> Array:
     return np.stack([label[:, 0], code], axis=1)
 
 
+def cumulative_incidence(label: Array, times: Array) -> Array:
+    """The share who have had the event by each of ``times`` ``(K,)``; the censored count while they are seen.
+
+    Aalen & Johansen, "An empirical transition matrix for non-homogeneous Markov chains based on censored
+    observations" (1978). Without other events it is one less Kaplan and Meier's survival.
+
+    >>> label = np.array([[1.0, 1], [2.0, 0], [3.0, 1], [3.0, 2]])
+    >>> cumulative_incidence(label, np.array([0.5, 1.0, 3.0])).round(3)
+    array([0.   , 0.25 , 0.625])
+    """
+    moments, place = np.unique(label[:, 0], return_inverse=True)
+    gone = np.bincount(place, minlength=len(moments))
+    seen = len(label) - np.append(0, np.cumsum(gone)[:-1])
+    of_event = np.bincount(place, label[:, 1] == 1, len(moments))
+    of_any = np.bincount(place, label[:, 1] > 0, len(moments))
+    free = np.append(1.0, np.cumprod(1 - of_any / seen)[:-1])
+    incidence = np.cumsum(free * of_event / seen)
+    return np.append(0.0, incidence)[np.searchsorted(moments, times, side="right")]
+
+
 def concordance(risk: Array, label: Array, weight: Array) -> Array:
     """Of pairs whose order is known, the share in which the first to have the event has the higher risk.
 

@@ -11,6 +11,8 @@ from omegaconf import DictConfig
 from slices.training.config import parse_app
 from slices.training.ranges import require_at_least_one, require_seed
 
+MapName = Literal["pca", "umap"]
+
 
 @dataclass(kw_only=True)
 class LookConfig:
@@ -21,6 +23,9 @@ class LookConfig:
         split: the stays to choose from.
         n_stays: the first so many of them.
         stay_ids: these in their place.
+        color_by: of the map of embeddings, a map each: tasks and statics of the dataset, ``measured`` (the
+            number of values) and, of a fine-tuned model, ``predicted``; without names all of them.
+        map: principal components, or UMAP (extra ``umap``).
         seed: of what is hidden.
     """
 
@@ -28,6 +33,8 @@ class LookConfig:
     split: Literal["train", "val", "test"] = "val"
     n_stays: int = 3
     stay_ids: tuple[int, ...] = ()
+    color_by: tuple[str, ...] = ()
+    map: MapName = "pca"
     seed: int = 0
 
     def __post_init__(self) -> None:

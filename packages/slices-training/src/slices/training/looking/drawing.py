@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 HOURS = "hours since admission"
 ROW_HEIGHT = 0.17  # inches
 # Purple to orange is told apart by those who see few colours; the middle is seen on paper and in the dark.
-DIVERGING = ("#5e3c99", "#c4c4c4", "#e66101")
+PALE = "#c4c4c4"
+DIVERGING = ("#5e3c99", PALE, "#e66101")
+LONG = 20  # letters: two such names do not stand beside each other
+DOTS: dict[str, Any] = {
+    "s": 8,
+    "alpha": 0.7,
+    "linewidths": 0,
+    "rasterized": True,
+}  # thousands of shapes weigh
 
 
 def heat_maps(
@@ -62,11 +70,32 @@ def over_time(hours: Array, values: Mapping[str, Array], unit: str, line: float 
     return figure
 
 
-def in_the_plane(places: Array, share: Array, value: Array, said: str) -> Figure:
-    """A dot a stay, at ``places (N, 2)``, coloured by ``value (N,)``; ``share``: of the variance, by axis."""
+def in_the_plane(places: Array, value: Array, axes: tuple[str, str], said: str) -> Figure:
+    """A dot a stay, at ``places (N, 2)``, coloured by ``value (N,)``; grey where it is NaN.
+
+    The scale ends at the percentiles 1 and 99: one stay far out would leave no colours to the others.
+    """
     figure, (axis,) = new_figure(height=WIDTH * 0.8)
-    points = axis.scatter(places[:, 0], places[:, 1], c=value, s=8, alpha=0.8, cmap="cividis")
-    figure.colorbar(points, ax=axis, label=said)
-    first, second = (f"{part:.0%} of the variance" for part in share)
-    axis.set(xlabel=f"first principal component ({first})", ylabel=f"second principal component ({second})")
+    known = np.isfinite(value)
+    axis.scatter(places[~known, 0], places[~known, 1], color=PALE, **DOTS)
+    low, high = np.quantile(value[known], (0.01, 0.99)) if known.any() else (0, 1)
+    scale: Any = {"c": value[known], "cmap": "viridis", "vmin": low, "vmax": high}
+    points = axis.scatter(places[known, 0], places[known, 1], **scale, **DOTS)
+    figure.colorbar(points, ax=axis, label=said, extend="both")
+    axis.set(xlabel=axes[0], ylabel=axes[1])
+    return figure
+
+
+def among_classes(places: Array, classes: Mapping[str, Array], axes: tuple[str, str]) -> Figure:
+    """A dot a stay, at ``places (N, 2)``, coloured by its class; ``classes``: the rows ``(N,)`` of each.
+
+    The first lies below the others: the most frequent should not hide them.
+    """
+    figure, (axis,) = new_figure(height=WIDTH * 0.8)
+    for number, (said, rows) in enumerate(classes.items()):
+        color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+        axis.scatter(places[rows, 0], places[rows, 1], color=color, marker=marker, **DOTS)
+        axis.scatter([], [], color=color, marker=marker, label=said)  # larger, for the legend
+    axis.set(xlabel=axes[0], ylabel=axes[1])
+    legend(figure, axis, columns=1 if max(map(len, classes)) > LONG else 2)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -13,29 +14,26 @@ from slices.training.batch import keywords
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.views import Index
 from slices.training.evaluation.bootstrap import Array
-from slices.training.looking.drawing import heat_maps, in_the_plane
+from slices.training.looking.drawing import heat_maps
 from slices.training.looking.grid import bin_edges, gridded, most_measured
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.report.figure import Drawn
 from slices.training.report.page import Section
 
 UNIT = "standard deviations from the mean of training stays"
-MOST_ON_MAP = 2000
 FIELDS = ("x", "mask", "asked", "values", "times")
 MEASURED, PREDICTED = "measured", "predicted where it was hidden"
 
 
-def sections_of(
-    module: SSLPretrainModule, data: StayDataModule, rows: Index, split: str, seed: int
-) -> list[Section]:
-    """A section a stay, and a map of the split's embeddings."""
+def sections_of(module: SSLPretrainModule, data: StayDataModule, rows: Index, seed: int) -> list[Section]:
+    """A section a stay."""
     batch, stays = data.cut(rows), data.stay_ids(rows)
     fields = _predicted(module.eval(), batch, seed)
     sections = []
     for number, stay in enumerate(stays):
         one = {name: field[number] for name, field in fields.items()}
         sections.append(Section(f"Stay {stay}", figures=(_heat_map(number, one, data.variables),)))
-    return [*sections, Section("Embeddings", figures=(_map(module, data, split),))]
+    return sections
 
 
 @torch.no_grad()
@@ -72,23 +70,11 @@ def _heat_map(number: int, fields: Mapping[str, Tensor], variables: Sequence[str
 
 
 @torch.no_grad()
-def _map(module: SSLPretrainModule, data: StayDataModule, split: str) -> Drawn:
-    rows = data.splits[split][:MOST_ON_MAP]
+def embeddings_of(
+    module: SSLPretrainModule, data: StayDataModule, rows: Index
+) -> tuple[Array, dict[str, pl.Series]]:
+    """Embeddings ``(N, H)``, and how many values of each stay were measured."""
+    module.eval()
     parts = [(module.embed(batch), batch["mask"].sum((1, 2))) for batch in data.cuts(rows)]
     embedding, n_measured = (torch.cat(part).double().numpy() for part in zip(*parts, strict=True))
-    places, share = principal_plane(embedding)
-    caption = f"The first {len(rows)} stays of the split {split!r}, a dot each."
-    alt = f"{caption} The plane of the first two principal components has {share.sum():.0%} of the variance."
-    figure = in_the_plane(places, share, n_measured, "values measured")
-    return Drawn("embeddings", "Map of the embeddings", caption, alt, figure)
-
-
-def principal_plane(embedding: Array) -> tuple[Array, Array]:
-    """Embeddings ``(N, H)`` on their first two principal axes, ``(N, 2)``, and the axes' share of variance.
-
-    >>> places, share = principal_plane(np.array([[0.0, 0, 0], [2, 0, 0], [0, 1, 0], [2, 1, 0]]))
-    >>> np.abs(places[:, 0]).tolist(), share.tolist()
-    ([1.0, 1.0, 1.0, 1.0], [0.8, 0.2])
-    """
-    left, size, _ = np.linalg.svd(embedding - embedding.mean(0), full_matrices=False)
-    return left[:, :2] * size[:2], (size**2 / max((size**2).sum(), np.finfo(float).tiny))[:2]
+    return embedding, {"measured": pl.Series("values measured", n_measured)}

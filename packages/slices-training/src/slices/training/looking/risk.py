@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
+import torch
 from torch import Tensor
 
 from slices.encoders import integrated_gradients
@@ -17,9 +19,12 @@ from slices.training.looking.drawing import heat_maps, over_time
 from slices.training.looking.grid import bin_edges, gridded, most_measured
 from slices.training.report.figure import Drawn
 from slices.training.report.page import Section
+from slices.training.report.style import named
+from slices.training.serving.embedding import Embedder
 from slices.training.serving.model import WITH_TEMPERATURE, TrainedModel
 from slices.training.serving.stays import Inputs, NewStays
 
+AT_ONCE = 256
 N_HOURS = 24  # at which a model is asked that predicts once a stay
 OWED = "What the last prediction is owed to"
 ABOUT = (
@@ -37,6 +42,32 @@ def sections_of(model: TrainedModel, data: StayDataModule, rows: Index) -> list[
         Section(f"Stay {stay_id}", figures=_of_stay(model, stays, int(stay), number))
         for number, (stay_id, stay) in enumerate(chosen)
     ]
+
+
+@torch.no_grad()
+def embeddings_of(
+    model: TrainedModel, data: StayDataModule, rows: Index
+) -> tuple[Array, dict[str, pl.Series]]:
+    """Embeddings ``(N, H)`` of stays seen to their end, what was measured of each, and what is predicted."""
+    inputs = Inputs(model.info.columns, model.info.view)
+    embedder, stays = Embedder(model.encoder, model.normalizer, inputs), NewStays(data.store, inputs)
+    stays.ask_at_the_end()
+    parts = []
+    for some in np.array_split(data.samples.stay[rows], -(-len(rows) // AT_ONCE)):
+        batch = stays.cut(some)
+        n_real = batch["padding_mask"].sum(1)
+        predicted = at_the_end(model.predict(batch)["probs"], n_real)[:, -1]
+        parts.append((at_the_end(embedder.embed(batch), n_real), batch["mask"].sum((1, 2)), predicted))
+    embedding, n_measured, risks = (torch.cat(part).double().numpy() for part in zip(*parts, strict=True))
+    return embedding, {
+        "predicted": pl.Series(f"predicted: {named(model.task.task_name)}", risks),
+        "measured": pl.Series("values measured", n_measured),
+    }
+
+
+def at_the_end(values: Tensor, n_real: Tensor) -> Tensor:
+    """``(B, C)`` of values ``(B, C)``, or of the last real step of ``(B, T, C)``."""
+    return values if values.ndim == 2 else values[torch.arange(len(values)), n_real - 1]
 
 
 def _of_stay(model: TrainedModel, stays: NewStays, stay: int, number: int) -> tuple[Drawn, Drawn]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from slices.training.apps.record import read_record
 from slices.training.checkpoint_io import newest_whole
@@ -14,19 +16,26 @@ from slices.training.data.config import DataConfig
 from slices.training.data.datamodule import StayDataModule
 from slices.training.data.views import Index
 from slices.training.errors import UserError
+from slices.training.evaluation.bootstrap import Array
 from slices.training.looking import hidden, risk
-from slices.training.looking.config import LookConfig
+from slices.training.looking.config import LookConfig, MapName
+from slices.training.looking.known import known_of_stays
+from slices.training.looking.plane import section_of
 from slices.training.module_checkpoint import load_module
 from slices.training.pretraining import SSLPretrainModule
 from slices.training.report.page import Page, Section
 from slices.training.serving.ensemble import load_models
 from slices.training.yaml_files import read_config
 
+MOST_ON_MAP = 2000
 
-def require_drawing() -> None:
-    """Raises ``UserError`` where matplotlib is not there."""
+
+def require_drawing(method: MapName) -> None:
+    """Raises ``UserError`` where matplotlib, or what makes the map, is not there."""
     if find_spec("matplotlib") is None:
         raise UserError("matplotlib is not installed: pip install 'slices-training[report]'")
+    if method == "umap" and find_spec("umap") is None:
+        raise UserError("map=umap needs umap-learn: pip install 'slices-training[umap]', or take map=pca")
 
 
 def page_of(config: LookConfig, note: str) -> Page:
@@ -57,18 +66,33 @@ def _of_pretraining(folder: Path, config: LookConfig) -> list[Section]:
         raise UserError(f"{folder} has no variables in its checkpoint: it was not trained by the app")
     data.feed(card.variables, card.units)
     data.normalizer = normalizer
-    return hidden.sections_of(module, data, _chosen(data, config), config.split, config.seed)
+    sections = hidden.sections_of(module, data, _chosen(data, config), config.seed)
+    on_map = data.splits[config.split][:MOST_ON_MAP]
+    return [*sections, _map(data, on_map, config, *hidden.embeddings_of(module, data, on_map))]
 
 
 def _of_fine_tuning(folder: Path, config: LookConfig) -> list[Section]:
     data = _data(FineTuneConfig.parse(read_config(folder / "config.yaml")).data)
-    return risk.sections_of(load_models([str(folder)]).first, data, _chosen(data, config))
+    model = load_models([str(folder)]).first
+    sections = risk.sections_of(model, data, _chosen(data, config))
+    on_map = data.splits[config.split][:MOST_ON_MAP]
+    return [*sections, _map(data, on_map, config, *risk.embeddings_of(model, data, on_map))]
+
+
+def _map(
+    data: StayDataModule, rows: Index, config: LookConfig, embedding: Array, found: dict[str, pl.Series]
+) -> Section:
+    """The map of these stays, coloured by what was ``found`` of them and what the dataset knows."""
+    stay = data.samples.stay[rows]
+    known = {name: values[stay] for name, values in known_of_stays(data.store).items()}
+    said = f"The first {len(rows)} stays of the split {config.split!r}"
+    return section_of(embedding, found | known, config.color_by, config.map, said)
 
 
 def _data(section: DataConfig | None) -> StayDataModule:
     if section is None:
         raise UserError("the run's config has no section 'data'")
-    data = StayDataModule(section)
+    data = StayDataModule(replace(section, label_fraction=1.0))  # stays are looked at without labels too
     data.prepare_data()
     data.setup()
     return data

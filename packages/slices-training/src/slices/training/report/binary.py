@@ -25,14 +25,14 @@ def binary_figures(evaluation: Evaluation, least: int) -> list[Drawn]:
         return []
     points = operating_curves(evaluation, least=least)
     return [
-        _roc(evaluation, points),
+        roc(evaluation, points),
         _precision_recall(evaluation, points, float(label.mean())),
-        _calibration(evaluation, least),
+        calibration(evaluation, least),
         _decision(evaluation, least),
     ]
 
 
-def _roc(evaluation: Evaluation, points: pl.DataFrame) -> Drawn:
+def roc(evaluation: Evaluation, points: pl.DataFrame) -> Drawn:
     figure, (panel,) = new_figure(height=3.9)
     for number, name in enumerate(evaluation.tested):
         of_model = points.filter(model=name)
@@ -66,7 +66,7 @@ def _precision_recall(evaluation: Evaluation, points: pl.DataFrame, prevalence: 
     return Drawn("precision_recall", "Precision and recall", caption, alt, figure)
 
 
-def _calibration(evaluation: Evaluation, least: int) -> Drawn:
+def calibration(evaluation: Evaluation, least: int) -> Drawn:
     figure, (panel, below) = new_figure(2, height=2.3, sharex=True, height_ratios=(3, 1))
     said, top = [], 0.0
     for number, (name, run) in enumerate(evaluation.tested.items()):

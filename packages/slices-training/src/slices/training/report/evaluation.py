@@ -13,8 +13,10 @@ from slices.training.report.cells import Table
 from slices.training.report.facts import software, typed
 from slices.training.report.figure import Drawn
 from slices.training.report.forest import comparison_figures, group_figures
+from slices.training.report.labels import label_figures
 from slices.training.report.outcomes import class_figures, value_figures
 from slices.training.report.page import Page, Section
+from slices.training.report.survival import survival_figures
 
 
 def evaluation_page(evaluation: Evaluation, config: EvaluateConfig, overrides: Sequence[str]) -> Page:
@@ -59,9 +61,14 @@ def evaluation_sections(evaluation: Evaluation, least: int, prefix: str = "") ->
 
 
 def _of_task(evaluation: Evaluation, least: int) -> list[Drawn]:
-    kinds = {"binary": binary_figures, "multiclass": class_figures, "regression": value_figures}
-    draw = kinds.get(evaluation.task_type)
-    return draw(evaluation, least) if draw else []
+    kinds = {
+        "binary": binary_figures,
+        "multiclass": class_figures,
+        "multilabel": label_figures,
+        "regression": value_figures,
+        "survival": survival_figures,
+    }
+    return kinds[evaluation.task_type](evaluation, least)
 
 
 def _some(tables: Mapping[str, Table], *titles: str) -> tuple[Table, ...]:

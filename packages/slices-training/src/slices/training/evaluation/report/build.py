@@ -59,6 +59,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         choices,
         aligned.models,
         notes,
+        contents.until,
     )
 
 

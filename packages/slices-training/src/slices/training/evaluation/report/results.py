@@ -45,7 +45,11 @@ class Comparison(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What the app found. ``gaps`` are the largest differences between groups of one grouping."""
+    """What the app found.
+
+    ``gaps`` are the largest differences between groups of one grouping; ``until`` the hours of a survival
+    task's incidences.
+    """
 
     task: str
     task_type: TaskType
@@ -57,3 +61,4 @@ class Evaluation(NamedTuple):
     choices: dict[str, Choice]
     tested: dict[str, Predictions]
     notes: list[str]
+    until: Array | None = None
