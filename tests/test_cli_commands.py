@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -249,27 +248,3 @@ def test_every_extra_is_explained() -> None:
     assert doctor.EXTRAS.keys() == {"hub", *PROJECT["optional-dependencies"]}
     found = {one.name: one.found for one in doctor.extras()}
     assert found["[hub]"].startswith(("installed", "not installed (pip install 'slices-encoders[hub]')"))
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        (["pret"], "pretrain"),
-        (["list", "s"], "sources ssl"),
-        (["completion", "z"], "zsh"),
-        (["pretrain", "encoder=gru_"], "encoder=gru_d"),  # by Hydra, of the app's own line
-    ],
-)
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_completes(slices: Slices, tmp_path: Path, typed: list[str], offered: str) -> None:
-    (tmp_path / "slices.sh").write_text(slices("completion", "bash").out)
-    hydra = 'slices() { [[ "$*" == "pretrain -sc query=bash" && $COMP_LINE == slices-pretrain* ]] && echo '
-    line = " ".join(["slices", *typed])
-    script = f"""
-        source {tmp_path / "slices.sh"}
-        {hydra} encoder=gru encoder=gru_d; }}
-        COMP_WORDS=({line}) COMP_CWORD={len(typed)} COMP_LINE="{line}" COMP_POINT={len(line)}
-        _slices; echo "${{COMPREPLY[@]}}"
-    """
-    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
-    assert " ".join(sorted(done.stdout.split())) == offered
