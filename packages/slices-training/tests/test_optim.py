@@ -41,3 +41,12 @@ def test_states_of_another_shape_are_refused_by_name(config: OptimizerConfig, na
     state["state"][0][name] = value
     with pytest.raises(ValueError, match=rf"optimizer_states {name} of weight is .*wanted"):
         optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["step", "exp_avg", "exp_avg_sq"])
+def test_states_that_are_not_whole_are_refused_by_name(kind: str) -> None:
+    optimizer = stepped(AdamWConfig())
+    state = optimizer.state_dict()
+    del state["state"][0][kind]
+    with pytest.raises(ValueError, match=f"optimizer_states lack {kind} of weight"):
+        optimizer.load_state_dict(state)

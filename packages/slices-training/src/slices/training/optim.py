@@ -303,9 +303,13 @@ def _fuse(optimizer: Optimizer) -> None:
 
 
 def _check_states(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> None:
-    """Raises ``ValueError`` for a state that was loaded, and is not of its parameter's shape."""
+    """Raises ``ValueError`` for a state that was loaded, and is not whole or not of its parameter's shape."""
+    wanted = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, Adam | AdamW) else set()
     for name, parameter in parameters.items():
-        for kind, state in optimizer.state.get(parameter, {}).items():
+        states = optimizer.state.get(parameter, {})
+        lacking = sorted(wanted - states.keys()) if states else []
+        require(not lacking, f"its optimizer_states lack {', '.join(lacking)} of {name}")
+        for kind, state in states.items():
             expected = () if kind == "step" else tuple(parameter.shape)
             found = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
             require(
