@@ -48,5 +48,5 @@ def test_states_that_are_not_whole_are_refused_by_name(kind: str) -> None:
     optimizer = stepped(AdamWConfig())
     state = optimizer.state_dict()
     del state["state"][0][kind]
-    with pytest.raises(ValueError, match=f"optimizer_states lack {kind} of weight"):
+    with pytest.raises(ValueError, match=f"optimizer_states lack {kind} of parameter 0"):
         optimizer.load_state_dict(state)

@@ -30,6 +30,8 @@ from slices.training.errors import UserError
 from slices.training.parameter_groups import Groups, Setting, parameter_groups
 from slices.training.ranges import named, require_float32
 
+ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter that had a gradient
+
 
 @dataclass(kw_only=True)
 class OptimizerConfig:
@@ -302,14 +304,17 @@ def _fuse(optimizer: Optimizer) -> None:
             group["fused"] = True
 
 
+def _check_whole(optimizer: Optimizer, loaded: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for a state that is about to be loaded, and lacks what a step needs."""
+    for number, state in loaded["state"].items():
+        lacking = sorted(ADAM_STATE - state.keys()) if state else []
+        require(not lacking, f"its optimizer_states lack {', '.join(lacking)} of parameter {number}")
+
+
 def _check_states(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> None:
-    """Raises ``ValueError`` for a state that was loaded, and is not whole or not of its parameter's shape."""
-    wanted = {"step", "exp_avg", "exp_avg_sq"} if isinstance(optimizer, Adam | AdamW) else set()
+    """Raises ``ValueError`` for a state that was loaded, and is not of its parameter's shape."""
     for name, parameter in parameters.items():
-        states = optimizer.state.get(parameter, {})
-        lacking = sorted(wanted - states.keys()) if states else []
-        require(not lacking, f"its optimizer_states lack {', '.join(lacking)} of {name}")
-        for kind, state in states.items():
+        for kind, state in optimizer.state.get(parameter, {}).items():
             expected = () if kind == "step" else tuple(parameter.shape)
             found = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
             require(
@@ -358,6 +363,8 @@ def optimizer_and_schedule(
         groups = parameter_groups((p, Setting(optimizer.lr)) for p in module.parameters())
     built = optimizer.build(groups)
     _fuse(built)
+    if isinstance(built, Adam | AdamW):
+        built.register_load_state_dict_pre_hook(_check_whole)
     built.register_load_state_dict_post_hook(partial(_check_states, dict(module.named_parameters())))
     if scheduler is None:
         return built
