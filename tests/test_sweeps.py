@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -101,6 +102,12 @@ def test_a_launcher_starts_jobs_that_go_on(on_tiny: list[str], tmp_path: Path) -
     logs = [path.read_text() for path in (tmp_path / "sweep").glob(".submitit/*/*.out")]
     assert sum("the run is complete" in text for text in logs) == 2
     assert all((tmp_path / "sweep" / str(run) / "encoder.pt").is_file() for run in range(2))
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="SLURM is here")
+def test_without_a_cluster_its_launcher_says_so(cli: CommandLine) -> None:
+    done = cli("pretrain", "--multirun", "hydra/launcher=submitit_slurm", "seed=0,1")
+    assert done.status == 2 and "there is no srun here" in done.err
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra() -> None:

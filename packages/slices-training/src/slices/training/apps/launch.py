@@ -31,6 +31,7 @@ from slices.training.memory import told_of_memory
 PLUGINS = {"hydra/launcher/submitit": "slurm", "hydra/sweeper/optuna": "sweep"}  # and what brings them
 INTERRUPTED = 128 + signal.SIGINT
 NO_TRIAL = "Record does not exist."  # what Optuna says where it is to name the best one
+NO_SLURM = 'Could not detect "srun"'  # how submitit begins where there is none
 
 
 @contextmanager
@@ -79,17 +80,23 @@ def launch(app: str, run: Callable[[DictConfig], float | None]) -> None:
             raise
         _stop("interrupted", INTERRUPTED)
     except Exception as error:
-        if (said := _known(error)) is None:
+        if (known := _known(error)) is None:
             raise
-        _stop(said, 1)
+        _stop(*known)
 
 
-def _known(error: Exception) -> str | None:
-    """What to say of an error of a library that is no mistake of its own, nor of ours."""
+def _known(error: Exception) -> tuple[str, int] | None:
+    """What to say of an error of a library that is no mistake of its own, nor of ours, and the status."""
     if str(error) == NO_TRIAL:
-        return "no trial of the sweep has ended well: see above why"
+        return "no trial of the sweep has ended well: see above why", 1
+    if str(error).startswith(NO_SLURM):
+        return (
+            "hydra/launcher=submitit_slurm starts jobs of SLURM, and there is no srun here: type it where "
+            "jobs are submitted, or leave it out to have one run after the other",
+            2,
+        )
     # as a metric to be watched that there is not; loading Lightning to name the class would take its time
-    return str(error) if type(error).__name__ == "MisconfigurationException" else None
+    return (str(error), 1) if type(error).__name__ == "MisconfigurationException" else None
 
 
 def _run_dir(resume: str | None, fresh: str) -> str:
