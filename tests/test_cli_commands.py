@@ -245,6 +245,7 @@ def test_compiling_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_extra_is_explained() -> None:
-    assert doctor.EXTRAS.keys() == {"hub", *PROJECT["optional-dependencies"]}
+    ours = {f"slices-training[{extra}]" for extra in PROJECT["optional-dependencies"]}
+    assert doctor.EXTRAS.keys() == {"slices-encoders[hub]"} | ours
     found = {one.name: one.found for one in doctor.extras()}
     assert found["[hub]"].startswith(("installed", "not installed (pip install 'slices-encoders[hub]')"))

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 CASES = [
     ("slices pret", "pretrain"),
     ("slices list s", "sources ssl"),
     ("slices completion z", "zsh"),
     ("slices pretrain encoder=gru_", "encoder=gru_d"),  # by Hydra, of the app's own line
 ]
+IN_FISH_ALONE = [("echo | slices pretrain enc", "encoder=gru_d"), ("slices look examp", "examples/")]
 IN_BASH = """
     source {script}
     slices() {{
@@ -60,10 +62,10 @@ def test_bash_completes(tmp_path: Path, typed: str, offered: str) -> None:
     assert " ".join(sorted(done.stdout.split())) == offered
 
 
-@pytest.mark.parametrize(("typed", "offered"), CASES)
+@pytest.mark.parametrize(("typed", "offered"), [*CASES, *IN_FISH_ALONE])
 def test_fish_completes(tmp_path: Path, typed: str, offered: str) -> None:
     script = f"{IN_FISH.format(script=script_for('fish', tmp_path))}\ncomplete -C '{typed}'"
-    done = subprocess.run(["fish", "-c", script], check=True, capture_output=True, text=True)
+    done = subprocess.run(["fish", "-c", script], check=True, capture_output=True, text=True, cwd=ROOT)
     assert " ".join(sorted(done.stdout.split())) == offered
 
 

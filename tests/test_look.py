@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from adapting import MORTALITY, prepared
 from cli import CommandLine
@@ -16,6 +17,7 @@ from slices.training.data.schema import TaskInfo
 from slices.training.looking.grid import MOST_VARIABLES, bin_edges, gridded, most_measured
 from slices.training.looking.known import known_of_stays
 from slices.training.looking.plane import section_of
+from slices.training.looking.risk import last_real, mean_of_real
 
 NO_TEST = ["hydra.run.dir=run", "data.splits.test_fraction=0"]
 NARROW = ["encoder.d_model=8", "encoder.n_layers=1"]
@@ -57,15 +59,31 @@ def test_stays_may_be_named(on_tiny: list[str], cli: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["in_hospital_mortality", pytest.param("deterioration", marks=pytest.mark.slow)]
+    ("task", "colored"),
+    [
+        ("in_hospital_mortality", "predicted probability: died"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("deterioration", "predicted probability: "),
+                ("time_to_death", "predicted incidence by "),
+                ("organ_failure", "predicted organ failure (of "),
+                ("length_of_stay_class", "likeliest length of stay class"),
+                ("length_of_stay", "predicted length of stay"),
+            )
+        ),
+    ],
 )
-def test_stays_of_fine_tuning(task: str, on_tiny: list[str], cli: CommandLine) -> None:
+def test_stays_of_fine_tuning(task: str, colored: str, on_tiny: list[str], cli: CommandLine) -> None:
     scratch = ["checkpoint_path=null", "training.freeze_encoder=false", "encoder=gru", "encoder.d_model=8"]
-    assert cli("finetune", *on_tiny, *scratch, f"task={task}", "hydra.run.dir=run").status == 0
+    if task == "time_to_death":
+        scratch += ["data/definitions=time_to_death", "data.dataset_dir=made", "task.n_classes=4"]
+    done = cli("finetune", *on_tiny, *scratch, f"task={task}", "hydra.run.dir=run")
+    assert done.status == 0, done.err
     page = page_of(cli, "run", "n_stays=1")
     assert page.count("Prediction over time") and page.count("What the last prediction is owed to")
     assert "integrated gradients" in page and "hours since admission" in page
-    assert "by predicted: " in page and "by values measured." in page and "by age (years)." in page
+    assert f"by {colored}" in page and "by values measured." in page and "by age (years)." in page
     assert "Correlation with the axes" in page and "<image" in page  # dots are pixels: a page stays light
 
 
@@ -102,6 +120,16 @@ def test_a_map_by_umap(on_tiny: list[str], cli: CommandLine) -> None:
     assert "McInnes" in page and ">UMAP 1<" in page
 
 
+@pytest.mark.slow
+def test_of_windows_a_stay_is_one_dot(on_tiny: list[str], cli: CommandLine) -> None:
+    windows = "+data.window={length: 8, stride: 8}"
+    assert cli("pretrain", *on_tiny, *NARROW, windows, *NO_TEST).status == 0
+    page = page_of(cli, "run", "n_stays=2", "split=train", "color_by=[unit]")
+    stays = re.findall(r"<h2>Stay (\d+)</h2>", page)
+    (said,) = {int(n) for n in re.findall(r"The first (\d+) stays", page)}
+    assert len(set(stays)) == 2 and said < 120  # there are so many stays, and several windows of each
+
+
 def test_what_is_known_of_stays_is_what_a_loop_finds(tiny: dict[str, Any]) -> None:
     store = prepared(tiny, MORTALITY).store
     known = known_of_stays(store)
@@ -130,9 +158,17 @@ def test_a_map_of_what_does_not_vary() -> None:
         "all": pl.Series("all", [None, None, None], dtype=pl.Float64),
         "one": pl.Series("one", ["a"] * 3),
     }
-    section = section_of(np.ones((3, 1)), known, (), "pca", "Three stays")
+    section = section_of(np.ones((3, 1)), known, "pca", "Three stays")
     assert [drawn.title for drawn in section.figures] == ["all", "one"]
     assert "Grey: not known, 3." in section.figures[0].caption and "nan" not in section.figures[1].alt
+    assert "It does not vary." in section.figures[0].alt
+
+
+def test_the_last_real_step_and_the_mean_of_them() -> None:
+    values, real = torch.arange(12.0).reshape(2, 3, 2), torch.tensor([[1, 1, 0], [1, 0, 1]], dtype=torch.bool)
+    assert last_real(values, real).tolist() == [[2.0, 3.0], [10.0, 11.0]]
+    assert mean_of_real(values, real).tolist() == [[1.0, 2.0], [8.0, 9.0]]
+    assert mean_of_real(values[:, 0], real).tolist() == values[:, 0].tolist()
 
 
 def naive(values: Any, there: Any, times: Any, edges: Any) -> list[list[float]]:

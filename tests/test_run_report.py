@@ -25,11 +25,13 @@ from slices.training.report.benchmark import benchmark_page
 from slices.training.report.cells import number
 from slices.training.report.curves import draw_curves
 from slices.training.report.evaluation import evaluation_page
+from slices.training.report.labels import label_figures
 from slices.training.report.leaving import leave_report, leaving_report
 from slices.training.report.logs import Curve, read_logs
 from slices.training.report.page import Page, Section, write_page
 from slices.training.report.pretraining import pretraining_page
 from slices.training.report.style import COLORS, styled
+from slices.training.report.survival import survival_figures
 
 FIRST = 876_543_000  # ids begin here
 N = 400
@@ -163,6 +165,23 @@ def test_each_kind_of_task_has_a_page(tmp_path: Path, kind: str, first: str) -> 
         page = evaluation_page(evaluation, config, [])
         assert_labelled(page)
     assert figures_of(page)[0] == first and "groups_" in figures_of(page)[-1]
+
+
+def test_a_label_that_is_seldom_known_has_few_steps(tmp_path: Path) -> None:
+    evaluation, _ = judged(tmp_path, "multilabel", n=1500)
+    run = evaluation.tested["net"]
+    run.label[40:, 1] = np.nan
+    with styled():
+        roc, _ = label_figures(evaluation._replace(tested={"net": run}), LEAST)
+    steps = {line.get_label()[:7]: len(line.get_xdata()) for line in roc.figure.axes[0].get_lines()}
+    assert steps["label 1"] <= 40 // LEAST + 1 and steps["label 0"] > 50
+    assert "Each label where it is known." in roc.caption
+
+
+def test_of_few_patients_no_incidence_is_drawn(tmp_path: Path) -> None:
+    evaluation, config = judged(tmp_path, "survival", n=36)
+    with styled():
+        assert not survival_figures(evaluation, config.min_patients)
 
 
 def test_labels_of_few_patients_are_not_drawn(tmp_path: Path) -> None:

@@ -307,6 +307,7 @@ def _fuse(optimizer: Optimizer) -> None:
 def _check_whole(optimizer: Optimizer, loaded: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` for a state that is about to be loaded, and lacks what a step needs."""
     for number, state in loaded["state"].items():
+        require(isinstance(state, Mapping), f"its optimizer_states of parameter {number} are no mapping")
         lacking = sorted(ADAM_STATE - state.keys()) if state else []
         require(not lacking, f"its optimizer_states lack {', '.join(lacking)} of parameter {number}")
 
@@ -363,7 +364,7 @@ def optimizer_and_schedule(
         groups = parameter_groups((p, Setting(optimizer.lr)) for p in module.parameters())
     built = optimizer.build(groups)
     _fuse(built)
-    if isinstance(built, Adam | AdamW):
+    if type(built) in (Adam, AdamW):
         built.register_load_state_dict_pre_hook(_check_whole)
     built.register_load_state_dict_post_hook(partial(_check_states, dict(module.named_parameters())))
     if scheduler is None:

@@ -31,10 +31,14 @@ complete -c slices -n "__fish_seen_subcommand_from list" -f -a "{kinds}"
 complete -c slices -n "__fish_seen_subcommand_from completion" -f -a "bash zsh fish"
 function __slices_words
     set -l typed (commandline --tokenize --cut-at-cursor --current-process)
-    set -lx COMP_LINE (string replace -r '^\\S+\\s+' slices- (commandline --cut-at-cursor --current-process))
+    set -l line (commandline --cut-at-cursor --current-process)
+    set -lx COMP_LINE (string replace -r '^\\s*\\S+\\s+' slices- $line)
     slices $typed[2] -sc query=fish 2> /dev/null
 end
-complete -c slices -n "__fish_seen_subcommand_from {apps}" -f -a "(__slices_words)"
+function __slices_in_app
+    __fish_seen_subcommand_from {apps}; and not __fish_seen_subcommand_from {own}
+end
+complete -c slices -n __slices_in_app -a "(__slices_words)"
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH + BASH, "fish": FISH}
 

@@ -20,15 +20,15 @@ from slices.training.past_runs import past_runs
 
 OURS = ("slices-encoders", "slices-ssl", "slices-heads", "slices-training")
 EXTRAS = {
-    "hub": "encoders to and from a hub of models (slices-encoders)",
-    "baselines": "LightGBM and logistic regression (`slices baseline`)",
-    "mlflow": "loggers=[mlflow]",
-    "report": "report.html and figures of runs; `slices look`",
-    "slurm": "hydra/launcher=submitit_slurm: sweeps on a cluster",
-    "sweep": "hydra/sweeper=optuna: sweeps that look for the best",
-    "tensorboard": "loggers=[tensorboard]",
-    "umap": "`slices look map=umap`",
-    "wandb": "loggers=[wandb]",
+    "slices-encoders[hub]": "encoders to and from a hub of models",
+    "slices-training[baselines]": "LightGBM and logistic regression (`slices baseline`)",
+    "slices-training[mlflow]": "loggers=[mlflow]",
+    "slices-training[report]": "report.html and figures of runs; `slices look`",
+    "slices-training[slurm]": "hydra/launcher=submitit_slurm: sweeps on a cluster",
+    "slices-training[sweep]": "hydra/sweeper=optuna: sweeps that look for the best",
+    "slices-training[tensorboard]": "loggers=[tensorboard]",
+    "slices-training[umap]": "`slices look map=umap`",
+    "slices-training[wandb]": "loggers=[wandb]",
 }
 COMPILE = """
 import torch
@@ -78,12 +78,12 @@ def versions() -> Iterator[Finding]:
 
 def extras() -> Iterator[Finding]:
     """Which of our extras are installed, and what each brings."""
-    for extra, brings in EXTRAS.items():
-        package = "slices-encoders" if extra == "hub" else "slices-training"
+    for name, brings in EXTRAS.items():
+        package, extra = name.removesuffix("]").split("[")
         wanted = [Requirement(line) for line in requires(package) or ()]
         of_extra = [one for one in wanted if one.marker and one.marker.evaluate({"extra": extra})]
         there = bool(of_extra) and all(map(_fits, of_extra))
-        how = "installed" if there else f"not installed (pip install '{package}[{extra}]')"
+        how = "installed" if there else f"not installed (pip install '{name}')"
         yield Finding(f"[{extra}]", f"{how}: {brings}")
 
 

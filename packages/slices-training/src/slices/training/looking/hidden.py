@@ -21,6 +21,7 @@ from slices.training.report.figure import Drawn
 from slices.training.report.page import Section
 
 UNIT = "standard deviations from the mean of training stays"
+FOUND = ("measured",)  # beside embeddings
 FIELDS = ("x", "mask", "asked", "values", "times")
 MEASURED, PREDICTED = "measured", "predicted where it was hidden"
 

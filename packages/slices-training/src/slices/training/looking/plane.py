@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from slices.encoders.registry import unknown
 from slices.training.errors import UserError
 from slices.training.evaluation.bootstrap import Array
 from slices.training.looking.config import MapName
@@ -21,6 +21,7 @@ ABOUT_UMAP = (
     "By UMAP (McInnes et al., 2018): neighbours stay near each other; distances between clusters, and their "
     "sizes, mean nothing."
 )
+LEAST_FOR_UMAP, N_NEIGHBORS = 10, 15
 OTHERS, UNKNOWN = "all others", "not known"
 
 
@@ -32,26 +33,23 @@ class Plane(NamedTuple):
     about: str
 
 
-def section_of(
-    embedding: Array, known: Mapping[str, pl.Series], color_by: Sequence[str], method: MapName, said: str
-) -> Section:
+def section_of(embedding: Array, known: Mapping[str, pl.Series], method: MapName, said: str) -> Section:
     """A map a colouring, of embeddings ``(N, H)``.
 
     Args:
         embedding: a row a stay.
         known: what may colour them, by name, ``(N,)`` each; the series are named for readers.
-        color_by: some of these names; all, where there are none.
         method: principal components, or UMAP.
         said: which stays these are.
 
     Raises:
-        UserError: a name that is not known.
+        UserError: too few stays for UMAP.
     """
-    for name in color_by:
-        if name not in known:
-            raise UserError(unknown("color_by", name, known))
     plane = plane_of(embedding, method)
-    figures = [_map(plane, known[name], name, said) for name in color_by or known]
+    figures = [
+        _map(plane, values, f"embeddings_{number}_" + re.sub(r"\W", "_", name), said)
+        for number, (name, values) in enumerate(known.items())
+    ]
     return Section("Embeddings", plane.about, tuple(figures))
 
 
@@ -68,7 +66,11 @@ def plane_of(embedding: Array, method: MapName) -> Plane:
 def _umap(embedding: Array) -> Array:
     from umap import UMAP
 
-    return np.asarray(UMAP(random_state=0, n_jobs=1).fit_transform(embedding), dtype=np.float64)
+    n_stays = len(embedding)
+    if n_stays < LEAST_FOR_UMAP:
+        raise UserError(f"map=umap needs {LEAST_FOR_UMAP} stays, here are {n_stays}: take map=pca")
+    umap = UMAP(n_neighbors=min(N_NEIGHBORS, n_stays - 1), random_state=0, n_jobs=1)
+    return np.asarray(umap.fit_transform(embedding), dtype=np.float64)
 
 
 def principal_plane(embedding: Array) -> tuple[Array, Array]:
@@ -92,8 +94,7 @@ def _map(plane: Plane, values: pl.Series, name: str, said: str) -> Drawn:
         number = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
         known = np.isfinite(number)
         figure = in_the_plane(plane.places, number, plane.axes, title)
-        along = [_correlation(plane.places[known, axis], number[known]) for axis in (0, 1)]
-        words = f"Correlation with the axes {along[0]:+.2f} and {along[1]:+.2f}."
+        words = _along(plane.places[known], number[known])
         missing = f" Grey: not known, {(~known).sum()}." if not known.all() else ""
     else:
         classes = few_classes(values)
@@ -101,7 +102,7 @@ def _map(plane: Plane, values: pl.Series, name: str, said: str) -> Drawn:
         words = "; ".join(_said(one, plane.places[rows]) for one, rows in classes.items()) + "."
         missing = ""
     caption = f"{said}, a dot each, by {title}.{missing}"
-    return Drawn(f"embeddings_{name}".replace(" ", "_"), title, caption, f"{caption} {words}", figure)
+    return Drawn(name, title, caption, f"{caption} {words}", figure)
 
 
 def few_classes(values: pl.Series) -> dict[str, Array]:
@@ -122,10 +123,11 @@ def few_classes(values: pl.Series) -> dict[str, Array]:
 
 
 def _said(name: str, places: Array) -> str:
-    return "{}: {} around ({:.2g}, {:.2g})".format(name, len(places), *places.mean(0))
+    return "{}: {} around ({:.2f}, {:.2f})".format(name, len(places), *places.mean(0))
 
 
-def _correlation(place: Array, number: Array) -> float:
-    if len(number) < 2 or not place.std() or not number.std():
-        return 0.0
-    return float(np.corrcoef(place, number)[0, 1])
+def _along(places: Array, number: Array) -> str:
+    if len(number) < 2 or not number.std():
+        return "It does not vary."
+    first, second = (np.corrcoef(place, number)[0, 1] if place.std() else 0.0 for place in places.T)
+    return f"Correlation with the axes {first:+.2f} and {second:+.2f}."

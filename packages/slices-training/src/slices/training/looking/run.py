@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from slices.encoders.registry import unknown
 from slices.training.apps.record import read_record
 from slices.training.checkpoint_io import newest_whole
 from slices.training.config import FineTuneConfig, PretrainConfig
@@ -66,27 +67,43 @@ def _of_pretraining(folder: Path, config: LookConfig) -> list[Section]:
         raise UserError(f"{folder} has no variables in its checkpoint: it was not trained by the app")
     data.feed(card.variables, card.units)
     data.normalizer = normalizer
-    sections = hidden.sections_of(module, data, _chosen(data, config), config.seed)
-    on_map = data.splits[config.split][:MOST_ON_MAP]
-    return [*sections, _map(data, on_map, config, *hidden.embeddings_of(module, data, on_map))]
+    rows, colors = _stays(data, config), _colors(data, config, hidden.FOUND)
+    sections = hidden.sections_of(module, data, _chosen(data, rows, config), config.seed)
+    found = hidden.embeddings_of(module, data, rows[:MOST_ON_MAP])
+    return [*sections, _map(data, rows[:MOST_ON_MAP], config, colors, *found)]
 
 
 def _of_fine_tuning(folder: Path, config: LookConfig) -> list[Section]:
     data = _data(FineTuneConfig.parse(read_config(folder / "config.yaml")).data)
     model = load_models([str(folder)]).first
-    sections = risk.sections_of(model, data, _chosen(data, config))
-    on_map = data.splits[config.split][:MOST_ON_MAP]
-    return [*sections, _map(data, on_map, config, *risk.embeddings_of(model, data, on_map))]
+    rows, colors = _stays(data, config), _colors(data, config, risk.FOUND)
+    sections = risk.sections_of(model, data, _chosen(data, rows, config))
+    found = risk.embeddings_of(model, data, rows[:MOST_ON_MAP])
+    return [*sections, _map(data, rows[:MOST_ON_MAP], config, colors, *found)]
+
+
+def _colors(data: StayDataModule, config: LookConfig, found: tuple[str, ...]) -> dict[str, pl.Series]:
+    """What is known of all stays, but for what is to be ``found``. Raises ``UserError`` for other names."""
+    known = {name: values for name, values in known_of_stays(data.store).items() if name not in found}
+    for name in config.color_by:
+        if name not in (*found, *known):
+            raise UserError(unknown("color_by", name, (*found, *known)))
+    return known
 
 
 def _map(
-    data: StayDataModule, rows: Index, config: LookConfig, embedding: Array, found: dict[str, pl.Series]
+    data: StayDataModule,
+    rows: Index,
+    config: LookConfig,
+    known: dict[str, pl.Series],
+    embedding: Array,
+    found: dict[str, pl.Series],
 ) -> Section:
-    """The map of these stays, coloured by what was ``found`` of them and what the dataset knows."""
-    stay = data.samples.stay[rows]
-    known = {name: values[stay] for name, values in known_of_stays(data.store).items()}
+    """The map of these stays, coloured by what was ``found`` of them and what is ``known`` of all."""
+    colors = found | {name: values[data.samples.stay[rows]] for name, values in known.items()}
+    chosen = {name: colors[name] for name in config.color_by or colors}
     said = f"The first {len(rows)} stays of the split {config.split!r}"
-    return section_of(embedding, found | known, config.color_by, config.map, said)
+    return section_of(embedding, chosen, config.map, said)
 
 
 def _data(section: DataConfig | None) -> StayDataModule:
@@ -98,11 +115,17 @@ def _data(section: DataConfig | None) -> StayDataModule:
     return data
 
 
-def _chosen(data: StayDataModule, config: LookConfig) -> Index:
-    """The rows of the stays that are asked for."""
+def _stays(data: StayDataModule, config: LookConfig) -> Index:
+    """The rows of the split, one a stay: of windows the first. Raises ``UserError`` where there are none."""
     rows = data.splits[config.split]
     if not len(rows):
         raise UserError(f"split={config.split}: the run had no such stays; choose another split")
+    _, first = np.unique(data.samples.stay[rows], return_index=True)
+    return rows[np.sort(first)]
+
+
+def _chosen(data: StayDataModule, rows: Index, config: LookConfig) -> Index:
+    """Of these rows those of the stays that are asked for."""
     if not config.stay_ids:
         return rows[: config.n_stays]
     ids = data.stay_ids(rows)

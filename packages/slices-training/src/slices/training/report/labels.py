@@ -30,7 +30,13 @@ def label_figures(evaluation: Evaluation, least: int) -> list[Drawn]:
         of_labels = _as_models(evaluation, model, labels)
         drawn = (roc(of_labels, operating_curves(of_labels, least=least)), calibration(of_labels, least))
         figures += [
-            replace(one, name=f"{one.name}_{number}", title=f"{one.title} by label: {model}") for one in drawn
+            replace(
+                one,
+                name=f"{one.name}_{number}",
+                title=f"{one.title} by label: {model}",
+                caption=f"{one.caption} Each label where it is known.",
+            )
+            for one in drawn
         ]
     return figures
 

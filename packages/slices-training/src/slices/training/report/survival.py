@@ -18,6 +18,8 @@ def survival_figures(evaluation: Evaluation, least: int) -> list[Drawn]:
     """Of each model and event, the cumulative incidence in thirds of what it predicts."""
     assert evaluation.until is not None
     n_events = next(iter(evaluation.tested.values())).prediction.shape[1]
+    if evaluation.patients < least * len(THIRDS):
+        return []
     return [
         _incidence(evaluation.until, model, run, event, least, f"incidence_{number}_{event}", n_events)
         for number, (model, run) in enumerate(evaluation.tested.items())

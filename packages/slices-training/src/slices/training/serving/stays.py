@@ -44,7 +44,7 @@ class NewStays:
     """
 
     def __init__(self, store: StayStore, inputs: Inputs, *, adapt: bool = False) -> None:
-        self.store = store
+        self.store, self.inputs = store, inputs
         self.view = view_of(_matched(store, inputs, adapt), inputs.view)
         self.window = inputs.view.window
         self.samples = unlabelled(store, self.view, self.window)

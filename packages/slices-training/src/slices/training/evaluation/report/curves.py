@@ -48,14 +48,14 @@ def operating_curves(evaluation: Evaluation, *, least: int) -> pl.DataFrame:
     Between two thresholds, and beyond the first and the last, are the rows of about ``least`` patients or
     more, so that no step of a curve is a few patients'.
     """
-    points = min(MOST_POINTS, evaluation.patients // least)
-    shares = np.linspace(1, 0, points + 1)[1:-1]
     return pl.concat(
-        [_points(run, shares).with_columns(model=pl.lit(name)) for name, run in evaluation.tested.items()]
+        [_points(run, least).with_columns(model=pl.lit(name)) for name, run in evaluation.tested.items()]
     )
 
 
-def _points(run: Predictions, shares: Array) -> pl.DataFrame:
+def _points(run: Predictions, least: int) -> pl.DataFrame:
+    points = min(MOST_POINTS, len(np.unique(run.patient_id)) // least)
+    shares = np.linspace(1, 0, points + 1)[1:-1]
     thresholds = np.unique(np.quantile(run.prediction, shares, method="lower"))[::-1]
     weight = np.ones((1, len(run.label)))
     rates = {"sensitivity": sensitivity, "specificity": specificity, "ppv": ppv}
