@@ -41,7 +41,8 @@ def baseline(config: DictConfig) -> float:
         file = write_predictions(folder / "predictions.parquet", batches, head, model=parsed.model)
         (folder / "baseline.json").write_text(json.dumps(model.chosen, indent=2), encoding="utf-8")
         outcome.file = file
-    log.info("settings: %s", "; ".join(str(chosen) for chosen in model.chosen))
+    for chosen in model.chosen:
+        log.info("settings: %s", ", ".join(f"{name} {value}" for name, value in chosen.items()))
     log.info("%s", show_predictions(file, data.task))
     log.info("predictions of the validation and test stays: %s, after %s", file, cost)
     log.info("next: %s", command("evaluate") + f" predictions=[{file},...]")

@@ -52,7 +52,8 @@ def predict(config: DictConfig) -> None:
                 schema = meds_schema(labelled=parsed.at == "labels")
             file = folder / "predictions.parquet"
             rows = write_stream(file, tables, schema)
-    log.info("%s rows of %s predictions: %s, after %s", f"{rows:,}", f"{len(predictor.stays):,}", file, cost)
+    number = f"{len(predictor.stays):,} in {rows:,} rows"
+    log.info("predictions: %s (%s), after %s", file, number, cost)
     if predictor.labels.task is not None and parsed.format == "slices":
         log.info("some have labels; next: %s", command("evaluate") + f" predictions=[{file}]")
 
@@ -88,8 +89,11 @@ def _announce(predictor: Predictor) -> None:
     """Says what was decided, before any work is done."""
     model, stays = predictor.model, predictor.stays
     log.info("model: %s, task %s (%s)", predictor.ensemble.name, model.task.task_name, model.task.task_type)
-    log.info("view: %s", model.info.view)
-    log.info("temperature %s, thresholds %s", model.info.temperature, predictor.ensemble.thresholds)
+    log.info("it sees: %s", model.info.view)
+    chosen = {"temperature": (model.info.temperature,), "threshold": predictor.ensemble.thresholds}
+    for name, values in chosen.items():
+        known = (f"{value:.3g}" for value in values if value is not None)
+        log.info("%s: %s", name, ", ".join(known) or "none")
     for note in model.info.notes:
         log.warning("not chosen in training: %s", note)
     if stays.n_short:

@@ -76,6 +76,7 @@ def _model(path: Path) -> Rows:
     return {
         "what": f"a fine-tuned model, {model.info.name}",
         **_task(model.task, model.info.task.classes),
+        "sees": str(model.info.view),
         **_encoder(model.encoder, model.normalizer, model.card),
         "next": f"{command('predict')} model={path} data=...",
     }

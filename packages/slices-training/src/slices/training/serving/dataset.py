@@ -49,8 +49,9 @@ def new_stays(
             store = open_dataset(source, data.dataset_dir)
             log.info("stays: the prepared dataset %s", data.dataset_dir)
         except (DatasetError, FileNotFoundError) as error:
-            why = str(error).splitlines()[0]
-            log.info("stays: prepared for this run alone; %s keeps them (%s)", command("prepare"), why)
+            log.info("stays: prepared for this run alone; %s keeps them", command("prepare"))
+            if isinstance(error, DatasetError):
+                log.info("the dataset at %s is not used: %s", data.dataset_dir, str(error).splitlines()[0])
             store = prepare_dataset(source, Path(beside) / "stays", jobs=jobs)
         for rule in store.manifest.drops.values():
             log.info("%9s  %s", f"{rule['count']:,}", rule["description"])

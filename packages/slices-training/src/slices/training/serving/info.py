@@ -21,6 +21,18 @@ class ViewConfig:
     max_steps: int | None = None
     aggregate: Aggregate = "mean"
 
+    def __str__(self) -> str:
+        """In people's words.
+
+        >>> print(ViewConfig(resolution=2.0, horizon=48.0, window=WindowConfig(length=24.0)))
+        the last 24 hours until hour 48 at most, in bins of 2 h (mean)
+        """
+        when = "from admission" if self.window is None else f"the last {self.window.length:g} hours"
+        how = f"in bins of {self.resolution:g} h ({self.aggregate})"
+        if isinstance(self.resolution, str):
+            how = f"by {self.resolution}" + (f", {self.max_steps:,} at most" if self.max_steps else "")
+        return f"{when} until hour {self.horizon:g} at most, {how}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTask:
