@@ -35,5 +35,6 @@ def test_every_floor_is_tested() -> None:
                 continue
             floor = bound(requirement, ">=")
             assert floors.setdefault(requirement.name, floor) == floor, (path, line)
-    pins = map(Requirement, read(ROOT / "hatch.toml")["envs"]["lowest"]["extra-dependencies"])
+    lines = read(ROOT / "hatch.toml")["envs"]["lowest"]["extra-dependencies"]
+    pins = map(Requirement, (line for line in lines if "==" in line))  # others are of what these need in turn
     assert {pin.name: bound(pin, "==") for pin in pins} == floors
