@@ -161,6 +161,8 @@ YAML = {
     "aliases of aliases": (laughs(), "holds more than 1,000,000 values"),
     "merges of merges": (laughs("{ha: 1}", "{{<<: [{}]}}"), "holds more than 1,000,000 values"),
     "depth": ("a: " + "[" * 50_000, "cannot be read as YAML"),
+    "depth of a list": ("- " * 50_000, "nested deeper than 100 levels"),
+    "depth of mappings": ("{a: " * 101, "nested deeper than 100 levels"),
     "itself": ("a: &a [*a]", "cannot be read as YAML"),
 }
 
@@ -322,6 +324,7 @@ def test_words_that_nobody_typed_are_not_resumed(
         ("{app: [pretrain], outcome: complete, earlier: []}", "app: expected str"),
         (laughs(), "is damaged"),
         ("&a [*a]", "is damaged"),
+        ("- " * 50_000, "nested deeper than 100 levels"),
     ],
 )
 def test_a_record_that_no_run_wrote_is_not_replayed(

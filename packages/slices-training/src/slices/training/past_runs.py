@@ -11,6 +11,21 @@ import yaml  # type: ignore[import-untyped]
 
 RECORD = "record.yaml"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MOST_LEVELS = 100
+
+
+def shallow(text: str) -> str:
+    """The YAML as it is. ``ValueError`` where it is nested so deeply that PyYAML's C code could crash.
+
+    >>> shallow("{a: [1]}"), MOST_LEVELS
+    ('{a: [1]}', 100)
+    """
+    level = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if level > MOST_LEVELS:
+            raise ValueError(f"nested deeper than {MOST_LEVELS} levels")
+    return text
 
 
 def load_record(folder: Path) -> dict[str, Any]:
@@ -23,8 +38,8 @@ def load_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no record of a run at {path}: give the folder of a run that wrote one")
     try:
-        record = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        record = yaml.load(shallow(path.read_text(encoding="utf-8")), Loader=LOADER)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of encodings, too
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(record, dict) or not {"app", "outcome", "earlier"} <= record.keys():
         raise ValueError(f"{path} is damaged: it holds no record")

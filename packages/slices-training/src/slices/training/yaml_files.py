@@ -1,4 +1,4 @@
-"""YAML that may come from anywhere: no aliases without end."""
+"""YAML that may come from anywhere: no aliases and no levels without end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slices.encoders.files import brief
 from slices.encoders.plain import leaves
-from slices.training.past_runs import LOADER
+from slices.training.past_runs import LOADER, shallow
 
 
 def parse_yaml(text: str) -> Any:
     """Plain values, nothing in them resolved. ``ValueError`` for no YAML, or one that grows far too large."""
     try:
-        for _ in leaves(_as_lists(yaml.compose(text, Loader=LOADER), {})):  # before aliases are copied
+        for _ in leaves(
+            _as_lists(yaml.compose(shallow(text), Loader=LOADER), {})
+        ):  # before aliases are copied
             pass
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
     except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
