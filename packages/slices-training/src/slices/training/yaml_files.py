@@ -18,9 +18,8 @@ from slices.training.past_runs import LOADER, shallow
 def parse_yaml(text: str) -> Any:
     """Plain values, nothing in them resolved. ``ValueError`` for no YAML, or one that grows far too large."""
     try:
-        for _ in leaves(
-            _as_lists(yaml.compose(shallow(text), Loader=LOADER), {})
-        ):  # before aliases are copied
+        nodes = yaml.compose(shallow(text), Loader=LOADER)
+        for _ in leaves(_as_lists(nodes, {})):  # before aliases are copied
             pass
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
     except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
