@@ -14,8 +14,8 @@ from slices.training.report.style import named
 def known_of_stays(store: StayStore) -> dict[str, pl.Series]:
     """By name, a value a stay of the store: text for classes, else numbers; null where it is not known.
 
-    Of labels at several times the last, of a multilabel task how many are positive, of survival the event.
-    The series are named as a reader should see them, with their units.
+    Of labels at several times the last; of a multilabel task how many are known to be positive; of survival
+    the event. The series are named as a reader should see them, with their units.
     """
     ids = store.stays.select("stay_id")
     labels = {task.name: _labels(ids, store, task) for task in store.manifest.tasks.values()}
